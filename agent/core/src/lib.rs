@@ -1,0 +1,1 @@
+//! Rules of a Lacis agent, without I/O.

@@ -1,0 +1,1 @@
+//! The Lacis agent and command line.

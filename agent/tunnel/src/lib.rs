@@ -1,0 +1,1 @@
+//! User-space WireGuard in trains: TUN, UDP and boringtun on one thread.

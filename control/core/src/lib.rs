@@ -1,0 +1,1 @@
+//! Rules of a Lacis control service, without I/O.

@@ -1,0 +1,1 @@
+//! The Lacis control service.

@@ -1,0 +1,1 @@
+//! What Lacis control and agents say to each other: values and messages.
