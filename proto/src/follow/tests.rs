@@ -1,0 +1,104 @@
+use super::*;
+use crate::{Body, Change, Del, Digest, Hello, NodeId, NodeRecord, Put, Reset, Revision};
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_random([n; 16])
+}
+
+fn put(n: u8) -> Change {
+    Change::Put(RecordId::from(&node(n)), Body::Node(NodeRecord { label: format!("n{n}") }))
+}
+
+fn scope_id() -> ScopeId {
+    ScopeId::from(&node(0))
+}
+
+fn hello(epoch: u64) -> Line {
+    let epoch = Epoch(epoch);
+    Line::Hello(Hello { protocol: 1, control: "0".into(), epoch, now_ms: 0, beat_s: 30 })
+}
+
+/// The lines that answer a follower's cursor.
+fn lines(control: &Scope, follower: &Follower) -> Vec<Line> {
+    let scope = scope_id();
+    let have = follower.have().get(&scope).and_then(|text| text.parse().ok());
+    let answer = control.answer(have.as_ref());
+    let mut lines = Vec::new();
+    if answer.reset {
+        lines.push(Line::Reset(Reset { scope: scope.clone() }));
+    }
+    lines.push(Line::Put(Put { scope: scope.clone(), records: answer.puts.into_iter().cloned().collect() }));
+    lines.push(Line::Del(Del { scope: scope.clone(), ids: answer.dels.into_iter().cloned().collect() }));
+    let (rev, digest) = (answer.at.revision, answer.at.digest);
+    lines.push(Line::At(At { scope, rev, digest, ack_within_ms: None }));
+    lines
+}
+
+fn follow(follower: &mut Follower, lines: Vec<Line>) -> Result<(), FollowError> {
+    lines.into_iter().try_for_each(|line| follower.handle(line, |_, _| Ok(())).map(drop))
+}
+
+fn held(follower: &Follower) -> usize {
+    follower.scope(&scope_id()).map_or(0, |scope| scope.records().count())
+}
+
+#[test]
+fn nothing_is_visible_before_its_commit_point() {
+    let mut control = Scope::new(Epoch(1));
+    control.commit([put(1), put(2)]);
+    let mut follower = Follower::default();
+    let mut all = lines(&control, &follower);
+    let at = all.pop().unwrap();
+    follow(&mut follower, vec![hello(1)]).unwrap();
+    follow(&mut follower, all.clone()).unwrap();
+    assert_eq!(held(&follower), 0);
+    follower.disconnected();
+    follow(&mut follower, vec![hello(1)]).unwrap();
+    follow(&mut follower, all).unwrap();
+    follow(&mut follower, vec![at]).unwrap();
+    assert_eq!(held(&follower), 2);
+}
+
+#[test]
+fn a_bad_digest_keeps_the_copy_and_asks_for_all_of_it() {
+    let mut control = Scope::new(Epoch(1));
+    control.commit([put(1)]);
+    let mut follower = Follower::default();
+    let answer = lines(&control, &follower);
+    follow(&mut follower, vec![hello(1)]).unwrap();
+    follow(&mut follower, answer).unwrap();
+    let bad = At { scope: scope_id(), rev: Revision(2), digest: Digest::default(), ack_within_ms: None };
+    assert!(matches!(follow(&mut follower, vec![Line::At(bad)]), Err(FollowError::Apply { .. })));
+    assert_eq!(held(&follower), 1);
+    assert!(follower.have().is_empty());
+    control.commit([put(2)]);
+    let answer = lines(&control, &follower);
+    follow(&mut follower, answer).unwrap();
+    assert_eq!(held(&follower), 2);
+    assert_eq!(follower.have().len(), 1);
+}
+
+#[test]
+fn a_reset_can_be_refused_by_the_reader() {
+    let mut control = Scope::new(Epoch(1));
+    control.commit([put(1)]);
+    let mut follower = Follower::default();
+    let answer = lines(&control, &follower);
+    follow(&mut follower, vec![hello(1)]).unwrap();
+    follow(&mut follower, answer).unwrap();
+    let empty = Scope::new(Epoch(2));
+    follow(&mut follower, vec![hello(2)]).unwrap();
+    let refused = lines(&empty, &follower)
+        .into_iter()
+        .try_for_each(|line| follower.handle(line, |_, _| Err("no own peer")).map(drop));
+    assert!(matches!(refused, Err(FollowError::Refused { .. })));
+    assert_eq!(held(&follower), 1);
+}
+
+#[test]
+fn a_commit_point_before_hello_is_refused() {
+    let control = Scope::new(Epoch(1));
+    let mut follower = Follower::default();
+    let answer = lines(&control, &follower);
+    assert_eq!(follow(&mut follower, answer), Err(FollowError::NoHello));
+}
