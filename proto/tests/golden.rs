@@ -1,6 +1,8 @@
 //! Each message once, frozen: what is read is printed again byte for byte, and what is signed or
 //! derived has the bytes that stand here. A changed byte is a new protocol version.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic; helpers outside of test functions are part of it")]
+
 use std::{collections::BTreeMap, fmt::Debug, fmt::Write as _, fs, path::Path};
 
 use ed25519_dalek::{Signer as _, SigningKey};
