@@ -1,1 +1,52 @@
 //! User-space WireGuard in trains: TUN, UDP and boringtun on one thread.
+//!
+//! A *train* is one TUN super-packet for one peer, sealed segment by segment into one buffer and sent with one
+//! `UDP_SEGMENT` system call; in the other direction it is one `UDP_GRO` receive that leaves as a few gathered TUN
+//! writes. Whatever can be paid once per train (system call, look-up, endpoint, counters) is paid once per train.
+//!
+//! ```text
+//!  TUN ─read─▶ split ─▶ route ─▶ seal ─▶ train ─sendmsg(UDP_SEGMENT)─▶ UDP
+//!  TUN ◀writev─ coalesce ◀─ checks ◀─ open ◀─ index ◀─recvmmsg(UDP_GRO)─ UDP
+//! ```
+//!
+//! [`Tunnel::start`] runs one shard: a thread that owns the sockets, the devices, every peer's state and all buffers.
+//! The control side talks to it through a bounded mailbox ([`Tunnel::send`]) and hears [`Event`]s; the shard never
+//! waits for anybody. Many *networks* share the one UDP port: each has its own device, key, addresses and peers, and
+//! a packet never passes from one to another.
+//!
+//! The middle of the crate, `engine`, is pure: time comes in, bytes come in, effects go to a sink. Only the
+//! shard, the device and the socket files make system calls.
+//!
+//! Invariants:
+//! - a packet from the wire reaches a device only if its source belongs to the peer that sealed it and its
+//!   destination to this node, both within the same network;
+//! - packets of one flow leave in the order in which they came;
+//! - bytes from the wire or from a device never cause a panic, every queue has a limit (`limits.rs`).
+
+mod checksum;
+mod clock;
+mod engine;
+#[doc(hidden)]
+pub mod fuzz;
+mod icmp;
+mod index;
+mod limits;
+mod mailbox;
+mod packet;
+mod path;
+mod probe;
+mod random;
+mod route;
+mod shard;
+mod stats;
+mod timers;
+mod tun;
+mod tunnel;
+mod udp;
+mod wire;
+
+pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
+pub use shard::{Config, Port, StartError, Tunnel};
+pub use stats::{Counters, NetworkStats, PeerStats, Stats};
+pub use tun::device::{Device, DeviceError, MemoryTun};
+pub use tunnel::{PresharedKey, PrivateKey, generate_private_key, public_key};

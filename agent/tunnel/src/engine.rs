@@ -1,0 +1,170 @@
+//! The middle of the data plane: packets in, packets out, no system calls.
+//!
+//! Time and bytes come in as values; what is to happen goes to an [`Output`]. (boringtun alone reads its own clock.)
+//! So two engines can be joined in memory, with any loss and order between them.
+//!
+//! Entries: [`Engine::on_tun`] takes a frame from a device, [`Engine::on_wire`] a message from a socket,
+//! [`Engine::on_tick`] the time; the commands of the control side have methods of their own. Trains and runs under
+//! construction leave with [`Engine::flush`], which the owner calls when its sources run dry.
+//!
+//! Invariants:
+//! - a tunnel exists only for a peer that had traffic, was asked for, or asked us; it is in the wheel exactly once;
+//! - an index leads to a live tunnel or to nothing;
+//! - a packet that leaves through [`Output::deliver`] came from a peer of that very network, from a source of that
+//!   peer, to a destination of this node.
+//!
+//! The place of an access policy is beside those last checks (`inbound`) and after the route look-up (`outbound`):
+//! both see the peer and the clear packet, once per train or packet, outside the cryptography.
+
+mod commands;
+mod handshake;
+mod inbound;
+mod network;
+mod outbound;
+mod peer;
+mod slab;
+mod trains;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::index::Indices;
+use crate::limits;
+use crate::mailbox::{Event, NetworkId};
+use crate::path::Endpoint;
+use crate::random::Jitter;
+use crate::stats::Counters;
+use crate::timers::{Bucket, Due, Wheel};
+use crate::tun::coalesce::{Coalescer, Pieces};
+use crate::tun::vnet::Vnet;
+use crate::udp::train::Sent;
+
+use network::Network;
+use peer::Peer;
+use slab::Slab;
+use trains::Trains;
+
+pub(crate) use network::NetworkSettings;
+
+/// Where effects go.
+pub(crate) trait Output {
+    /// Sends datagrams of `stride` bytes, the last of which may be shorter.
+    fn transmit(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent;
+    /// Writes one frame to the device of a network.
+    fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>);
+    /// Tells the control side.
+    fn event(&mut self, event: Event);
+}
+
+/// The state of all networks of one shard.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    networks: Slab<Network>,
+    by_id: BTreeMap<NetworkId, u32>,
+    peers: Slab<Peer>,
+    indices: Indices,
+    /// Every endpoint known of a peer, so that a stranger's data can be told from a restarted peer's.
+    known: BTreeSet<(SocketAddr, u32)>,
+    wheel: Wheel,
+    /// Entries of the wheel under work; kept for its memory.
+    due: Vec<(u32, Due)>,
+    pace: Bucket,
+    /// Peers whose initiation waits for the pace.
+    waiting: VecDeque<u32>,
+    trains: Trains,
+    arena: Box<[u8]>,
+    arena_used: usize,
+    coalescer: Coalescer,
+    /// Bytes that all peers have waiting for sessions.
+    pending_bytes: usize,
+    jitter: Jitter,
+    counters: Counters,
+    /// Changes with every route; caches of route answers hold the value they were made under.
+    generation: u64,
+}
+
+impl Engine {
+    /// Makes an engine without networks. `seed` must be unpredictable: it hides the order of tunnels.
+    pub(crate) fn new(now: Instant, seed: u64, segment_limit: usize) -> Self {
+        Self {
+            networks: Slab::new(),
+            by_id: BTreeMap::new(),
+            peers: Slab::new(),
+            indices: Indices::new(seed),
+            known: BTreeSet::new(),
+            wheel: Wheel::new(now),
+            due: Vec::new(),
+            pace: Bucket::new(now, limits::INITIATIONS_PER_SECOND, limits::INITIATION_BURST),
+            waiting: VecDeque::new(),
+            trains: Trains::new(segment_limit),
+            arena: vec![0; limits::ARENA].into_boxed_slice(),
+            arena_used: 0,
+            coalescer: Coalescer::new(),
+            pending_bytes: 0,
+            jitter: Jitter::new(seed.rotate_left(17)),
+            counters: Counters::default(),
+            generation: 1,
+        }
+    }
+
+    /// Sends the trains under construction.
+    pub(crate) fn flush_trains(&mut self, out: &mut dyn Output) {
+        self.trains.flush(out, &mut self.counters);
+        while let Some(peer) = self.trains.lost_source() {
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.path.forget_local();
+            }
+        }
+    }
+
+    /// Writes the runs under construction to their devices.
+    pub(crate) fn flush_runs(&mut self, out: &mut dyn Output) {
+        self.coalescer.flush(&mut self.arena, |network, vnet, pieces| out.deliver(network, &vnet, pieces));
+        self.arena_used = 0;
+    }
+
+    /// Sends and writes all that is under construction.
+    pub(crate) fn flush(&mut self, out: &mut dyn Output) {
+        self.flush_trains(out);
+        self.flush_runs(out);
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn on_tick(&mut self, now: Instant, out: &mut dyn Output) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.collect(now, &mut due);
+        for (peer, at) in due.drain(..) {
+            self.tick_peer(now, peer, at, out);
+        }
+        self.due = due;
+        while let Some(peer) = self.waiting.front().copied() {
+            if !self.pace.take(now) {
+                break;
+            }
+            self.waiting.pop_front();
+            self.send_initiation(now, peer, out);
+        }
+        self.check_invariants();
+    }
+
+    /// Returns when [`Engine::on_tick`] wants to be called next.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let paced = (!self.waiting.is_empty()).then(|| now + std::time::Duration::from_millis(20));
+        [self.wheel.deadline(), paced].into_iter().flatten().min()
+    }
+
+    /// Turns merging towards devices on or off.
+    pub(crate) fn set_coalescing(&mut self, enabled: bool, udp: bool) {
+        self.coalescer.set(enabled, udp);
+    }
+
+    /// Checks in debug builds what must hold between entries.
+    fn check_invariants(&self) {
+        debug_assert!(self.pending_bytes <= limits::PENDING_TOTAL, "the waiting frames fit their budget");
+        debug_assert!(self.arena_used <= self.arena.len(), "the arena holds what was opened");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! Tunnels come and go, handshakes start, repeat and end.
+//!
+//! ```text
+//!           traffic, command, nudge             a stranger's initiation
+//!                     │                                   │
+//!  (no tunnel) ──▶ round: initiate, repeat      response, wait for data
+//!                     │ response                          │ data under our index
+//!                     └──────────▶ session ◀──────────────┘
+//!                                  │ 5 min idle, or 90 s without an answer
+//!                                  ▼
+//!                             (no tunnel)
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::peer::{Live, Pending, Reply, Round};
+use super::{Engine, Output};
+use crate::limits;
+use crate::mailbox::Event;
+use crate::path::{Endpoint, Path};
+use crate::timers::Due;
+use crate::tunnel::{Admission, Opened, Protocol, Ticked};
+use crate::wire;
+
+/// A round ends after this long without an answer (WireGuard paper §6.1: `REKEY_ATTEMPT_TIME`).
+const GIVE_UP: Duration = Duration::from_secs(90);
+
+/// Room for any handshake message.
+const MESSAGE: usize = 256;
+
+impl Engine {
+    /// Makes sure that a peer has a tunnel; returns whether it has.
+    pub(super) fn open_tunnel(&mut self, now: Instant, peer: u32) -> bool {
+        let Some(state) = self.peers.get_mut(peer) else { return false };
+        if state.live.is_some() {
+            return true;
+        }
+        let Some(net) = self.networks.get(state.network) else { return false };
+        let Some(index) = self.indices.take(peer) else { return false };
+        let protocol = Protocol::new(&net.gate, &state.key, state.preshared.as_ref(), state.keepalive, index);
+        let due = self.wheel.schedule(peer, now + limits::TICK_HANDSHAKE);
+        state.live = Some(Box::new(Live {
+            protocol,
+            index,
+            due,
+            round: None,
+            confirming: None,
+            reply: None,
+            pending: Pending::default(),
+            last_data: now,
+        }));
+        self.counters.tunnels += 1;
+        true
+    }
+
+    /// Ends a peer's tunnel and drops what waited in it.
+    pub(super) fn close_tunnel(&mut self, peer: u32) {
+        let Some(mut live) = self.peers.get_mut(peer).and_then(|state| state.live.take()) else { return };
+        self.counters.drop_pending += live.pending.clear(&mut self.pending_bytes);
+        self.indices.release(live.index);
+        self.counters.tunnels -= 1;
+    }
+
+    /// Starts a handshake with a peer unless one is on its way.
+    pub(super) fn start_round(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
+        if !self.open_tunnel(now, peer) {
+            return;
+        }
+        let Some(live) = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()) else { return };
+        if live.round.is_none() {
+            live.round = Some(Round::new(now));
+            self.initiate(now, peer, out);
+        }
+    }
+
+    /// Sends the round's next initiation, or queues it for the pace.
+    fn initiate(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
+        if self.waiting.is_empty() && self.pace.take(now) {
+            self.send_initiation(now, peer, out);
+            return;
+        }
+        let round = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()?.round.as_mut());
+        if let Some(round) = round
+            && !round.queued
+        {
+            round.queued = true;
+            self.waiting.push_back(peer);
+        }
+    }
+
+    /// Sends an initiation of the peer's round now. A round that ended meanwhile sends nothing.
+    pub(super) fn send_initiation(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
+        let Some(live) = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()) else { return };
+        if live.round.is_none() {
+            return;
+        }
+        let mut message = [0; MESSAGE];
+        if let Some(length) = live.protocol.initiate(&mut message) {
+            self.send_attempt(now, peer, &message[..length], out);
+        }
+    }
+
+    /// Counts an initiation as the round's next attempt and sends it where the peer may be.
+    fn send_attempt(&mut self, now: Instant, peer: u32, message: &[u8], out: &mut dyn Output) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let Some(live) = state.live.as_mut() else { return };
+        let round = live.round.get_or_insert(Round::new(now));
+        let wait = limits::RETRIES[(round.attempts as usize).min(limits::RETRIES.len() - 1)];
+        round.next = now + wait + Duration::from_millis(self.jitter.below(limits::RETRY_JITTER_MS));
+        round.queued = false;
+        round.attempts += 1;
+        let attempts = round.attempts;
+        for to in state.path.targets(attempts > 1) {
+            out.transmit(&to, message.len(), message);
+            self.counters.initiations_out += 1;
+        }
+        if attempts == limits::UNANSWERED_AFTER + 1
+            && let Some(network) = self.networks.get(state.network).map(|net| net.id)
+        {
+            out.event(Event::HandshakeUnanswered { network, key: state.key });
+        }
+    }
+
+    /// Looks at a tunnel whose time has come.
+    pub(super) fn tick_peer(&mut self, now: Instant, peer: u32, due: Due, out: &mut dyn Output) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let Some(live) = state.live.as_mut().filter(|live| live.due == due) else { return };
+        let mut message = [0; MESSAGE];
+        let ticked = live.protocol.tick(&mut message);
+        let silent = live.round.is_some_and(|round| now.saturating_duration_since(round.started) >= GIVE_UP);
+        match ticked {
+            Ticked::Expired => return self.give_up(now, peer, out),
+            _ if silent => return self.give_up(now, peer, out),
+            Ticked::Send(length) if wire::classify(&message[..length]) == Some(wire::Message::Initiation) => {
+                self.send_attempt(now, peer, &message[..length], out);
+            }
+            Ticked::Send(length) => {
+                if let Some(to) = state.path.proven {
+                    out.transmit(&to, length, &message[..length]);
+                }
+            }
+            Ticked::Quiet => {
+                if live.round.is_some_and(|round| !round.queued && round.next <= now) {
+                    self.initiate(now, peer, out);
+                }
+            }
+        }
+        self.rest(now, peer);
+    }
+
+    /// Enters a tunnel for its next look, or ends it when nobody needs it.
+    fn rest(&mut self, now: Instant, peer: u32) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let Some(live) = state.live.as_mut() else { return };
+        let quiet = now.saturating_duration_since(live.last_data);
+        let unused = state.keepalive.is_none() && live.round.is_none() && live.pending.is_empty();
+        let patience = if live.protocol.is_up() { limits::IDLE } else { limits::UNCONFIRMED_IDLE };
+        if unused && quiet >= patience {
+            return self.close_tunnel(peer);
+        }
+        if live
+            .reply
+            .as_ref()
+            .is_some_and(|reply| now.saturating_duration_since(reply.made) >= limits::REPLY_CACHE)
+        {
+            live.reply = None;
+        }
+        let pause = if live.round.is_some() { limits::TICK_HANDSHAKE } else { limits::TICK_SESSION };
+        live.due = self.wheel.schedule(peer, now + pause);
+    }
+
+    /// Ends a round that nobody answered. A peer with keepalive is tried again, as its mapping must be held open.
+    fn give_up(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
+        self.close_tunnel(peer);
+        let Some(state) = self.peers.get(peer) else { return };
+        if let Some(network) = self.networks.get(state.network).map(|net| net.id) {
+            out.event(Event::HandshakeFailed { network, key: state.key });
+        }
+        if state.keepalive.is_some() {
+            self.start_round(now, peer, out);
+        }
+    }
+
+    /// An initiation: whose is it, and is the sender who it says?
+    pub(super) fn on_initiation(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        from: &Endpoint,
+        out: &mut dyn Output,
+    ) {
+        let mut answer = [0; MESSAGE];
+        let admitted = self.by_id.values().find_map(|slot| {
+            let gate = &self.networks.get(*slot)?.gate;
+            match gate.admit(from.remote, message, &mut answer) {
+                Admission::Refused => None,
+                other => Some((*slot, other)),
+            }
+        });
+        let network = match admitted {
+            Some((network, Admission::Welcome)) => network,
+            Some((_, Admission::Cookie(length))) => {
+                self.counters.cookies_out += 1;
+                out.transmit(from, length, &answer[..length]);
+                return;
+            }
+            Some((_, Admission::Refused)) | None => {
+                self.counters.drop_handshake += 1;
+                return;
+            }
+        };
+        let peer = self
+            .networks
+            .get(network)
+            .and_then(|net| net.by_key.get(&net.gate.initiator(message)?).copied())
+            .filter(|peer| self.open_tunnel(now, *peer));
+        let Some(peer) = peer else {
+            self.counters.drop_handshake += 1;
+            return;
+        };
+        self.respond(now, peer, message, from, out);
+    }
+
+    fn respond(&mut self, now: Instant, peer: u32, message: &[u8], from: &Endpoint, out: &mut dyn Output) {
+        let Some(live) = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()) else { return };
+        let copy = live.reply.as_ref().filter(|reply| {
+            reply.initiation == *message && now.saturating_duration_since(reply.made) < limits::REPLY_CACHE
+        });
+        if let Some(reply) = copy {
+            out.transmit(from, wire::RESPONSE, &reply.response);
+            self.counters.responses_out += 1;
+            return;
+        }
+        let mut answer = [0; MESSAGE];
+        let Opened::Reply(length) = live.protocol.open(from.remote, message, &mut answer) else {
+            self.counters.drop_handshake += 1;
+            return;
+        };
+        let (Some(initiation), Some(response)) = (message.first_chunk(), answer[..length].first_chunk())
+        else {
+            return;
+        };
+        live.confirming = Some(u32::from_le_bytes([response[4], response[5], response[6], response[7]]));
+        live.reply = Some(Box::new(Reply { initiation: *initiation, response: *response, made: now }));
+        live.last_data = now;
+        if live.protocol.is_up() {
+            // The peer renews the session; a renewal of ours beside it would only be a second one.
+            live.round = None;
+        }
+        out.transmit(from, wire::RESPONSE, response);
+        self.counters.responses_out += 1;
+    }
+
+    /// A response to an initiation of ours.
+    pub(super) fn on_response(
+        &mut self,
+        now: Instant,
+        receiver: u32,
+        message: &[u8],
+        from: &Endpoint,
+        out: &mut dyn Output,
+    ) {
+        let mut answer = [0; MESSAGE];
+        let Some(peer) = self.indices.owner(receiver) else {
+            self.counters.drop_unknown_index += 1;
+            return;
+        };
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let (Some(live), Some(net)) = (state.live.as_mut(), self.networks.get(state.network)) else { return };
+        match net.gate.admit(from.remote, message, &mut answer) {
+            Admission::Welcome => {}
+            Admission::Cookie(length) => {
+                self.counters.cookies_out += 1;
+                out.transmit(from, length, &answer[..length]);
+                return;
+            }
+            Admission::Refused => {
+                self.counters.drop_handshake += 1;
+                return;
+            }
+        }
+        let Opened::Reply(length) = live.protocol.open(from.remote, message, &mut answer) else {
+            self.counters.drop_handshake += 1;
+            return;
+        };
+        live.confirming = None;
+        self.prove(peer, from, out);
+        // The keepalive confirms the keys to the peer and must come before any data.
+        out.transmit(from, length, &answer[..length]);
+        self.handshake_done(now, peer, from, out);
+    }
+
+    /// A cookie: the next initiation will carry its proof.
+    pub(super) fn on_cookie(&mut self, receiver: u32, message: &[u8], from: &Endpoint) {
+        let owner = self.indices.owner(receiver);
+        let live = owner.and_then(|peer| self.peers.get_mut(peer)).and_then(|state| state.live.as_mut());
+        let Some(live) = live else {
+            self.counters.drop_unknown_index += 1;
+            return;
+        };
+        let mut unused = [0; MESSAGE];
+        if live.protocol.open(from.remote, message, &mut unused) != Opened::Empty {
+            self.counters.drop_handshake += 1;
+        }
+    }
+
+    /// Both sides have the keys: says so and sends what waited.
+    pub(super) fn handshake_done(&mut self, now: Instant, peer: u32, from: &Endpoint, out: &mut dyn Output) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.last_handshake = Some(now);
+        let key = state.key;
+        if let Some(live) = &mut state.live {
+            live.round = None;
+        }
+        self.counters.handshakes += 1;
+        if let Some(network) = self.networks.get(state.network).map(|net| net.id) {
+            out.event(Event::HandshakeDone { network, key, endpoint: from.remote });
+        }
+        self.send_pending(now, peer, out);
+    }
+
+    /// Data came that we have no session for. When it is from where a peer of ours is, that peer, or we, restarted:
+    /// a handshake of ours is the quickest way to tell it.
+    pub(super) fn nudge(&mut self, now: Instant, from: &Endpoint, out: &mut dyn Output) {
+        let place = from.remote;
+        let owners: Vec<u32> =
+            self.known.range((place, 0)..=(place, u32::MAX)).map(|(_, peer)| *peer).collect();
+        for peer in owners {
+            let Some(state) = self.peers.get_mut(peer) else { continue };
+            let rested = |at: Instant| now.saturating_duration_since(at) >= limits::NUDGE_INTERVAL;
+            let up = state.live.as_ref().is_some_and(|live| live.protocol.is_up());
+            if up || !state.last_nudge.is_none_or(rested) {
+                continue;
+            }
+            state.last_nudge = Some(now);
+            match state.live.as_mut().and_then(|live| live.round.as_mut()) {
+                Some(round) => round.next = now,
+                None => self.start_round(now, peer, out),
+            }
+        }
+    }
+
+    /// Changes what is known of a peer's path and keeps the table of known endpoints in step.
+    pub(super) fn change_path(&mut self, peer: u32, change: impl FnOnce(&mut Path)) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        for place in state.path.known() {
+            self.known.remove(&(place, peer));
+        }
+        change(&mut state.path);
+        for place in state.path.known() {
+            self.known.insert((place, peer));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! From the wire to a device: find the tunnel, open, check, append to a run.
+
+use std::time::Instant;
+
+use super::{Engine, Output};
+use crate::mailbox::Event;
+use crate::packet;
+use crate::path::Endpoint;
+use crate::tunnel::{Opened, Refusal};
+use crate::udp::receive::Message;
+use crate::wire;
+
+impl Engine {
+    /// Takes a message from a socket: datagrams of one source.
+    pub(crate) fn on_wire(&mut self, now: Instant, message: &Message<'_>, out: &mut dyn Output) {
+        self.counters.trains_in += 1;
+        let from = Endpoint { remote: message.from, local: message.to };
+        // The peer whose path this message has proven already.
+        let mut proven = None;
+        for datagram in message.bytes.chunks(message.stride.max(1)) {
+            self.counters.datagrams_in += 1;
+            match wire::classify(datagram) {
+                Some(wire::Message::Data { receiver }) => {
+                    self.on_data(now, receiver, datagram, &from, &mut proven, out);
+                }
+                Some(wire::Message::Initiation) => self.on_initiation(now, datagram, &from, out),
+                Some(wire::Message::Response { receiver }) => {
+                    self.on_response(now, receiver, datagram, &from, out)
+                }
+                Some(wire::Message::Cookie { receiver }) => self.on_cookie(receiver, datagram, &from),
+                None => self.counters.drop_malformed_datagram += 1,
+            }
+        }
+    }
+
+    #[inline]
+    fn on_data(
+        &mut self,
+        now: Instant,
+        receiver: u32,
+        datagram: &[u8],
+        from: &Endpoint,
+        proven: &mut Option<u32>,
+        out: &mut dyn Output,
+    ) {
+        if self.coalescer.is_full()
+            || self.arena.len() - self.arena_used < datagram.len().max(wire::INITIATION)
+        {
+            self.flush_runs(out);
+        }
+        let owner = self.indices.owner(receiver);
+        let live = owner.and_then(|owner| self.peers.get_mut(owner)).and_then(|state| state.live.as_mut());
+        let (Some(peer), Some(live)) = (owner, live) else {
+            self.counters.drop_unknown_index += 1;
+            self.nudge(now, from, out);
+            return;
+        };
+        let opened = live.protocol.open(from.remote, datagram, &mut self.arena[self.arena_used..]);
+        match opened {
+            Opened::Packet(length) => {
+                live.last_data = now;
+                if *proven != Some(peer) || live.confirming == Some(receiver) {
+                    *proven = Some(peer);
+                    self.authenticated(now, peer, receiver, from, out);
+                }
+                self.accept(now, peer, length, out);
+            }
+            Opened::Empty => {
+                *proven = Some(peer);
+                self.authenticated(now, peer, receiver, from, out);
+            }
+            Opened::Reply(_) => {}
+            Opened::Refused(Refusal::Replay) => self.counters.drop_replay += 1,
+            Opened::Refused(Refusal::Authentication) => self.counters.drop_authentication += 1,
+            Opened::Refused(Refusal::Malformed) => self.counters.drop_malformed_packet += 1,
+            Opened::Refused(Refusal::NoSession) => {
+                self.counters.drop_unknown_index += 1;
+                self.nudge(now, from, out);
+            }
+        }
+    }
+
+    /// Takes note that `peer` sent authentic data from `from`.
+    fn authenticated(
+        &mut self,
+        now: Instant,
+        peer: u32,
+        receiver: u32,
+        from: &Endpoint,
+        out: &mut dyn Output,
+    ) {
+        self.prove(peer, from, out);
+        let Some(live) = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()) else { return };
+        if live.confirming == Some(receiver) {
+            live.confirming = None;
+            self.handshake_done(now, peer, from, out);
+        } else if !live.pending.is_empty() && live.protocol.is_up() {
+            self.send_pending(now, peer, out);
+        }
+    }
+
+    /// Makes `from` the peer's proven endpoint.
+    pub(super) fn prove(&mut self, peer: u32, from: &Endpoint, out: &mut dyn Output) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        if state.path.proven == Some(*from) {
+            return;
+        }
+        if state.path.proven.is_some_and(|known| known.remote == from.remote) {
+            state.path.prove(*from);
+            return;
+        }
+        let (key, network) = (state.key, state.network);
+        self.change_path(peer, |path| {
+            path.prove(*from);
+        });
+        if let Some(network) = self.networks.get(network).map(|net| net.id) {
+            out.event(Event::EndpointChanged { network, key, endpoint: from.remote });
+        }
+    }
+
+    /// Checks the opened packet at the end of the arena and hands it to the coalescer.
+    #[inline]
+    fn accept(&mut self, now: Instant, peer: u32, length: usize, out: &mut dyn Output) {
+        let offset = self.arena_used;
+        let packet = &self.arena[offset..offset + length];
+        let Some(addresses) = packet::addresses(packet) else {
+            self.counters.drop_malformed_packet += 1;
+            return;
+        };
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let Some(net) = self.networks.get_mut(state.network) else { return };
+        let cached = Some((addresses.source, self.generation));
+        if state.last_source != cached {
+            if net.routes.peer_for(addresses.source) != Some(peer) {
+                self.counters.drop_source += 1;
+                return;
+            }
+            state.last_source = cached;
+        }
+        if !net.is_ours(addresses.destination) {
+            self.counters.drop_destination += 1;
+            return;
+        }
+        state.rx_bytes += length as u64;
+        self.counters.bytes_in += length as u64;
+        if let Some(probe) = net.probes.answered(addresses.source, packet) {
+            out.event(Event::ProbeReply {
+                network: net.id,
+                target: probe.target,
+                ident: probe.ident,
+                seq: probe.seq,
+                rtt: now.saturating_duration_since(probe.sent),
+                endpoint: state.path.proven.map(|endpoint| endpoint.remote),
+            });
+            return;
+        }
+        self.coalescer.push(state.network, &self.arena, offset, length);
+        // Sixteen keeps the starts of packets aligned for the checksum's wide loads.
+        self.arena_used = (offset + length.next_multiple_of(16)).min(self.arena.len());
+    }
+}

@@ -1,0 +1,122 @@
+//! Doors for fuzzers and tests: the parsers and the engine, fed with any bytes. Not part of the interface.
+
+use std::net::SocketAddr;
+
+use crate::clock;
+use crate::engine::{Engine, NetworkSettings, Output};
+use crate::mailbox::{Event, NetworkId, PeerConfig};
+use crate::path::Endpoint;
+use crate::tun::coalesce::{Coalescer, Pieces};
+use crate::tun::split::Splitter;
+use crate::tun::vnet::{self, Vnet};
+use crate::tunnel::{self, PrivateKey};
+use crate::udp::receive::Message;
+use crate::udp::train::Sent;
+use crate::wire;
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+/// Splits a frame: virtio header and packet.
+pub fn split(frame: &[u8]) {
+    let mut frame = frame.to_vec();
+    let Some(vnet) = Vnet::parse(&frame) else { return };
+    let packet = &mut frame[vnet::LEN..];
+    let Some(mut splitter) = Splitter::new(&vnet, packet) else { return };
+    while let Some(range) = splitter.next(packet) {
+        assert!(range.end <= packet.len() && !range.is_empty(), "segments lie within the packet");
+    }
+}
+
+/// Coalesces packets cut from `bytes`, each preceded by its length in two bytes.
+pub fn coalesce(bytes: &[u8]) {
+    let mut arena = bytes.to_vec();
+    let (mut coalescer, mut at, mut pushed) = (Coalescer::new(), 0, 0);
+    while let Some(length) = arena.get(at..at + 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))) {
+        if at + 2 + length > arena.len() || coalescer.is_full() {
+            break;
+        }
+        coalescer.push(0, &arena, at + 2, length);
+        (at, pushed) = (at + 2 + length, pushed + 1);
+    }
+    let mut written = 0;
+    coalescer.flush(&mut arena, |_, _, pieces| written += pieces.count);
+    assert_eq!(written, pushed, "every packet leaves exactly once");
+}
+
+/// Classifies a datagram.
+pub fn wire(datagram: &[u8]) {
+    let _ = wire::classify(datagram);
+}
+
+/// Gives an engine a message from the wire and the same bytes as a frame from its device.
+pub fn receive(bytes: &[u8]) {
+    let now = clock::now();
+    let (mut engine, mut out) = (Engine::new(now, 1, 64), Recorder::default());
+    let settings = NetworkSettings {
+        id: NetworkId(1),
+        private_key: PrivateKey::from([1; 32]),
+        addresses: vec![[10, 0, 0, 1].into()],
+        accepted: Vec::new(),
+        pools: "10.0.0.0/8".parse().into_iter().collect(),
+        mtu: 1420,
+    };
+    let network = engine.add_network(now, settings);
+    let from = SocketAddr::from(([192, 0, 2, 1], 51820));
+    let peer = PeerConfig {
+        network: NetworkId(1),
+        key: tunnel::public_key(&[2; 32]),
+        allowed: "10.0.0.2/32".parse().into_iter().collect(),
+        candidates: vec![from],
+        keepalive: None,
+        preshared_key: None,
+        initiate: false,
+    };
+    engine.set_peer(now, peer, &mut out);
+    let stride = bytes.first().map_or(1, |first| usize::from(*first) * 6 + 1);
+    engine.on_wire(now, &Message { from, to: None, stride, bytes }, &mut out);
+    let mut frame = bytes.to_vec();
+    frame.resize(bytes.len() + 16, 0);
+    engine.on_tun(now, network, &mut frame, bytes.len(), &mut out);
+    engine.flush(&mut out);
+    engine.on_tick(now, &mut out);
+}
+
+/// A train that an engine sent.
+#[derive(Clone, Debug)]
+pub(crate) struct SentTrain {
+    pub(crate) to: SocketAddr,
+    pub(crate) stride: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A frame that an engine wrote to a device.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) network: u32,
+    pub(crate) vnet: Vnet,
+    pub(crate) packet: Vec<u8>,
+}
+
+/// Keeps what an engine puts out.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) sent: Vec<SentTrain>,
+    pub(crate) delivered: Vec<Frame>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Output for Recorder {
+    fn transmit(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
+        self.sent.push(SentTrain { to: to.remote, stride, bytes: bytes.to_vec() });
+        Sent::Whole
+    }
+
+    fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>) {
+        self.delivered.push(Frame { network, vnet: *vnet, packet: pieces.flatten().copied().collect() });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}

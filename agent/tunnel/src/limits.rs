@@ -1,0 +1,108 @@
+//! Every limit of the data plane, each with the reason for its value.
+
+use std::time::Duration;
+
+/// Largest UDP payload over IPv4: 65,535 less the IP and UDP headers. IPv6 carries 20 B more, which we leave.
+pub(crate) const UDP_PAYLOAD: usize = 65_507;
+
+/// Bytes WireGuard adds to a packet: a 16 B header and a 16 B tag.
+pub(crate) const SEAL_OVERHEAD: usize = 32;
+
+/// Segments per `UDP_SEGMENT` send that every kernel with the option takes.
+pub(crate) const SEGMENTS_OLD_KERNEL: usize = 64;
+/// Segments per `UDP_SEGMENT` send since Linux 6.9.
+pub(crate) const SEGMENTS_NEW_KERNEL: usize = 128;
+
+/// Trains open at once, each for another peer. More would spread the working set past the L2 cache.
+pub(crate) const OPEN_TRAINS: usize = 8;
+
+/// Trains kept while the socket's send buffer is full; past that the oldest stays and the new one is dropped.
+pub(crate) const PARKED_TRAINS: usize = 32;
+
+/// Datagram slots of one receive call: 0.5 MB, a quarter of the L2 cache of current servers.
+pub(crate) const RECEIVE_SLOTS: usize = 8;
+
+/// Size of a receive slot: the largest datagram the kernel's GRO builds.
+pub(crate) const RECEIVE_SLOT: usize = 65_536;
+
+/// Room for opened packets between two flushes towards the devices: four full receives.
+pub(crate) const ARENA: usize = 4 * RECEIVE_SLOT;
+
+/// Super-packets read from one device before others get their turn.
+pub(crate) const DEVICE_BUDGET: usize = 8;
+
+/// Receive calls on one socket before the devices get their turn.
+pub(crate) const SOCKET_BUDGET: usize = 2;
+
+/// Largest frame a device can hand over: virtio header and a 64 KiB packet, with room to pad to 16 B.
+pub(crate) const FRAME: usize = 65_536 + 256;
+
+/// Segments in one coalesced packet: what the kernel's own GRO allows.
+pub(crate) const RUN_SEGMENTS: usize = 64;
+/// Runs and pieces the coalescer holds before it asks for a flush.
+pub(crate) const RUNS: usize = 512;
+/// Flows that can be coalesced side by side; the least recently opened gives way.
+pub(crate) const OPEN_FLOWS: usize = 8;
+
+/// Frames one peer may have waiting for its session.
+pub(crate) const PENDING_FRAMES: usize = 32;
+/// Bytes one peer may have waiting: one full super-packet and its header.
+pub(crate) const PENDING_BYTES: usize = 64 * 1024 + 64;
+/// Bytes all peers together may have waiting, so that thousands of unreachable peers cannot fill the memory.
+pub(crate) const PENDING_TOTAL: usize = 16 << 20;
+
+/// Candidates kept of a peer; one initiation goes to each of them.
+pub(crate) const CANDIDATES: usize = 8;
+
+/// Handshake messages per second and key before senders must prove their address with a cookie.
+pub(crate) const HANDSHAKES_PER_SECOND: u64 = 200;
+
+/// Initiations per second that we start ourselves: about a twelfth of a core.
+pub(crate) const INITIATIONS_PER_SECOND: u32 = 500;
+/// Initiations that may leave at once before pacing sets in.
+pub(crate) const INITIATION_BURST: u32 = 50;
+
+/// Waits between initiations of one round. The first are short because a lost packet after a restart must not cost
+/// five seconds; the last repeats (WireGuard paper §6.4: `REKEY_TIMEOUT`).
+pub(crate) const RETRIES: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5)];
+/// Random part added to each wait (WireGuard paper §6.1).
+pub(crate) const RETRY_JITTER_MS: u64 = 333;
+
+/// Unanswered initiations after which the caller is told, once per round: about 3.5 s of silence.
+pub(crate) const UNANSWERED_AFTER: u32 = 3;
+
+/// An initiation drawn from a peer by data that we cannot place happens at most this often.
+pub(crate) const NUDGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the answer to an initiation is kept for identical copies that came by other paths.
+pub(crate) const REPLY_CACHE: Duration = Duration::from_secs(10);
+
+/// A tunnel without data for this long gives its memory back.
+pub(crate) const IDLE: Duration = Duration::from_secs(300);
+/// A tunnel that a stranger's initiation opened and no data confirmed goes sooner.
+pub(crate) const UNCONFIRMED_IDLE: Duration = Duration::from_secs(15);
+
+/// How often a peer is looked at while its handshake runs.
+pub(crate) const TICK_HANDSHAKE: Duration = Duration::from_millis(250);
+/// How often a peer with a session is looked at: boringtun's clock moves only then.
+pub(crate) const TICK_SESSION: Duration = Duration::from_secs(1);
+
+/// ICMP errors per second and network that we answer with.
+pub(crate) const ICMP_PER_SECOND: u32 = 200;
+/// ICMP errors that may leave at once.
+pub(crate) const ICMP_BURST: u32 = 50;
+
+/// Probes of one network that wait for their answer; the oldest is forgotten first.
+pub(crate) const PROBES: usize = 256;
+
+/// Commands that wait for the shard.
+pub(crate) const MAILBOX: usize = 1024;
+/// Commands taken between two looks at the packets.
+pub(crate) const MAILBOX_BUDGET: usize = 64;
+
+/// Kernel buffer of the UDP sockets. A 64 KiB train is charged in full, the default of 208 KiB holds three.
+pub(crate) const SOCKET_BUFFER: usize = 8 << 20;
+
+/// Packets the kernel keeps for a device that we have not read yet; super-packets count once.
+pub(crate) const DEVICE_QUEUE: u32 = 500;

@@ -1,0 +1,222 @@
+//! What the control side says to the shard, and what it hears back.
+//!
+//! Commands wait in a bounded queue; an eventfd wakes the shard. Events leave through a callback that must not block.
+//! A full mailbox is the sender's problem: it gets the command back and tries again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+
+use crate::limits;
+use crate::stats::Stats;
+use crate::tun::device::Device;
+use crate::tunnel::{PresharedKey, PrivateKey};
+use crate::udp::poll::Waker;
+
+/// Names one network (a network group) within this process; chosen by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(pub u32);
+
+/// A network to carry: one device, one key, its own peers.
+#[derive(Debug)]
+pub struct NetworkConfig {
+    /// The caller's name for it; adding a network whose id exists replaces that network and forgets its peers.
+    pub id: NetworkId,
+    /// Where its packets come from and go to.
+    pub device: Device,
+    /// This node's key in the network.
+    pub private_key: PrivateKey,
+    /// This node's own overlay addresses: sources of probes, accepted as destinations.
+    pub addresses: Vec<IpAddr>,
+    /// Further accepted destinations: the resolver's address, prefixes this node serves.
+    pub accepted: Vec<IpNetwork>,
+    /// The pools of the network: packets for an address in here without a peer are answered "host unreachable".
+    pub pools: Vec<IpNetwork>,
+    /// Largest packet the network carries.
+    pub mtu: u16,
+}
+
+/// What is known of one peer.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// The network it belongs to.
+    pub network: NetworkId,
+    /// Its public key, which is its identity.
+    pub key: [u8; 32],
+    /// Prefixes it may send from, hence routed to it. A prefix given to another peer before moves to this one.
+    pub allowed: Vec<IpNetwork>,
+    /// Endpoints not yet proven, best first; those past the eighth are ignored.
+    pub candidates: Vec<SocketAddr>,
+    /// Seconds between keepalives that hold a mapping open.
+    pub keepalive: Option<u16>,
+    /// Symmetric key mixed into the handshake.
+    pub preshared_key: Option<PresharedKey>,
+    /// Start a handshake now, paced with others, rather than with the first packet.
+    pub initiate: bool,
+}
+
+/// What the control side can ask of the shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Adds or replaces a network.
+    AddNetwork(Box<NetworkConfig>),
+    /// Removes a network, its peers and its device.
+    RemoveNetwork(NetworkId),
+    /// Changes this node's addresses and accepted destinations without touching peers.
+    SetAddresses {
+        /// The network.
+        network: NetworkId,
+        /// As [`NetworkConfig::addresses`].
+        addresses: Vec<IpAddr>,
+        /// As [`NetworkConfig::accepted`].
+        accepted: Vec<IpNetwork>,
+    },
+    /// Adds a peer or changes one. An existing session survives unless the preshared key or keepalive changed.
+    SetPeer(Box<PeerConfig>),
+    /// Forgets a peer and its session.
+    RemovePeer {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
+    /// Sends one echo request through the tunnel; the answer comes back as [`Event::ProbeReply`].
+    Probe {
+        /// The network.
+        network: NetworkId,
+        /// Overlay address to reach.
+        target: IpAddr,
+        /// Chosen by the caller, comes back in the reply.
+        ident: u16,
+        /// Chosen by the caller, comes back in the reply.
+        seq: u16,
+    },
+    /// Changes the MTU of a network and the limits of its device that follow from it.
+    SetMtu {
+        /// The network.
+        network: NetworkId,
+        /// Largest packet from now on.
+        mtu: u16,
+    },
+    /// Asks for the figures of the moment; an answer that finds nobody waiting is dropped.
+    Stats(SyncSender<Stats>),
+}
+
+/// What the shard tells the control side. Delivered on the shard's thread: the callback must not block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Both sides hold the same fresh keys.
+    HandshakeDone {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// Where it was reached.
+        endpoint: SocketAddr,
+    },
+    /// Authenticated packets of the peer now come from somewhere else.
+    EndpointChanged {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// The new place.
+        endpoint: SocketAddr,
+    },
+    /// Several initiations in a row were not answered; the tunnel keeps trying.
+    HandshakeUnanswered {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
+    /// The tunnel gave up after 90 s and dropped what waited; new traffic starts over.
+    HandshakeFailed {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
+    /// A probe was answered.
+    ProbeReply {
+        /// The network.
+        network: NetworkId,
+        /// The address probed.
+        target: IpAddr,
+        /// As given in the probe.
+        ident: u16,
+        /// As given in the probe.
+        seq: u16,
+        /// Time from the command to the answer.
+        rtt: Duration,
+        /// Where the answering peer is; `None` for this node's own addresses.
+        endpoint: Option<SocketAddr>,
+    },
+    /// No peer owns the probed address, or the network is unknown.
+    ProbeFailed {
+        /// The network.
+        network: NetworkId,
+        /// The address probed.
+        target: IpAddr,
+        /// As given in the probe.
+        ident: u16,
+        /// As given in the probe.
+        seq: u16,
+    },
+    /// The device of a network is gone; the network carries nothing until it is added again.
+    DeviceGone {
+        /// The network.
+        network: NetworkId,
+    },
+    /// The shard cannot go on and has ended.
+    Fatal {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Why a command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Too many commands wait; the command comes back to be sent again.
+    #[error("the tunnel's mailbox is full")]
+    Full(Box<Command>),
+    /// The shard has ended.
+    #[error("the tunnel has stopped")]
+    Closed,
+}
+
+/// The sending side of the mailbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    queue: SyncSender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Sender {
+    /// Puts a command in the mailbox without waiting.
+    pub(crate) fn send(&self, command: Command) -> Result<(), SendError> {
+        self.queue.try_send(command).map_err(|error| match error {
+            TrySendError::Full(command) => SendError::Full(Box::new(command)),
+            TrySendError::Disconnected(_) => SendError::Closed,
+        })?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Puts a command in the mailbox, waiting for room.
+    pub(crate) fn deliver(&self, command: Command) -> Result<(), SendError> {
+        self.queue.send(command).map_err(|_| SendError::Closed)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+/// Makes a mailbox that wakes through `waker`.
+pub(crate) fn mailbox(waker: Arc<Waker>) -> (Sender, Receiver<Command>) {
+    let (queue, commands) = sync_channel(limits::MAILBOX);
+    (Sender { queue, waker }, commands)
+}

@@ -1,0 +1,188 @@
+//! Where the engine's effects become system calls.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice};
+
+use super::is_v6;
+use crate::engine::Output;
+use crate::limits;
+use crate::mailbox::Event;
+use crate::path::Endpoint;
+use crate::stats::Counters;
+use crate::tun::coalesce::Pieces;
+use crate::tun::device::Device;
+use crate::tun::split::Splitter;
+use crate::tun::vnet::{self, Gso, Vnet};
+use crate::udp::socket::UdpSocket;
+use crate::udp::train::{self, Sent};
+
+/// A train that waits for room in the socket.
+#[derive(Debug)]
+struct Parked {
+    to: Endpoint,
+    stride: usize,
+    bytes: Vec<u8>,
+}
+
+/// Which packets may be merged towards devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Merging {
+    pub(super) any: bool,
+    pub(super) udp: bool,
+}
+
+/// The sockets, the devices and the way to the control side.
+pub(super) struct IoOutput {
+    v4: UdpSocket,
+    v6: Option<UdpSocket>,
+    devices: BTreeMap<u32, Device>,
+    parked: VecDeque<Parked>,
+    events: Box<dyn Fn(Event) + Send>,
+    merging: Merging,
+    merging_changed: bool,
+    pub(super) counters: Counters,
+}
+
+impl IoOutput {
+    pub(super) fn new(v4: UdpSocket, v6: Option<UdpSocket>, events: Box<dyn Fn(Event) + Send>) -> Self {
+        Self {
+            v4,
+            v6,
+            devices: BTreeMap::new(),
+            parked: VecDeque::new(),
+            events,
+            merging: Merging { any: true, udp: true },
+            merging_changed: false,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn socket(&self, v6: bool) -> Option<&UdpSocket> {
+        if v6 { self.v6.as_ref() } else { Some(&self.v4) }
+    }
+
+    pub(super) fn device(&self, slot: u32) -> Option<&Device> {
+        self.devices.get(&slot)
+    }
+
+    pub(super) fn devices(&self) -> impl Iterator<Item = (u32, &Device)> {
+        self.devices.iter().map(|(slot, device)| (*slot, device))
+    }
+
+    pub(super) fn add_device(&mut self, slot: u32, device: Device) {
+        if !device.udp_segmentation() && self.merging.udp {
+            self.merging.udp = false;
+            self.merging_changed = true;
+        }
+        self.devices.insert(slot, device);
+    }
+
+    pub(super) fn remove_device(&mut self, slot: u32) -> Option<Device> {
+        self.devices.remove(&slot)
+    }
+
+    /// Whether trains wait for room in the socket.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Tells the control side.
+    pub(super) fn tell(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    /// Returns what may be merged from now on, once after each change.
+    pub(super) fn merging_changed(&mut self) -> Option<Merging> {
+        std::mem::take(&mut self.merging_changed).then_some(self.merging)
+    }
+
+    /// Sends waiting trains, oldest first, until the socket is full again.
+    pub(super) fn send_parked(&mut self) {
+        while let Some(parked) = self.parked.pop_front() {
+            if self.send_now(&parked.to, parked.stride, &parked.bytes) == Sent::Full {
+                self.parked.push_front(parked);
+                return;
+            }
+        }
+    }
+
+    fn send_now(&self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
+        match self.socket(is_v6(to.remote)) {
+            Some(socket) => train::send(socket, to, stride, bytes),
+            None => Sent::Refused,
+        }
+    }
+
+    fn park(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) {
+        if self.parked.len() >= limits::PARKED_TRAINS {
+            self.counters.drop_parked_full += 1;
+            return;
+        }
+        self.counters.trains_parked += 1;
+        self.parked.push_back(Parked { to: *to, stride, bytes: bytes.to_vec() });
+    }
+
+    /// Writes a merged packet as the packets it was made of, and stops merging its kind.
+    fn write_singly(&mut self, network: u32, vnet: &Vnet, parts: &[IoSlice<'_>]) {
+        self.counters.coalescing_fallbacks += 1;
+        self.merging.udp = false;
+        self.merging.any = vnet.gso == Gso::Udp && self.merging.any;
+        self.merging_changed = true;
+        let mut packet: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let Some(mut splitter) = Splitter::new(vnet, &mut packet) else { return };
+        while let Some(range) = splitter.next(&mut packet) {
+            let alone = [IoSlice::new(&[0; vnet::LEN]), IoSlice::new(&packet[range])];
+            let written = self.devices.get(&network).map(|device| device.write(&alone));
+            if !matches!(written, Some(Ok(_))) {
+                self.counters.drop_device_refused += 1;
+            }
+        }
+    }
+}
+
+impl Output for IoOutput {
+    fn transmit(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
+        let sent = if self.is_blocked() { Sent::Full } else { self.send_now(to, stride, bytes) };
+        if sent == Sent::Full {
+            self.park(to, stride, bytes);
+        }
+        sent
+    }
+
+    fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>) {
+        let Some(device) = self.devices.get(&network) else { return };
+        let header = vnet.encode();
+        let count = pieces.count;
+        let mut parts = [IoSlice::new(&[]); limits::RUN_SEGMENTS + 1];
+        parts[0] = IoSlice::new(&header);
+        let mut used = 1;
+        for piece in pieces.take(limits::RUN_SEGMENTS) {
+            parts[used] = IoSlice::new(piece);
+            used += 1;
+        }
+        match device.write(&parts[..used]) {
+            Ok(_) => {
+                self.counters.device_frames_out += 1;
+                self.counters.device_packets_out += u64::from(count);
+            }
+            // Some kernels refuse what their own receive offload would have built.
+            Err(error) if count > 1 && error.kind() == io::ErrorKind::InvalidInput => {
+                self.write_singly(network, vnet, &parts[1..used]);
+            }
+            Err(error) => {
+                tracing::trace!(%error, "device refused a packet");
+                self.counters.drop_device_refused += 1;
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.tell(event);
+    }
+}
+
+impl std::fmt::Debug for IoOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IoOutput").field("devices", &self.devices).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Figures of the data plane: plain counters, written by the shard alone, copied out on request.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::mailbox::NetworkId;
+
+/// One moment's figures.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Figures of the whole shard.
+    pub counters: Counters,
+    /// Figures per network, in order of their ids.
+    pub networks: Vec<NetworkStats>,
+}
+
+/// Figures of one network.
+#[derive(Clone, Debug)]
+pub struct NetworkStats {
+    /// The network.
+    pub id: NetworkId,
+    /// Its peers, in order of their keys.
+    pub peers: Vec<PeerStats>,
+}
+
+/// Figures of one peer.
+#[derive(Clone, Debug)]
+pub struct PeerStats {
+    /// The peer's public key.
+    pub key: [u8; 32],
+    /// Where it was last authenticated.
+    pub endpoint: Option<SocketAddr>,
+    /// Age of the last completed handshake.
+    pub last_handshake: Option<Duration>,
+    /// Bytes of overlay packets received.
+    pub rx_bytes: u64,
+    /// Bytes of overlay packets sent.
+    pub tx_bytes: u64,
+    /// Whether packets can be sent at this moment.
+    pub session: bool,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counts since the shard started. They only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Returns all counts with their names, in a fixed order.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// Adds the counts of `other`, kept elsewhere.
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames read from devices; a super-packet counts once.
+    device_frames_in,
+    /// Packets those frames were split into.
+    device_packets_in,
+    /// Writes to devices; a coalesced packet counts once.
+    device_frames_out,
+    /// Packets carried by those writes.
+    device_packets_out,
+    /// Trains sent; one system call each.
+    trains_out,
+    /// Datagrams in those trains.
+    datagrams_out,
+    /// Messages received; the kernel may have merged several datagrams into one.
+    trains_in,
+    /// Datagrams in those messages.
+    datagrams_in,
+    /// Receive calls that returned something.
+    receives,
+    /// Bytes of overlay packets sealed.
+    bytes_out,
+    /// Bytes of overlay packets opened and accepted.
+    bytes_in,
+    /// Times the shard slept and woke.
+    wakeups,
+    /// Trains that had to wait for room in the socket.
+    trains_parked,
+    /// Trains dropped because too many waited already.
+    drop_parked_full,
+    /// Trains the kernel refused to send.
+    drop_send_refused,
+    /// Trains sent datagram by datagram because the kernel refused them whole.
+    segmentation_fallbacks,
+    /// Coalesced packets written one by one because the kernel refused them whole.
+    coalescing_fallbacks,
+    /// Source addresses that went away and were let go.
+    sources_lost,
+    /// Device writes refused.
+    drop_device_refused,
+    /// Frames from a device that are no IP packet or have a shape nobody makes.
+    drop_malformed_frame,
+    /// Packets from a device whose source is not this node's.
+    drop_foreign_source,
+    /// Packets from a device for an address that no peer owns.
+    drop_no_route,
+    /// Packets larger than the MTU.
+    drop_too_big,
+    /// Frames dropped because too many waited for a session.
+    drop_pending,
+    /// Datagrams that are no WireGuard message.
+    drop_malformed_datagram,
+    /// Messages with a receiver index that no tunnel of ours has.
+    drop_unknown_index,
+    /// Data that failed to authenticate.
+    drop_authentication,
+    /// Data whose counter was seen before or is too old.
+    drop_replay,
+    /// Handshake messages that were refused.
+    drop_handshake,
+    /// Cookie replies sent because of load.
+    cookies_out,
+    /// Packets opened whose source does not belong to the peer that sealed them.
+    drop_source,
+    /// Packets opened whose destination is not this node's.
+    drop_destination,
+    /// Packets opened that are no IP packet.
+    drop_malformed_packet,
+    /// Initiations sent.
+    initiations_out,
+    /// Responses sent.
+    responses_out,
+    /// Handshakes completed.
+    handshakes,
+    /// ICMP errors written to devices.
+    icmp_out,
+    /// Tunnels alive at the moment (grows and shrinks).
+    tunnels,
+}

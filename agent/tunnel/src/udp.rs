@@ -1,0 +1,6 @@
+//! The underlay side: sockets, readiness, trains out and messages in.
+
+pub(crate) mod poll;
+pub(crate) mod receive;
+pub(crate) mod socket;
+pub(crate) mod train;

@@ -1,0 +1,123 @@
+//! The UDP sockets: one per family, on the same port.
+#![expect(unsafe_code, reason = "setting socket options that socket2 does not know")]
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits;
+
+/// One family's socket.
+#[derive(Debug)]
+pub(crate) struct UdpSocket {
+    socket: Socket,
+    pub(crate) v6: bool,
+}
+
+impl UdpSocket {
+    /// Binds the wildcard address of a family at `port`; 0 takes any.
+    pub(crate) fn bind(v6: bool, port: u16) -> io::Result<Self> {
+        let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+        let address = if v6 {
+            socket.set_only_v6(true)?;
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+        } else {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+        };
+        socket.bind(&address.into())?;
+        let socket = Self { socket, v6 };
+        socket.tune();
+        Ok(socket)
+    }
+
+    /// Returns the port.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.as_socket().map_or(0, |address| address.port()))
+    }
+
+    /// Asks for large buffers, merged receives and the address each message was sent to. The socket works without any.
+    fn tune(&self) {
+        let size = libc::c_int::try_from(limits::SOCKET_BUFFER).unwrap_or(libc::c_int::MAX);
+        for (forced, plain) in
+            [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
+        {
+            // Only root may pass the system's limit; others get as much as it allows.
+            if self.set(libc::SOL_SOCKET, forced, size).is_err() {
+                let _ = self.set(libc::SOL_SOCKET, plain, size);
+            }
+        }
+        let (level, option) = if self.v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO)
+        };
+        for (what, level, option) in [("gro", libc::SOL_UDP, libc::UDP_GRO), ("pktinfo", level, option)] {
+            if let Err(error) = self.set(level, option, 1) {
+                tracing::debug!(what, %error, "socket option refused");
+            }
+        }
+    }
+
+    fn set(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+        let pointer = (&raw const value).cast();
+        // SAFETY: the pointer and size describe `value`, which lives through the call.
+        let result = unsafe { libc::setsockopt(self.socket.as_raw_fd(), level, option, pointer, size) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Returns how many segments this kernel takes in one send.
+pub(crate) fn segment_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        if since_6_9(&release) { limits::SEGMENTS_NEW_KERNEL } else { limits::SEGMENTS_OLD_KERNEL }
+    })
+}
+
+fn since_6_9(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0_u32));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (6, 9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_version_decides_the_segment_limit() {
+        for (release, expected) in [
+            ("6.18.44", true),
+            ("6.9.0-rc1", true),
+            ("7.0", true),
+            ("6.8.12-generic", false),
+            ("5.15", false),
+            ("", false),
+        ] {
+            assert_eq!(since_6_9(release), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn both_families_share_a_port() {
+        let v4 = UdpSocket::bind(false, 0).unwrap();
+        let port = v4.port().unwrap();
+        assert_ne!(port, 0);
+        if let Ok(v6) = UdpSocket::bind(true, port) {
+            assert_eq!(v6.port().unwrap(), port);
+        }
+        assert_eq!(UdpSocket::bind(false, port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,83 @@
+//! WireGuard's messages (WireGuard paper §5.4), told apart by their first bytes and their length.
+//!
+//! ```text
+//!  initiation  1 000  sender(4)                ephemeral static timestamp mac1 mac2   148 B
+//!  response    2 000  sender(4)   receiver(4)  ephemeral nothing mac1 mac2             92 B
+//!  cookie      3 000  receiver(4) nonce cookie                                         64 B
+//!  data        4 000  receiver(4) counter(8) packet tag                             >= 32 B
+//! ```
+
+/// Length of an initiation.
+pub(crate) const INITIATION: usize = 148;
+/// Length of a response.
+pub(crate) const RESPONSE: usize = 92;
+/// Length of a cookie reply.
+pub(crate) const COOKIE: usize = 64;
+/// Length of the shortest data message: a keepalive.
+pub(crate) const KEEPALIVE: usize = 32;
+
+/// A message, as far as it can be told without keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    Initiation,
+    Response { receiver: u32 },
+    Cookie { receiver: u32 },
+    Data { receiver: u32 },
+}
+
+/// Tells what a datagram is; `None` when it is no message of the protocol.
+#[inline]
+pub(crate) fn classify(datagram: &[u8]) -> Option<Message> {
+    let kind = u32::from_le_bytes(*datagram.first_chunk()?);
+    match (kind, datagram.len()) {
+        (4, KEEPALIVE..) => Some(Message::Data { receiver: le32(datagram, 4)? }),
+        (1, INITIATION) => Some(Message::Initiation),
+        (2, RESPONSE) => Some(Message::Response { receiver: le32(datagram, 8)? }),
+        (3, COOKIE) => Some(Message::Cookie { receiver: le32(datagram, 4)? }),
+        _ => None,
+    }
+}
+
+#[inline]
+fn le32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, length: usize) -> Vec<u8> {
+        let mut bytes = vec![7; length];
+        bytes[..4].copy_from_slice(&[kind, 0, 0, 0]);
+        bytes
+    }
+
+    #[test]
+    fn each_message_is_known_by_type_and_exact_length() {
+        let receiver = 0x0707_0707;
+        let table = [
+            (1, 148, Some(Message::Initiation)),
+            (1, 147, None),
+            (2, 92, Some(Message::Response { receiver })),
+            (2, 93, None),
+            (3, 64, Some(Message::Cookie { receiver })),
+            (3, 63, None),
+            (4, 32, Some(Message::Data { receiver })),
+            (4, 1452, Some(Message::Data { receiver })),
+            (4, 31, None),
+            (5, 148, None),
+            (0, 148, None),
+        ];
+        for (kind, length, expected) in table {
+            assert_eq!(classify(&message(kind, length)), expected, "type {kind}, {length} B");
+        }
+    }
+
+    #[test]
+    fn reserved_bytes_must_be_zero() {
+        let mut bytes = message(4, 40);
+        bytes[2] = 1;
+        assert_eq!(classify(&bytes), None);
+    }
+}
