@@ -1,1 +1,24 @@
 //! Rules of a Lacis agent, without I/O.
+//!
+//! ```text
+//! lines of control ─▶ Follower ─▶ scopes ─▶ Netmap ─┬▶ desired ─▶ Desired ─ plan(Observed) ─▶ steps
+//!                                                   └▶ Zone ─ answer(Question) ─▶ Answer
+//! ```
+//! [`AgentCore`] owns all of it and is the one surface of the event loop: events go in with the time,
+//! actions come out. Time is a [`std::time::Duration`] since an origin that the shell chooses; randomness
+//! comes in as one seed. Same inputs, same outputs, in the same order.
+
+#![forbid(unsafe_code)]
+
+mod desired;
+pub mod limits;
+mod machine;
+mod netmap;
+mod reconcile;
+mod zone;
+
+pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
+pub use machine::{Action, AgentCore, Boot, Control, Event, Notice, StreamId};
+pub use netmap::{Member, Netmap, Peer};
+pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
+pub use zone::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zone, Zones, answer};

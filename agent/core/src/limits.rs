@@ -1,0 +1,59 @@
+//! Every number of the agent's rules, each with its reason.
+
+use std::time::Duration;
+
+/// MTU of an overlay interface: a packet of this size, relayed over IPv6, still fits 1500 (DESIGN ruling 14).
+pub const DEFAULT_MTU: u16 = 1400;
+
+/// TTL of every answer and negative answer, in seconds: an address may be given to another peer after it.
+pub const DNS_TTL_S: u32 = 5;
+
+/// Most addresses of one family in an answer: both families of so many fit one TCP message of 64 KiB.
+pub const MAX_ADDRESSES: usize = 1_000;
+
+/// How long a peer whose handshake went unanswered stands last in answers (DESIGN §6).
+pub const DEMOTED_FOR: Duration = Duration::from_secs(30);
+
+/// Connecting and the first line share this watchdog: three round trips over a bad satellite link.
+pub const FIRST_LINE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A stream without a line for so many beats is dead: two lost beats may be a proxy's pause, three are not.
+pub const SILENT_BEATS: u32 = 3;
+
+/// Shortest beat that is believed, in seconds: three of it still cover a lost packet's retransmissions.
+pub const MIN_BEAT_S: u32 = 2;
+
+/// Longest beat that is believed, in seconds: longer, and a dead stream would go unnoticed for a quarter of an hour.
+pub const MAX_BEAT_S: u32 = 300;
+
+/// Shortest wait before any connection attempt: keeps every loop below five attempts a second.
+pub const RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// Longest wait before the first attempt after a loss: control restarts within a second.
+pub const FIRST_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Longest wait between attempts: a returned control has everybody back after five minutes.
+pub const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// Failures that a refusal which only a person can lift (revoked, too old) counts for at least:
+/// attempts are then 64 s to 300 s apart.
+pub const REFUSED_FAILURES: u32 = 8;
+
+/// In sync for so long, a stream has proven that control is well, and failures are forgotten.
+pub const STEADY_AFTER: Duration = Duration::from_secs(60);
+
+/// Offers of an older snapshot in the same epoch that are refused before one is taken: a lagging replica
+/// catches up in that time, a control that lost its last commits never does.
+pub const OLD_OFFERS_REFUSED: u32 = 3;
+
+/// Changed endpoints are reported after this pause, because interfaces come up in bursts.
+pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Reports of changed endpoints are at least so far apart: a flapping interface costs control six commits a minute.
+pub const REPORT_SPACING: Duration = Duration::from_secs(10);
+
+/// Most notices that wait to be taken; later ones are counted only.
+pub const MAX_NOTICES: usize = 64;
+
+/// Most odd records of one netmap that are named; the rest is left out in silence, one report suffices.
+pub const MAX_ODD: usize = 32;

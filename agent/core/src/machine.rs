@@ -1,0 +1,412 @@
+//! The agent's rules as one machine: events in, actions out.
+//!
+//! ```text
+//! Boot ─▶ Started ─▶ tunnels and names from cached scopes ─▶ Connect ─▶ lines ─▶ scopes ─▶ Reconcile
+//!                                                             ▲            │
+//!                                                             └── wait ◀───┘  nothing else changes
+//! ```
+//! The shell hands over all events that are ready ([`AgentCore::handle`]), then takes actions until there
+//! are none ([`AgentCore::poll`]), then sleeps until [`AgentCore::deadline`] or the next event, whichever
+//! is first; at the deadline it hands over [`Event::Tick`].
+//!
+//! Invariants: losing control in any way changes neither the desired state nor the zones; a drained batch
+//! contains one [`Action::Reconcile`] at most; there is one attempt or stream at a time.
+
+mod event;
+mod groups;
+mod link;
+mod random;
+mod report;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use lacis_proto::{FollowError, GroupId, Line, Problem, PublicKey, Scope, ScopeId, WatchRequest, version};
+
+pub use self::event::{Action, Boot, Event, Notice, StreamId};
+use self::{
+    groups::{Followed, Groups},
+    link::{Due, Failure, Link, Phase},
+    report::Reports,
+};
+use crate::{Desired, Local, Netmap, Zones, limits::MAX_NOTICES};
+
+/// The rules of one agent. See the module's text.
+#[derive(Debug)]
+pub struct AgentCore {
+    groups: Groups,
+    link: Link,
+    reports: Reports,
+    recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
+    agent: String,
+    started: bool,
+    /// A new desired state is to be made.
+    rebuild: bool,
+    /// The zones changed since they were last handed out.
+    rezoned: bool,
+    /// Cursors that the desired state last handed out stands for.
+    offered: BTreeMap<ScopeId, String>,
+    /// Control waits to hear that what it sent is applied.
+    acknowledge: bool,
+    saves: BTreeSet<ScopeId>,
+    actions: VecDeque<Action>,
+    notices: VecDeque<Notice>,
+    notices_lost: u64,
+    /// The last trouble with control that was told, so that it is not told at every attempt.
+    trouble: Option<Notice>,
+    problem: Option<Problem>,
+}
+
+/// How things stand with control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// A stream is open and its first scope confirmed.
+    pub in_sync: bool,
+    /// When the last line came; its age is the age of the last word from control.
+    pub last_line: Option<Duration>,
+    /// When the next attempt is made, while there is no stream.
+    pub next_attempt: Option<Duration>,
+    /// Why control refused the last attempt.
+    pub problem: Option<Problem>,
+}
+
+impl AgentCore {
+    /// The rules at start. Nothing happens before [`Event::Started`].
+    #[must_use]
+    pub fn new(boot: Boot) -> Self {
+        Self {
+            groups: Groups::new(boot.local, boot.scopes),
+            link: Link::new(boot.seed),
+            reports: Reports::new(boot.agent.clone(), boot.report_seq, boot.endpoints),
+            recent: boot.recent,
+            agent: boot.agent,
+            started: false,
+            rebuild: false,
+            rezoned: false,
+            offered: BTreeMap::new(),
+            acknowledge: false,
+            saves: BTreeSet::new(),
+            actions: VecDeque::new(),
+            notices: VecDeque::new(),
+            notices_lost: 0,
+            trouble: None,
+            problem: None,
+        }
+    }
+
+    /// Takes in one event. `now` is the time since an origin that stays the same.
+    pub fn handle(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Started => self.start(now),
+            Event::ConnectFailed { stream, problem, retry_after } if self.link.is_current(stream) => {
+                self.connect_failed(now, problem, retry_after);
+            }
+            Event::Line { stream, line } if self.link.is_current(stream) => self.line(now, line),
+            Event::BadLine { stream, error } if self.link.is_current(stream) => {
+                self.give_up(now, Failure::Lost, Notice::BadLine(error));
+            }
+            Event::StreamEnded { stream } if self.link.is_current(stream) => self.ended(now),
+            Event::ConnectFailed { .. }
+            | Event::Line { .. }
+            | Event::BadLine { .. }
+            | Event::StreamEnded { .. }
+            | Event::Tick => {}
+            Event::NetworkChanged => self.link.hurry(now),
+            Event::EndpointsChanged(endpoints) => self.reports.endpoints(now, endpoints),
+            Event::PeerReady { group, hosted } => {
+                self.groups.host(group, hosted);
+                self.reports.peer_added(now);
+                self.rebuild = true;
+            }
+            Event::Left { group } => self.left(&group),
+            Event::Applied { revision } => self.applied(now, revision),
+            Event::ReportDone { seq } => self.reports.done(seq),
+            Event::ReportFailed { seq } => self.reports.failed(now, seq),
+            Event::HandshakeDone { group, key } => {
+                self.rezoned |= self.groups.handshake(now, &group, &key, true);
+            }
+            Event::HandshakeUnanswered { group, key } => {
+                self.rezoned |= self.groups.handshake(now, &group, &key, false);
+            }
+        }
+        if self.started {
+            self.run_due(now);
+        }
+        self.check_invariants();
+    }
+
+    /// The next action, until there is none.
+    pub fn poll(&mut self) -> Option<Action> {
+        if self.rebuild {
+            self.rebuild = false;
+            self.rezoned = true;
+            for notice in self.groups.rebuild() {
+                self.tell(notice);
+            }
+            self.offered = self.groups.follower.have();
+            return Some(Action::Reconcile(Arc::clone(&self.groups.desired)));
+        }
+        if self.rezoned {
+            self.rezoned = false;
+            return Some(Action::Zones(self.groups.zones.clone()));
+        }
+        if let Some(scope) = self.saves.pop_first() {
+            return Some(Action::SaveScope(scope));
+        }
+        self.actions.pop_front().or_else(|| self.notices.pop_front().map(Action::Notice))
+    }
+
+    /// When [`Event::Tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        if !self.started {
+            return None;
+        }
+        let report = self.reports.deadline().filter(|_| self.link.is_live());
+        [self.link.deadline(), report, self.groups.deadline()].into_iter().flatten().min()
+    }
+
+    fn start(&mut self, now: Duration) {
+        if self.started {
+            return;
+        }
+        self.started = true;
+        self.rebuild = true;
+        for (group, keys) in std::mem::take(&mut self.recent) {
+            if self.groups.local.hosted.contains_key(&group) && !keys.is_empty() {
+                self.actions.push_back(Action::Initiate { group, keys: keys.into_iter().collect() });
+            }
+        }
+        self.connect(now);
+    }
+
+    fn connect(&mut self, now: Duration) {
+        let first_url = self.link.connect(now);
+        let request = WatchRequest {
+            protocol: version::RANGE,
+            agent: self.agent.clone(),
+            watch: true,
+            have: self.groups.follower.have(),
+        };
+        self.actions.push_back(Action::Connect { stream: self.link.stream, request, first_url });
+    }
+
+    fn connect_failed(&mut self, now: Duration, problem: Option<Problem>, retry_after: Option<Duration>) {
+        let lasting = problem.as_ref().is_some_and(|problem| problem.status < 500 && !problem.is_passing());
+        let failure = match retry_after {
+            Some(asked) => Failure::Asked(asked),
+            None if lasting => Failure::Refused,
+            None => Failure::Lost,
+        };
+        let notice = problem.clone().map_or(Notice::ControlUnreachable, Notice::ControlRefused);
+        self.problem = problem;
+        self.lose(now, failure);
+        self.tell_trouble(notice);
+    }
+
+    fn line(&mut self, now: Duration, line: Line) {
+        self.link.last_line = Some(now);
+        match (&line, self.link.is_live()) {
+            (Line::Hello(hello), false) if version::common(version::RANGE, [hello.protocol; 2]).is_none() => {
+                let notice = Notice::Grammar(format!("it speaks protocol {}", hello.protocol));
+                return self.give_up(now, Failure::Refused, notice);
+            }
+            (Line::Hello(hello), false) => {
+                self.problem = None;
+                self.link.hello(hello.beat_s);
+                self.reports.connected(now);
+            }
+            (Line::Hello(_), true) => {
+                return self.give_up(now, Failure::Lost, Notice::Grammar("a second hello".to_owned()));
+            }
+            (Line::Bye(bye), true) => self.link.bye(now, bye.within_s),
+            (Line::Beat(_), true) => self.confirm_sync(now),
+            (_, true) => {}
+            (_, false) => {
+                return self.give_up(now, Failure::Lost, Notice::Grammar("no hello".to_owned()));
+            }
+        }
+        match self.groups.follow(line) {
+            Ok(followed) => self.followed(now, followed),
+            Err(error) => self.give_up(now, Failure::Lost, notice_of(error)),
+        }
+    }
+
+    fn followed(&mut self, now: Duration, followed: Followed) {
+        if followed.confirmed {
+            self.confirm_sync(now);
+            self.acknowledge |= followed.acknowledge;
+            self.rebuild = true;
+        }
+        self.saves.extend(followed.save);
+        for scope in followed.forget {
+            self.saves.remove(&scope);
+            self.actions.push_back(Action::DropScope(scope));
+            self.rebuild = true;
+        }
+        for notice in followed.notices {
+            self.tell(notice);
+        }
+    }
+
+    fn confirm_sync(&mut self, now: Duration) {
+        if self.link.confirm_sync(now) {
+            self.trouble = None;
+            self.tell(Notice::InSync);
+        }
+    }
+
+    fn ended(&mut self, now: Duration) {
+        if self.link.is_in_sync() {
+            self.tell(Notice::ControlLost);
+        }
+        self.lose(now, Failure::Lost);
+    }
+
+    /// Ends the attempt or stream from this side.
+    fn give_up(&mut self, now: Duration, failure: Failure, notice: Notice) {
+        self.actions.push_back(Action::Disconnect { stream: self.link.stream });
+        self.lose(now, failure);
+        self.tell_trouble(notice);
+    }
+
+    /// The attempt or stream is over. Only what belongs to it is forgotten.
+    fn lose(&mut self, now: Duration, failure: Failure) {
+        self.groups.disconnected();
+        self.reports.disconnected();
+        self.link.wait(now, failure);
+    }
+
+    fn left(&mut self, group: &GroupId) {
+        if let Some(notice) = self.groups.leave(group, "this node leaves it") {
+            let scope = ScopeId::from(group);
+            self.groups.follower.forget(&scope);
+            self.saves.remove(&scope);
+            self.actions.push_back(Action::DropScope(scope));
+            self.tell(notice);
+            self.rebuild = true;
+        }
+    }
+
+    fn applied(&mut self, now: Duration, revision: u64) {
+        if revision != self.groups.desired.revision || self.rebuild {
+            return;
+        }
+        self.reports.applied(self.offered.clone());
+        if std::mem::take(&mut self.acknowledge) {
+            self.reports.acknowledge(now);
+        }
+    }
+
+    fn run_due(&mut self, now: Duration) {
+        match self.link.due(now) {
+            Some(Due::Connect) => self.connect(now),
+            Some(Due::Silent { silent }) => {
+                self.give_up(now, Failure::Lost, Notice::ControlSilent { silent });
+            }
+            Some(Due::Leave) => {
+                self.actions.push_back(Action::Disconnect { stream: self.link.stream });
+                self.lose(now, Failure::Lost);
+            }
+            None => {}
+        }
+        self.rezoned |= self.groups.forgive(now);
+        if self.link.is_live()
+            && let Some(report) = self.reports.take_due(now, &self.groups.local.hosted)
+        {
+            self.actions.push_back(Action::SendReport(report));
+        }
+    }
+
+    /// Tells of a trouble with control, unless it was the last one told.
+    fn tell_trouble(&mut self, notice: Notice) {
+        if self.trouble.as_ref() != Some(&notice) {
+            self.trouble = Some(notice.clone());
+            self.tell(notice);
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        if self.notices.len() < MAX_NOTICES {
+            self.notices.push_back(notice);
+        } else {
+            self.notices_lost += 1;
+        }
+    }
+
+    fn check_invariants(&self) {
+        self.groups.check_invariants();
+        debug_assert!(self.notices.len() <= MAX_NOTICES);
+        debug_assert!(
+            self.started || !matches!(self.link.phase, Phase::Connecting { .. } | Phase::Live { .. })
+        );
+    }
+}
+
+/// What others may see of the rules.
+impl AgentCore {
+    /// How things stand with control.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        let next_attempt = match self.link.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Idle | Phase::Connecting { .. } | Phase::Live { .. } => None,
+        };
+        Control {
+            in_sync: self.link.is_in_sync(),
+            last_line: self.link.last_line,
+            next_attempt,
+            problem: self.problem.clone(),
+        }
+    }
+
+    /// The node and the peers that it hosts.
+    #[must_use]
+    pub const fn local(&self) -> &Local {
+        &self.groups.local
+    }
+
+    /// The copy of a scope, to be written to disk.
+    #[must_use]
+    pub fn scope(&self, scope: &ScopeId) -> Option<&Scope> {
+        self.groups.follower.scope(scope)
+    }
+
+    /// The netmaps of the groups that this node is in.
+    #[must_use]
+    pub const fn netmaps(&self) -> &BTreeMap<GroupId, Arc<Netmap>> {
+        &self.groups.netmaps
+    }
+
+    /// The desired state last handed out.
+    #[must_use]
+    pub const fn desired(&self) -> &Arc<Desired> {
+        &self.groups.desired
+    }
+
+    /// The zones last handed out.
+    #[must_use]
+    pub const fn zones(&self) -> &Zones {
+        &self.groups.zones
+    }
+
+    /// How many notices were left out because nobody took them.
+    #[must_use]
+    pub const fn notices_lost(&self) -> u64 {
+        self.notices_lost
+    }
+}
+
+fn notice_of(error: FollowError) -> Notice {
+    match error {
+        FollowError::Refused { scope, reason } => Notice::ScopeRefused { scope, reason },
+        FollowError::Apply { scope, source } => Notice::ScopeBroken { scope, source },
+        FollowError::NoHello | FollowError::TooMuch => Notice::Grammar(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

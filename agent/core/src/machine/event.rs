@@ -1,0 +1,227 @@
+//! What goes into the agent's rules and what comes out.
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
+
+use lacis_proto::{
+    ApplyError, Endpoint, GroupId, Line, LineError, PeerId, Problem, PublicKey, RecordId, ReportRequest,
+    Scope, ScopeId, WatchRequest,
+};
+
+use crate::{Conflict, Desired, Hosted, Local, Zones};
+
+/// What the rules start from: the state on disk.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// The node and the peers that it hosts.
+    pub local: Local,
+    /// Cached scopes.
+    pub scopes: BTreeMap<ScopeId, Scope>,
+    /// Keys of peers that had a session when the agent last ran, by group; initiated to at start.
+    pub recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
+    /// Where this node may be reached, as far as it knows.
+    pub endpoints: Vec<Endpoint>,
+    /// The agent's version, for people.
+    pub agent: String,
+    /// Number that the first report exceeds: Unix milliseconds at start, so that it grows over restarts.
+    pub report_seq: u64,
+    /// Random bits for the spread of attempts.
+    pub seed: u64,
+}
+
+/// Names one attempt to watch, and the stream that it became. Events about an earlier one are ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The shell is ready. The first event.
+    Started,
+    /// The watch request was refused, or nobody answered.
+    ConnectFailed {
+        /// The attempt.
+        stream: StreamId,
+        /// What control answered, where it did.
+        problem: Option<Problem>,
+        /// How long control asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// A line came.
+    Line {
+        /// On this stream.
+        stream: StreamId,
+        /// The line.
+        line: Line,
+    },
+    /// Bytes came that are no line.
+    BadLine {
+        /// On this stream.
+        stream: StreamId,
+        /// What was wrong.
+        error: LineError,
+    },
+    /// The stream ended.
+    StreamEnded {
+        /// Which.
+        stream: StreamId,
+    },
+    /// There is reason to believe that control can be reached again: the host's network changed.
+    NetworkChanged,
+    /// This node may be reached at these endpoints from now on.
+    EndpointsChanged(Vec<Endpoint>),
+    /// Control answered `/agent/v1/peers`: the node hosts this peer now.
+    PeerReady {
+        /// The group.
+        group: GroupId,
+        /// The peer.
+        hosted: Hosted,
+    },
+    /// The node leaves a group by a local command.
+    Left {
+        /// The group.
+        group: GroupId,
+    },
+    /// All steps towards a [`Desired`] are applied.
+    Applied {
+        /// Its revision.
+        revision: u64,
+    },
+    /// Control took a report.
+    ReportDone {
+        /// Its number.
+        seq: u64,
+    },
+    /// Control did not take a report.
+    ReportFailed {
+        /// Its number.
+        seq: u64,
+    },
+    /// A peer answered a handshake.
+    HandshakeDone {
+        /// The group.
+        group: GroupId,
+        /// The peer's key.
+        key: PublicKey,
+    },
+    /// A peer left a handshake without an answer.
+    HandshakeUnanswered {
+        /// The group.
+        group: GroupId,
+        /// The peer's key.
+        key: PublicKey,
+    },
+    /// The deadline has come.
+    Tick,
+}
+
+/// What to do. Actions are taken in the order in which they come.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Observe, plan, apply; then tell [`Event::Applied`].
+    Reconcile(Arc<Desired>),
+    /// Answer names out of these zones from now on.
+    Zones(Zones),
+    /// Initiate to these peers of a group, paced: they had a session when the agent last ran.
+    Initiate {
+        /// The group.
+        group: GroupId,
+        /// Keys of the peers.
+        keys: Vec<PublicKey>,
+    },
+    /// Write the scope to disk: `AgentCore::scope` has it.
+    SaveScope(ScopeId),
+    /// Delete the scope from disk.
+    DropScope(ScopeId),
+    /// Send a watch request.
+    Connect {
+        /// Names the attempt.
+        stream: StreamId,
+        /// The request.
+        request: WatchRequest,
+        /// Random number: its remainder says which address of control to begin with.
+        first_url: u64,
+    },
+    /// Abandon the attempt or the stream. No event about it is needed.
+    Disconnect {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Send a report; then tell [`Event::ReportDone`] or [`Event::ReportFailed`].
+    SendReport(ReportRequest),
+    /// Something a person may want to know, once per transition.
+    Notice(Notice),
+}
+
+/// Something a person may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// The first scope was confirmed on a new stream.
+    #[error("in sync with control")]
+    InSync,
+    /// A stream that was in sync ended.
+    #[error("lost control; tunnels and names stay as they are")]
+    ControlLost,
+    /// Nobody answers at any address of control.
+    #[error("control cannot be reached")]
+    ControlUnreachable,
+    /// No line came for three beats.
+    #[error("control has been silent for {silent:?}, connecting again")]
+    ControlSilent {
+        /// How long.
+        silent: Duration,
+    },
+    /// Control refused the watch request.
+    #[error("control refuses: {0}")]
+    ControlRefused(Problem),
+    /// A line was malformed.
+    #[error("control sent a line that cannot be read")]
+    BadLine(LineError),
+    /// What control said about a scope was not applied.
+    #[error("scope {scope} was refused: {reason}")]
+    ScopeRefused {
+        /// Which.
+        scope: ScopeId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// What control said about a scope cannot be applied; all of it is asked for again.
+    #[error("scope {scope} cannot be applied, asking for all of it")]
+    ScopeBroken {
+        /// Which.
+        scope: ScopeId,
+        /// Why.
+        source: ApplyError,
+    },
+    /// The stream broke its grammar.
+    #[error("control broke the grammar of the stream: {0}")]
+    Grammar(String),
+    /// The node is in the group.
+    #[error("group {group} is up as peer {peer}")]
+    GroupUp {
+        /// The group.
+        group: GroupId,
+        /// The own peer.
+        peer: PeerId,
+    },
+    /// The node is in the group no more: its interface goes.
+    #[error("group {group} is gone: {why}")]
+    GroupGone {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        why: &'static str,
+    },
+    /// Two groups overlap; one has no interface.
+    #[error("group {group} has no interface: its addresses overlap those of group {with}", group = .0.group, with = .0.with)]
+    Conflict(Conflict),
+    /// A record was left out.
+    #[error("record {record} of group {group} is left out: {why}")]
+    OddRecord {
+        /// The group.
+        group: GroupId,
+        /// The record.
+        record: RecordId,
+        /// Why.
+        why: &'static str,
+    },
+}

@@ -1,0 +1,136 @@
+//! When to report to control: endpoints after they changed, applied cursors when control asks.
+//!
+//! Life-cycle: something becomes worth telling ([`Reports::endpoints`], [`Reports::acknowledge`]); a
+//! moment is set; at that moment, while the stream is live and no report is under way, one report with
+//! everything goes out. What control has not confirmed is told again after the next connection.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lacis_proto::{Endpoint, GroupId, MAX_ENDPOINTS, PeerReport, ReportRequest, ScopeId};
+
+use crate::{
+    Hosted,
+    limits::{REPORT_PAUSE, REPORT_SPACING},
+};
+
+#[derive(Debug)]
+pub(super) struct Reports {
+    agent: String,
+    seq: u64,
+    endpoints: Vec<Endpoint>,
+    applied: BTreeMap<ScopeId, String>,
+    /// Control does not know the endpoints yet.
+    untold: bool,
+    due: Option<Duration>,
+    under_way: bool,
+    last_sent: Option<Duration>,
+}
+
+impl Reports {
+    pub(super) fn new(agent: String, seq: u64, mut endpoints: Vec<Endpoint>) -> Self {
+        endpoints.truncate(MAX_ENDPOINTS);
+        Self {
+            agent,
+            seq,
+            endpoints,
+            applied: BTreeMap::new(),
+            untold: true,
+            due: None,
+            under_way: false,
+            last_sent: None,
+        }
+    }
+
+    /// The endpoints are these now: told after a pause, or after the spacing of reports.
+    pub(super) fn endpoints(&mut self, now: Duration, mut endpoints: Vec<Endpoint>) {
+        endpoints.truncate(MAX_ENDPOINTS);
+        if endpoints == self.endpoints {
+            return;
+        }
+        self.endpoints = endpoints;
+        self.untold = true;
+        self.soon(now);
+    }
+
+    /// A peer was added: its endpoints are to be told.
+    pub(super) fn peer_added(&mut self, now: Duration) {
+        self.untold = true;
+        self.soon(now);
+    }
+
+    fn soon(&mut self, now: Duration) {
+        let spaced = self.last_sent.map_or(now, |sent| sent + REPORT_SPACING);
+        self.at(spaced.max(now + REPORT_PAUSE));
+    }
+
+    /// The stream is live: what control may not know is told at once.
+    pub(super) fn connected(&mut self, now: Duration) {
+        if self.untold {
+            self.at(now);
+        }
+    }
+
+    /// The stream is over. A report under way may have been lost.
+    pub(super) const fn disconnected(&mut self) {
+        self.under_way = false;
+        self.due = None;
+    }
+
+    /// These cursors are applied; control wants to know at once.
+    pub(super) fn acknowledge(&mut self, now: Duration) {
+        self.at(now);
+    }
+
+    pub(super) fn applied(&mut self, applied: BTreeMap<ScopeId, String>) {
+        self.applied = applied;
+    }
+
+    fn at(&mut self, moment: Duration) {
+        self.due = Some(self.due.map_or(moment, |due| due.min(moment)));
+    }
+
+    /// Control took the report.
+    pub(super) fn done(&mut self, seq: u64) {
+        if seq == self.seq && self.under_way {
+            self.under_way = false;
+            // A change after it was sent has set a moment of its own.
+            self.untold = self.due.is_some();
+        }
+    }
+
+    /// Control did not take the report: told again after the spacing.
+    pub(super) fn failed(&mut self, now: Duration, seq: u64) {
+        if seq == self.seq && self.under_way {
+            self.under_way = false;
+            self.untold = true;
+            self.at(now + REPORT_SPACING);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.due.filter(|_| !self.under_way)
+    }
+
+    /// The report that is due by now.
+    pub(super) fn take_due(
+        &mut self,
+        now: Duration,
+        hosted: &BTreeMap<GroupId, Hosted>,
+    ) -> Option<ReportRequest> {
+        if self.deadline().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.due = None;
+        self.under_way = true;
+        self.last_sent = Some(now);
+        self.seq += 1;
+        let peer =
+            |hosted: &Hosted| PeerReport { peer: hosted.peer.clone(), endpoints: self.endpoints.clone() };
+        Some(ReportRequest {
+            seq: self.seq,
+            agent: self.agent.clone(),
+            peers: hosted.values().map(peer).collect(),
+            applied: self.applied.clone(),
+        })
+    }
+}
