@@ -24,6 +24,7 @@ mod reverse;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -161,10 +162,16 @@ impl Zones {
         self.zones.iter().flat_map(|zone| zone.apex_names()).collect()
     }
 
-    /// The group whose resolver has this address.
+    /// The group through whose tunnels a question with this source came; `None` for one of this host.
     #[must_use]
-    pub fn group_of_resolver(&self, addr: std::net::IpAddr) -> Option<&GroupId> {
-        self.zones.iter().find(|zone| zone.resolver.both().contains(&addr)).map(|zone| &zone.group)
+    pub fn tunnel_of(&self, source: IpAddr) -> Option<&GroupId> {
+        let beyond = |zone: &&Arc<Zone>| match source {
+            IpAddr::V4(source) => zone.pool.contains(source),
+            IpAddr::V6(source) => zone.prefix6.contains(source),
+        };
+        let zone = self.zones.iter().find(beyond)?;
+        let own = zone.own.is_some_and(|own| own.both().contains(&source));
+        (!own && !zone.resolver.both().contains(&source)).then_some(&zone.group)
     }
 }
 

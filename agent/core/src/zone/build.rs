@@ -20,6 +20,8 @@ pub struct Zone {
     /// DNS form of the group's label.
     pub(super) label: Option<String>,
     pub(super) resolver: OverlayAddrs,
+    /// Addresses of this node's peer.
+    pub(super) own: Option<OverlayAddrs>,
     pub(super) pool: Ipv4Network,
     pub(super) prefix6: Ipv6Network,
     pub(super) by_host: BTreeMap<Host, Arc<Resident>>,
@@ -52,6 +54,7 @@ impl Zone {
             suffixes: netmap.suffixes.clone(),
             label: sanitize(&netmap.label),
             resolver: netmap.resolver,
+            own: own.and_then(|own| netmap.peers.get(own)).map(|peer| peer.addrs),
             pool: netmap.pool,
             prefix6: netmap.prefix6,
             by_host: BTreeMap::new(),
