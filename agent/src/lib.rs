@@ -1,1 +1,28 @@
 //! The Lacis agent and command line.
+//!
+//! ```text
+//! cli ─▶ app ─┬▶ control   join, peers, report, watch
+//!             ├▶ overlay   plans applied: host (netlink), tunnel, names
+//!             ├▶ state     keys and scopes on disk
+//!             └▶ socket    the local API that the command line asks
+//! ```
+//! Rules live in `lacis-agent-core`, packets in `lacis-tunnel`; this crate acts.
+
+#![forbid(unsafe_code)]
+
+mod app;
+pub mod cli;
+mod clock;
+pub mod config;
+mod control;
+mod dns;
+mod host;
+mod overlay;
+mod socket;
+mod state;
+mod status;
+
+pub use app::{Agent, AgentError, DEFAULT_MTU, DEFAULT_PORT, Interfaces, Options, StateProblem};
+pub use clock::Clock;
+pub use socket::{AskError, Conversation, ErrorKind, PingRequest, Reply, Request, Until, ask};
+pub use status::{ControlStatus, GroupStatus, PeerStatus, Pong, Status};

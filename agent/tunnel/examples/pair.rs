@@ -9,8 +9,8 @@ use std::io::BufRead;
 use std::net::IpAddr;
 
 use lacis_tunnel::{
-    Command, Config, Device, NetworkConfig, NetworkId, PeerConfig, Port, PrivateKey, Tunnel, generate_private_key,
-    public_key,
+    Command, Config, Device, NetworkConfig, NetworkId, PeerConfig, Port, PrivateKey, Tunnel,
+    generate_private_key, public_key,
 };
 
 const MTU: u16 = 1420;
@@ -24,7 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let [name, port, private, public, endpoint, own, other] = arguments.as_slice() else {
-        return Err("usage: pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP".into());
+        return Err(
+            "usage: pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP".into(),
+        );
     };
     let tunnel = Tunnel::start(Config {
         port: Port::Exactly(port.parse()?),
@@ -67,7 +69,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Result<[u8; 32], Box<dyn Error>> {
-    let bytes: Result<Vec<u8>, _> =
-        (0..text.len() / 2).map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2).unwrap_or("-"), 16)).collect();
+    let bytes: Result<Vec<u8>, _> = (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2).unwrap_or("-"), 16))
+        .collect();
     bytes?.try_into().map_err(|_| "a key has 64 hex digits".into())
 }

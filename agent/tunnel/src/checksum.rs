@@ -96,7 +96,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn every_length_agrees_with_the_reference(bytes: Vec<u8>, long in 0_usize..3000) {
-            for bytes in [bytes, (0..long).map(|i| (i * 37 % 251) as u8).collect()] {
+            for bytes in [bytes, (0..long).map(|i| u8::try_from(i * 37 % 251).unwrap()).collect()] {
                 let expected = reference(&bytes);
                 let found = u16::from_be_bytes(fold(partial(&bytes)).to_ne_bytes());
                 // Zero has two forms in one's complement.

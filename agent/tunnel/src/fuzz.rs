@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use crate::clock;
 use crate::engine::{Engine, NetworkSettings, Output};
+use crate::limits;
 use crate::mailbox::{Event, NetworkId, PeerConfig};
+use crate::packet;
 use crate::path::Endpoint;
 use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::split::Splitter;
@@ -80,6 +82,17 @@ pub fn receive(bytes: &[u8]) {
     engine.on_tun(now, network, &mut frame, bytes.len(), &mut out);
     engine.flush(&mut out);
     engine.on_tick(now, &mut out);
+    for train in &out.sent {
+        assert!(train.to == from && train.stride > 0, "datagrams go to known places alone");
+        assert!(train.bytes.len() <= limits::UDP_PAYLOAD, "a train fits one send");
+    }
+    for frame in &out.delivered {
+        assert!(
+            frame.network == network && frame.vnet == Vnet::default(),
+            "only answers of our own are delivered"
+        );
+        assert!(packet::addresses(&frame.packet).is_some(), "what is delivered is an IP packet");
+    }
 }
 
 /// A train that an engine sent.

@@ -208,9 +208,12 @@ fn bind(port: Port, ipv6: bool) -> Result<(UdpSocket, Option<UdpSocket>), StartE
 
 fn bind_both(port: u16, ipv6: bool) -> Result<(UdpSocket, Option<UdpSocket>), StartError> {
     let failed = |port| {
-        move |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => StartError::PortInUse { port },
-            _ => StartError::Bind { port, source },
+        move |source: io::Error| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                StartError::PortInUse { port }
+            } else {
+                StartError::Bind { port, source }
+            }
         }
     };
     let v4 = UdpSocket::bind(false, port).map_err(failed(port))?;

@@ -128,9 +128,10 @@ impl Engine {
         let mut message = [0; MESSAGE];
         let ticked = live.protocol.tick(&mut message);
         let silent = live.round.is_some_and(|round| now.saturating_duration_since(round.started) >= GIVE_UP);
+        if silent || ticked == Ticked::Expired {
+            return self.give_up(now, peer, out);
+        }
         match ticked {
-            Ticked::Expired => return self.give_up(now, peer, out),
-            _ if silent => return self.give_up(now, peer, out),
             Ticked::Send(length) if wire::classify(&message[..length]) == Some(wire::Message::Initiation) => {
                 self.send_attempt(now, peer, &message[..length], out);
             }
@@ -139,7 +140,7 @@ impl Engine {
                     out.transmit(&to, length, &message[..length]);
                 }
             }
-            Ticked::Quiet => {
+            Ticked::Quiet | Ticked::Expired => {
                 if live.round.is_some_and(|round| !round.queued && round.next <= now) {
                     self.initiate(now, peer, out);
                 }

@@ -1,1 +1,192 @@
+//! Two real shards over 127.0.0.1, with devices in memory.
 
+use std::net::IpAddr;
+use std::sync::mpsc;
+
+use super::*;
+use crate::fuzz::samples;
+use crate::mailbox::PeerConfig;
+use crate::tun::device::{Device, MemoryTun};
+use crate::tunnel::{PrivateKey, public_key};
+
+const NET: NetworkId = NetworkId(3);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Node {
+    tunnel: Tunnel,
+    host: MemoryTun,
+    events: mpsc::Receiver<Event>,
+    private: [u8; 32],
+    overlay: IpAddr,
+}
+
+fn start(port: Port, private: [u8; 32], overlay: &str) -> Node {
+    let (sender, events) = mpsc::channel();
+    let config = Config { port, ipv6: true, events: Box::new(move |event| drop(sender.send(event))) };
+    let tunnel = Tunnel::start(config).unwrap();
+    let (device, host) = Device::memory().unwrap();
+    let overlay = overlay.parse().unwrap();
+    let network = NetworkConfig {
+        id: NET,
+        device,
+        private_key: PrivateKey::from(private),
+        addresses: vec![overlay],
+        accepted: Vec::new(),
+        pools: Vec::new(),
+        mtu: 1420,
+    };
+    tunnel.send(Command::AddNetwork(Box::new(network))).unwrap();
+    Node { tunnel, host, events, private, overlay }
+}
+
+impl Node {
+    fn knows(&self, other: &Node, at: &str) {
+        let peer = PeerConfig {
+            network: NET,
+            key: public_key(&other.private),
+            allowed: vec![other.overlay.into()],
+            candidates: vec![SocketAddr::new(at.parse().unwrap(), other.tunnel.port())],
+            keepalive: None,
+            preshared_key: None,
+            initiate: false,
+        };
+        self.tunnel.send(Command::SetPeer(Box::new(peer))).unwrap();
+    }
+
+    fn packet(&self, to: &Node, text: &[u8]) -> Vec<u8> {
+        samples::udp(&self.overlay.to_string(), &to.overlay.to_string(), 5000, text)
+    }
+
+    #[track_caller]
+    fn expect(&self, packet: &[u8]) {
+        let found = self.host.receive(PATIENCE).unwrap();
+        assert_eq!(found.as_deref(), Some(packet));
+    }
+}
+
+fn pair(at: &str) -> (Node, Node) {
+    let a = start(Port::Prefer(0), [1; 32], "10.0.0.1");
+    let b = start(Port::Prefer(0), [2; 32], "10.0.0.2");
+    a.knows(&b, at);
+    b.knows(&a, at);
+    (a, b)
+}
+
+#[test]
+fn packets_cross_two_shards_over_both_families() {
+    for at in ["127.0.0.1", "::1"] {
+        let (a, b) = pair(at);
+        if at == "::1" && !(a.tunnel.has_ipv6() && b.tunnel.has_ipv6()) {
+            continue;
+        }
+        a.host.send(&a.packet(&b, b"ping")).unwrap();
+        b.expect(&a.packet(&b, b"ping"));
+        b.host.send(&b.packet(&a, b"pong")).unwrap();
+        a.expect(&b.packet(&a, b"pong"));
+        let event = a.events.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(event, Event::EndpointChanged { .. } | Event::HandshakeDone { .. }), "{event:?}");
+        let stats = a.tunnel.stats().unwrap();
+        let peer = &stats.networks[0].peers[0];
+        assert!(peer.session && peer.rx_bytes == 32 && peer.tx_bytes == 32 && peer.last_handshake.is_some());
+        assert_eq!(stats.counters.handshakes, 1);
+    }
+}
+
+#[test]
+fn many_packets_arrive_complete_and_in_order() {
+    let (a, b) = pair("127.0.0.1");
+    a.host.send(&a.packet(&b, b"open")).unwrap();
+    b.expect(&a.packet(&b, b"open"));
+    for round in 0..50_u32 {
+        for n in 0..20 {
+            a.host.send(&a.packet(&b, &(round * 20 + n).to_be_bytes())).unwrap();
+        }
+        let mut seen = Vec::new();
+        while seen.len() < 20 {
+            let packet = b.host.receive(PATIENCE).unwrap().expect("packets keep coming");
+            seen.extend(packet[28..].chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())));
+        }
+        assert_eq!(seen, (round * 20..round * 20 + 20).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_restarted_shard_is_reached_again_within_two_seconds() {
+    let (a, b) = pair("127.0.0.1");
+    a.host.send(&a.packet(&b, b"before")).unwrap();
+    b.expect(&a.packet(&b, b"before"));
+    let port = b.tunnel.port();
+    drop(b);
+    let b = start(Port::Exactly(port), [2; 32], "10.0.0.2");
+    b.knows(&a, "127.0.0.1");
+    let restarted = clock::now();
+    loop {
+        a.host.send(&a.packet(&b, b"after")).unwrap();
+        if b.host.receive(Duration::from_millis(50)).unwrap().is_some() {
+            break;
+        }
+        assert!(restarted.elapsed() < Duration::from_secs(2), "no packet within two seconds");
+    }
+}
+
+#[test]
+fn a_probe_measures_the_way() {
+    let (a, b) = pair("127.0.0.1");
+    a.tunnel.send(Command::Probe { network: NET, target: b.overlay, ident: 9, seq: 1 }).unwrap();
+    let request = b.host.receive(PATIENCE).unwrap().unwrap();
+    b.host.send(&samples::echo_reply(&request)).unwrap();
+    loop {
+        if let Event::ProbeReply { ident, seq, target, endpoint, .. } =
+            a.events.recv_timeout(PATIENCE).unwrap()
+        {
+            assert_eq!((ident, seq, target), (9, 1, b.overlay));
+            assert_eq!(endpoint.map(|at| at.port()), Some(b.tunnel.port()));
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_is_an_error_or_another_port() {
+    let first = start(Port::Prefer(0), [1; 32], "10.0.0.1");
+    let port = first.tunnel.port();
+    let again = |port| Tunnel::start(Config { port, ipv6: true, events: Box::new(|_| {}) });
+    assert!(
+        matches!(again(Port::Exactly(port)), Err(StartError::PortInUse { port: taken }) if taken == port)
+    );
+    assert_ne!(again(Port::Prefer(port)).unwrap().port(), port);
+}
+
+#[test]
+fn a_device_that_goes_away_is_reported() {
+    let node = start(Port::Prefer(0), [1; 32], "10.0.0.1");
+    drop(node.host);
+    assert_eq!(node.events.recv_timeout(PATIENCE).unwrap(), Event::DeviceGone { network: NET });
+}
+
+#[test]
+fn a_name_that_cannot_be_is_refused_before_the_kernel_is_asked() {
+    for name in ["", "a/b", "sixteen-bytes-xx", "a b", "lcs%d"] {
+        let error = Device::open_tun(name, 1420).unwrap_err();
+        assert!(matches!(error, crate::tun::device::DeviceError::Name { .. }), "{name}: {error}");
+    }
+}
+
+#[test]
+fn bytes_from_anywhere_do_not_stop_the_shard() {
+    let (a, b) = pair("127.0.0.1");
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for length in [0, 1, 31, 32, 64, 92, 148, 1452, 9000] {
+        for kind in 0..=5 {
+            let mut datagram = vec![0x5a; length];
+            if length >= 4 {
+                datagram[..4].copy_from_slice(&[kind, 0, 0, 0]);
+            }
+            stranger.send_to(&datagram, ("127.0.0.1", b.tunnel.port())).unwrap();
+        }
+    }
+    b.host.send(&[]).unwrap();
+    b.host.send(&[0xff; 100]).unwrap();
+    a.host.send(&a.packet(&b, b"alive")).unwrap();
+    b.expect(&a.packet(&b, b"alive"));
+}

@@ -88,9 +88,12 @@ impl Device {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/net/tun")
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => DeviceError::Permission { name: named(), source },
-                _ => DeviceError::Missing { source },
+            .map_err(|source| {
+                if source.kind() == io::ErrorKind::PermissionDenied {
+                    DeviceError::Permission { name: named(), source }
+                } else {
+                    DeviceError::Missing { source }
+                }
             })?;
         attach(&file, name).map_err(|source| match source.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => DeviceError::Permission { name: named(), source },

@@ -1,0 +1,235 @@
+//! One running agent: gathers what happens, feeds the rules, performs what they say.
+//!
+//! ```text
+//! state on disk ─▶ [join] ─▶ tunnel, names, socket ─▶ loop: event ─▶ AgentCore ─▶ actions
+//! ```
+//! The agent starts from its state and is ready before it has spoken to control. The loop never decides:
+//! it takes an input, hands it to the core, then drains the core's actions.
+
+mod ask;
+mod enrol;
+mod probes;
+mod run;
+mod status;
+mod watching;
+
+use std::{path::PathBuf, time::Duration};
+
+use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
+use lacis_tunnel::{MemoryTun, StartError};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+pub(crate) use self::ask::{Ask, Resolved};
+use crate::{
+    clock::Clock,
+    control::{CallError, TrustError},
+    host::HostError,
+    socket::SocketError,
+    state::StateError,
+};
+
+/// MTU of an overlay interface: sealed, relayed and over IPv6, a packet still fits 1500 bytes (DESIGN
+/// ruling 14).
+pub const DEFAULT_MTU: u16 = 1400;
+
+/// UDP port of the tunnels, where nobody else has it.
+pub const DEFAULT_PORT: u16 = 47_820;
+
+/// How to run an agent.
+#[derive(Debug)]
+pub struct Options {
+    /// State folder.
+    pub state: PathBuf,
+    /// Socket of the local API.
+    pub socket: PathBuf,
+    /// Token to join with first, where it has not been used here before.
+    pub token: Option<JoinToken>,
+    /// What this node calls itself.
+    pub host_name: String,
+    /// UDP port of the tunnels; absent: the last one, else [`DEFAULT_PORT`], else any.
+    pub port: Option<u16>,
+    /// MTU of the overlay interfaces, in bytes.
+    pub mtu: u16,
+    /// Endpoints to publish instead of the host's addresses.
+    pub endpoints: Vec<Endpoint>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where interfaces come from.
+    pub interfaces: Interfaces,
+}
+
+/// Where interfaces come from.
+#[derive(Debug)]
+pub enum Interfaces {
+    /// The kernel's TUN driver.
+    Kernel,
+    /// Memory: whoever holds the receiver plays the host. No addresses, routes or resolvers are set up.
+    Memory(mpsc::UnboundedSender<(GroupId, MemoryTun)>),
+}
+
+/// An agent that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(StateProblem),
+    /// There is nothing to start from.
+    #[error(
+        "this node belongs to no group yet: `lacis up TOKEN`, with a token that `lacis-control serve` printed"
+    )]
+    NotEnrolled,
+    /// The token is of another installation than the one this node belongs to.
+    #[error("this node belongs to another control ({node}); use another state folder with --state DIR")]
+    OtherControl {
+        /// What the node is there.
+        node: NodeId,
+    },
+    /// The join failed.
+    #[error("cannot join: {reason}")]
+    Join {
+        /// Why.
+        reason: String,
+        /// Whether the same may succeed later.
+        passing: bool,
+    },
+    /// The tunnel cannot start.
+    #[error("cannot start the tunnel")]
+    Tunnel(#[source] StartError),
+    /// The local API cannot be offered.
+    #[error("{0}")]
+    Socket(String),
+    /// The host's networking cannot be reached.
+    #[error("{0}")]
+    Host(String),
+    /// The tunnel broke.
+    #[error("the tunnel stopped: {0}")]
+    Broken(String),
+}
+
+/// The state folder cannot be used; opaque, for people.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StateProblem(StateError);
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    node: NodeId,
+    port: u16,
+    stop: mpsc::Sender<()>,
+    ask: Ask,
+    task: JoinHandle<Result<(), AgentError>>,
+}
+
+impl Agent {
+    /// Starts an agent: from its state, after a join where a token asks for one.
+    ///
+    /// # Errors
+    /// [`AgentError`]; its text says what to do.
+    pub async fn start(options: Options) -> Result<Self, AgentError> {
+        run::start(options).await
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// The UDP port of the tunnels.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the agent tells of itself; `None` when it has ended.
+    pub async fn status(&self) -> Option<crate::status::Status> {
+        self.ask.status().await
+    }
+
+    /// Returns when the agent is ready: every group has its interface. `None` when it ended before.
+    pub fn ready(&self) -> impl Future<Output = Option<()>> + use<> {
+        let ask = self.ask.clone();
+        async move {
+            let mut changes = ask.changes();
+            loop {
+                if ask.status().await?.ready {
+                    return Some(());
+                }
+                changes.changed().await.ok()?;
+            }
+        }
+    }
+
+    /// Runs until the agent ends by itself: because something broke.
+    ///
+    /// # Errors
+    /// What broke.
+    pub async fn ended(&mut self) -> Result<(), AgentError> {
+        match (&mut self.task).await {
+            Ok(result) => result,
+            Err(error) => Err(AgentError::Broken(error.to_string())),
+        }
+    }
+
+    /// Stops the agent: interfaces go, state stays.
+    ///
+    /// # Errors
+    /// What broke before.
+    pub async fn stop(mut self) -> Result<(), AgentError> {
+        // A full channel means that it has been told already.
+        let _ = self.stop.try_send(());
+        self.ended().await
+    }
+}
+
+impl From<StateError> for AgentError {
+    fn from(error: StateError) -> Self {
+        Self::State(StateProblem(error))
+    }
+}
+
+impl From<SocketError> for AgentError {
+    fn from(error: SocketError) -> Self {
+        Self::Socket(crate::overlay::report(&error))
+    }
+}
+
+impl From<HostError> for AgentError {
+    fn from(error: HostError) -> Self {
+        Self::Host(crate::overlay::report(&error))
+    }
+}
+
+impl From<CallError> for AgentError {
+    fn from(error: CallError) -> Self {
+        let passing = error.problem().is_none_or(lacis_proto::Problem::is_passing);
+        Self::Join { reason: error.to_string(), passing }
+    }
+}
+
+impl From<TrustError> for AgentError {
+    fn from(error: TrustError) -> Self {
+        Self::Join { reason: crate::overlay::report(&error), passing: false }
+    }
+}
+
+/// Everything that can come in.
+#[derive(Debug)]
+enum Input {
+    /// For the rules.
+    Core(Box<lacis_agent_core::Event>),
+    /// From the tunnel.
+    Tunnel(lacis_tunnel::Event),
+    /// From the local API.
+    Ask(ask::Question),
+}
+
+/// Inputs that wait for the loop; whoever finds it full waits.
+const INPUTS: usize = 1024;
+
+/// Recent sessions are written at most this often: it bounds what a kill can take, and the wear of disks.
+const SAVE_SESSIONS: Duration = Duration::from_secs(2);
+
+/// Addresses of a host come in flurries; one look after this suffices.
+const SETTLE: Duration = Duration::from_millis(100);

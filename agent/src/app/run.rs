@@ -1,0 +1,389 @@
+//! Start-up and the event loop.
+
+use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
+use lacis_proto::{Endpoint, GroupId, PublicKey, ReportRequest};
+use lacis_tunnel::{Config, Port, Tunnel};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Agent, AgentError, Ask, DEFAULT_PORT, INPUTS, Input, Interfaces, Options, SAVE_SESSIONS, SETTLE,
+    ask::{Question, resolve},
+    enrol::{AGENT, client_of, enrolled, host_peers, hosted, key_of},
+    probes::Probes,
+    status::{is_ready, status},
+    watching::{Watching, watch as start_watching},
+};
+use crate::{
+    clock::{Clock, random},
+    control::{Caller, ControlClient},
+    dns::DnsServer,
+    host::Host,
+    overlay::{Devices, Overlay},
+    socket,
+    state::{Enrolment, RecentSession, State},
+};
+
+/// Starts an agent and its loop.
+pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
+    let state = State::open(&options.state)?;
+    let identity = state.identity()?;
+    let interfaces = std::mem::replace(&mut options.interfaces, Interfaces::Kernel);
+    let (devices, host, host_changes) = match interfaces {
+        Interfaces::Kernel => {
+            let (host, changes) = Host::open()?;
+            (Devices::Kernel(host.clone()), Some(host), Some(changes))
+        }
+        Interfaces::Memory(hosts) => (Devices::Memory(hosts), None, None),
+    };
+    let mut enrolment = enrolled(&state, &identity, &options).await?;
+    let client = client_of(&enrolment, &identity, &options)?;
+    let (inputs, input) = mpsc::channel(INPUTS);
+    let tunnel = start_tunnel(&enrolment, &options, inputs.clone())?;
+    if enrolment.port != Some(tunnel.port()) {
+        enrolment.port = Some(tunnel.port());
+        state.save_enrolment(&enrolment)?;
+    }
+    let endpoints = endpoints(host.as_ref(), &options, tunnel.port()).await;
+    host_peers(&state, &mut enrolment, &client, &options.host_name, &endpoints).await?;
+
+    let (zones, answered) = watch::channel(Zones::default());
+    let mut overlay = Overlay::new(tunnel, devices, DnsServer::new(answered));
+    let boot = boot(&state, &enrolment, &options, endpoints.clone(), &mut overlay)?;
+    let (changed, changes) = watch::channel(0);
+    let ask = Ask::new(inputs.clone(), changes);
+    let serving = tokio::spawn(socket::serve(options.socket.clone(), ask.clone()).await?);
+    let (stop, stopped) = mpsc::channel(1);
+    let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
+    let running = Running {
+        core: AgentCore::new(boot),
+        clock: options.clock,
+        overlay,
+        state,
+        client,
+        inputs,
+        watching: None,
+        probes: Probes::default(),
+        zones,
+        changed,
+        url: watch::Sender::new(None),
+        sessions: Sessions::default(),
+        endpoints,
+        host,
+        options,
+        serving: serving.abort_handle(),
+        look_at_host: None,
+        broken: None,
+    };
+    let task = tokio::spawn(running.run(input, stopped, host_changes));
+    Ok(Agent { node, port, stop, ask, task })
+}
+
+fn start_tunnel(
+    enrolment: &Enrolment,
+    options: &Options,
+    inputs: mpsc::Sender<Input>,
+) -> Result<Tunnel, AgentError> {
+    let port = match (options.port, enrolment.port) {
+        (Some(port), _) => Port::Exactly(port),
+        (None, last) => Port::Prefer(last.unwrap_or(DEFAULT_PORT)),
+    };
+    // The loop is behind: what it misses here it sees in the figures.
+    let events = Box::new(move |event| drop(inputs.try_send(Input::Tunnel(event))));
+    Tunnel::start(Config { port, ipv6: true, events }).map_err(AgentError::Tunnel)
+}
+
+async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {
+    if !options.endpoints.is_empty() {
+        return options.endpoints.clone();
+    }
+    match host {
+        None => Vec::new(),
+        Some(host) => host.endpoints(port).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "addresses of this host are unknown");
+            Vec::new()
+        }),
+    }
+}
+
+fn boot(
+    state: &State,
+    enrolment: &Enrolment,
+    options: &Options,
+    endpoints: Vec<Endpoint>,
+    overlay: &mut Overlay,
+) -> Result<Boot, AgentError> {
+    let (scopes, damaged) = state.scopes();
+    for (path, what) in damaged {
+        tracing::warn!(?path, what, "a cached scope is damaged; control will send it again");
+    }
+    let mut local = Local { node: enrolment.node.clone(), mtu: options.mtu, hosted: BTreeMap::new() };
+    for peer in &enrolment.peers {
+        let key = key_of(state, &peer.group)?;
+        local.hosted.insert(peer.group.clone(), hosted(enrolment, peer, &key));
+        overlay.add_key(peer.group.clone(), key);
+    }
+    let mut recent: BTreeMap<GroupId, BTreeSet<PublicKey>> = BTreeMap::new();
+    for session in state.recent_sessions() {
+        recent.entry(session.group).or_default().insert(session.key);
+    }
+    Ok(Boot {
+        local,
+        scopes,
+        recent,
+        endpoints,
+        agent: AGENT.to_owned(),
+        report_seq: options.clock.unix_ms(),
+        seed: u64::from_be_bytes(random()),
+    })
+}
+
+/// Peers with recent sessions, and when they were last written to disk.
+#[derive(Debug, Default)]
+struct Sessions {
+    at: BTreeMap<(GroupId, PublicKey), SocketAddr>,
+    due: Option<Duration>,
+}
+
+struct Running {
+    core: AgentCore,
+    clock: Clock,
+    overlay: Overlay,
+    state: State,
+    client: (ControlClient, Caller),
+    inputs: mpsc::Sender<Input>,
+    watching: Option<Watching>,
+    probes: Probes,
+    zones: watch::Sender<Zones>,
+    changed: watch::Sender<u64>,
+    url: watch::Sender<Option<String>>,
+    sessions: Sessions,
+    endpoints: Vec<Endpoint>,
+    host: Option<Host>,
+    options: Options,
+    serving: AbortHandle,
+    look_at_host: Option<Duration>,
+    broken: Option<String>,
+}
+
+impl Running {
+    async fn run(
+        mut self,
+        mut input: mpsc::Receiver<Input>,
+        mut stopped: mpsc::Receiver<()>,
+        mut host_changes: Option<mpsc::Receiver<()>>,
+    ) -> Result<(), AgentError> {
+        for session in self.state.recent_sessions() {
+            self.sessions.at.insert((session.group, session.key), session.endpoint);
+        }
+        self.feed(Event::Started).await;
+        loop {
+            let next =
+                [self.core.deadline(), self.sessions.due, self.look_at_host].into_iter().flatten().min();
+            let wake = Instant::now() + next.map_or(SAVE_SESSIONS, |at| at.saturating_sub(self.clock.now()));
+            tokio::select! {
+                biased;
+                _ = stopped.recv() => break,
+                Some(()) = changes(&mut host_changes) => {
+                    self.look_at_host.get_or_insert(self.clock.now() + SETTLE);
+                }
+                Some(input) = input.recv() => self.take(input).await,
+                () = sleep_until(wake) => self.due().await,
+            }
+            if let Some(reason) = self.broken.take() {
+                return Err(AgentError::Broken(reason));
+            }
+            self.save_sessions_if_due();
+        }
+        self.serving.abort();
+        self.sessions.due = Some(Duration::ZERO);
+        self.save_sessions_if_due();
+        Ok(())
+    }
+
+    async fn due(&mut self) {
+        let now = self.clock.now();
+        if self.look_at_host.take_if(|at| *at <= now).is_some() {
+            self.look_at_host().await;
+        }
+        self.feed(Event::Tick).await;
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Core(event) => self.feed(*event).await,
+            Input::Tunnel(event) => self.take_tunnel(event).await,
+            Input::Ask(Question::Status(answer)) => {
+                let degraded = self.overlay.failures().map(str::to_owned).collect();
+                let url = self.url.borrow().clone();
+                let status = status(&self.core, &self.overlay, url.as_deref(), degraded, self.clock.now());
+                let _ = answer.send(status);
+            }
+            Input::Ask(Question::Resolve { target, family, answer }) => {
+                let _ = answer.send(resolve(&self.core, &target, family));
+            }
+            Input::Ask(Question::Probe { to, seq, answer }) => {
+                if let Some(network) = self.overlay.network_of(&to.group) {
+                    self.probes.send(&self.overlay.tunnel, network, to, seq, answer);
+                }
+            }
+        }
+    }
+
+    async fn take_tunnel(&mut self, event: lacis_tunnel::Event) {
+        use lacis_tunnel::Event as Tunnel;
+        match event {
+            Tunnel::HandshakeDone { network, key, endpoint } => {
+                let Some((group, key)) = self.peer(network, key) else { return };
+                self.session_at(group.clone(), key, endpoint);
+                self.feed(Event::HandshakeDone { group, key }).await;
+            }
+            Tunnel::EndpointChanged { network, key, endpoint } => {
+                let Some((group, key)) = self.peer(network, key) else { return };
+                self.session_at(group, key, endpoint);
+            }
+            Tunnel::HandshakeUnanswered { network, key } | Tunnel::HandshakeFailed { network, key } => {
+                let Some((group, key)) = self.peer(network, key) else { return };
+                self.feed(Event::HandshakeUnanswered { group, key }).await;
+            }
+            Tunnel::ProbeReply { ident, seq, rtt, endpoint, .. } => {
+                self.probes.answered(ident, seq, rtt, endpoint);
+            }
+            // Nobody owns the address: whoever asked waits out its time, as for a silent peer.
+            Tunnel::ProbeFailed { .. } => {}
+            Tunnel::DeviceGone { network } => {
+                tracing::warn!("an overlay interface went away; making it again");
+                self.overlay.device_gone(network);
+                self.reconcile().await;
+            }
+            Tunnel::Fatal { reason } => self.broken = Some(reason),
+        }
+    }
+
+    fn peer(&self, network: lacis_tunnel::NetworkId, key: [u8; 32]) -> Option<(GroupId, PublicKey)> {
+        Some((self.overlay.group_of(network)?.clone(), PublicKey::try_new(key).ok()?))
+    }
+
+    async fn feed(&mut self, event: Event) {
+        self.core.handle(self.clock.now(), event);
+        while let Some(action) = self.core.poll() {
+            self.perform(action).await;
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Reconcile(desired) => {
+                let revision = desired.revision;
+                self.reconcile().await;
+                self.core.handle(self.clock.now(), Event::Applied { revision });
+            }
+            Action::Zones(zones) => {
+                self.zones.send_replace(zones);
+            }
+            Action::Initiate { group, keys } => self.initiate(&group, &keys),
+            Action::SaveScope(id) => {
+                let saved = self.core.scope(&id).map(|scope| self.state.save_scope(&id, scope));
+                report_state(saved.transpose().map(drop));
+            }
+            Action::DropScope(id) => report_state(self.state.remove_scope(&id)),
+            Action::Connect { stream, request, .. } => {
+                let (inputs, url) = (self.inputs.clone(), self.url.clone());
+                self.watching = Some(start_watching(stream, request, self.client.clone(), inputs, url));
+            }
+            Action::Disconnect { stream } => {
+                self.watching.take_if(|watching| watching.stream == stream);
+            }
+            Action::SendReport(request) => self.send_report(request),
+            Action::Notice(notice) => {
+                tracing::info!("{notice}");
+                self.touch();
+            }
+        }
+    }
+
+    async fn reconcile(&mut self) {
+        let desired = std::sync::Arc::clone(self.core.desired());
+        self.overlay.reconcile(&desired).await;
+        if is_ready(&self.core, &self.overlay) {
+            tracing::debug!(revision = desired.revision, "everything wanted is there");
+        }
+        self.touch();
+    }
+
+    fn initiate(&self, group: &GroupId, keys: &[PublicKey]) {
+        let at = |key: &PublicKey| Some((*key, *self.sessions.at.get(&(group.clone(), *key))?));
+        self.overlay.initiate(group, &keys.iter().filter_map(at).collect());
+    }
+
+    fn send_report(&self, request: ReportRequest) {
+        let ((client, caller), inputs, seq) = (self.client.clone(), self.inputs.clone(), request.seq);
+        tokio::spawn(async move {
+            let event = match client.report(&caller, &request).await {
+                Ok(_) => Event::ReportDone { seq },
+                Err(error) => {
+                    tracing::debug!(%error, "report not taken");
+                    Event::ReportFailed { seq }
+                }
+            };
+            let _ = inputs.send(Input::Core(Box::new(event))).await;
+        });
+    }
+
+    /// Addresses of the host came or went: interfaces may lack something, and peers must know.
+    async fn look_at_host(&mut self) {
+        self.reconcile().await;
+        let now = endpoints(self.host.as_ref(), &self.options, self.overlay.tunnel.port()).await;
+        if now != self.endpoints {
+            self.endpoints.clone_from(&now);
+            self.feed(Event::EndpointsChanged(now)).await;
+            self.feed(Event::NetworkChanged).await;
+        }
+    }
+
+    fn session_at(&mut self, group: GroupId, key: PublicKey, endpoint: SocketAddr) {
+        self.sessions.at.insert((group, key), endpoint);
+        self.sessions.due.get_or_insert(self.clock.now() + SAVE_SESSIONS);
+        self.touch();
+    }
+
+    fn save_sessions_if_due(&mut self) {
+        if self.sessions.due.is_none_or(|due| due > self.clock.now()) {
+            return;
+        }
+        self.sessions.due = None;
+        let live = |(group, key): &(GroupId, PublicKey)| {
+            self.core.netmaps().get(group).is_some_and(|netmap| netmap.peer_with_key(key).is_some())
+        };
+        self.sessions.at.retain(|peer, _| live(peer));
+        let sessions = self.sessions.at.iter().map(|((group, key), endpoint)| RecentSession {
+            group: group.clone(),
+            key: *key,
+            endpoint: *endpoint,
+        });
+        report_state(self.state.save_recent_sessions(&sessions.collect::<Vec<_>>()));
+    }
+
+    fn touch(&self) {
+        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+    }
+}
+
+async fn changes(host: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match host {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// State that cannot be written costs the next start, not this run.
+fn report_state(result: Result<(), crate::state::StateError>) {
+    if let Err(error) = result {
+        tracing::warn!(error = %crate::overlay::report(&error), "state not saved");
+    }
+}

@@ -1,0 +1,79 @@
+//! The command line: asks the agent, prints, and turns failures into exit codes.
+
+mod ping;
+mod print;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use crate::{
+    config::{Cli, Command},
+    socket::{AskError, ErrorKind, Reply},
+};
+
+/// Why a command failed; each has its exit code.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Failed(String),
+    #[error("{0}")]
+    NotInTime(String),
+    #[error("{0}")]
+    NoAgent(String),
+}
+
+impl Failure {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::NotInTime(_) => 3,
+            Self::NoAgent(_) => 4,
+        }
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NoAgent { .. } => Self::NoAgent(error.to_string()),
+            AskError::BrokenOff => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub async fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Up(args) => up::up(args).await,
+        Command::Status(args) => status::status(args).await,
+        Command::Ping(args) => ping::ping(args).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lacis", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::error(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// A reply that is a failure.
+fn failed(reply: Reply) -> Failure {
+    match reply {
+        Reply::Error { kind: ErrorKind::TimedOut, message } => Failure::NotInTime(message),
+        Reply::Error {
+            kind: ErrorKind::BadRequest | ErrorKind::UnknownPeer | ErrorKind::Stopping,
+            message,
+        } => Failure::Failed(message),
+        Reply::Status(_) | Reply::Pong(_) | Reply::Done {} => {
+            Failure::Failed("the agent answered something else; are both of the same version?".to_owned())
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `lacis status`: who is there, and how things stand.
+
+use super::{Failure, failed, print};
+use crate::{
+    config::{Format, StatusArgs},
+    socket::{Reply, Request, Until, ask},
+    status::{GroupStatus, Status},
+};
+
+pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
+    let socket = &args.common.socket;
+    if let Some(until) = &args.wait {
+        let until = if until == "ready" { Until::Ready } else { Until::Peer(until.clone()) };
+        let timeout_ms = super::ping::millis(args.timeout);
+        match ask(socket, &Request::Wait { until, timeout_ms }).await?.next().await? {
+            Reply::Done {} => {}
+            other => return Err(failed(other)),
+        }
+    }
+    match ask(socket, &Request::Status {}).await?.next().await? {
+        Reply::Status(status) if args.common.format == Format::Json => print::json(&status),
+        Reply::Status(status) => show(&status),
+        other => return Err(failed(other)),
+    }
+    Ok(())
+}
+
+fn show(status: &Status) {
+    let state = if status.ready { "ready" } else { "not ready" };
+    print::line(&format!("{}  {state}, UDP port {}, agent {}", status.node, status.port, status.agent));
+    print::line(&control(status));
+    for group in &status.groups {
+        print::line("");
+        show_group(group);
+    }
+    for degradation in &status.degraded {
+        print::line(&format!("! {degradation}"));
+    }
+}
+
+fn control(status: &Status) -> String {
+    let url = status.control.url.as_deref().unwrap_or("not reached yet");
+    let age = print::ago(status.control.last_word_s);
+    if status.control.connected {
+        format!("control {url}, last word {age}")
+    } else {
+        format!("control {url} is away, last word {age}; tunnels and names stay as they are")
+    }
+}
+
+fn show_group(group: &GroupStatus) {
+    let interface = group.interface.as_deref().unwrap_or("no interface");
+    let GroupStatus { label, version, name, address4, address6, .. } = group;
+    print::line(&format!("group {label}, version {version}, on {interface}"));
+    print::line(&format!("this is {name}, {address4}, {address6}"));
+    if group.peers.is_empty() {
+        print::line("nobody else yet: `lacis up TOKEN` on another machine");
+        return;
+    }
+    let head = ["PEER", "ADDRESS", "PATH", "HANDSHAKE", "RECEIVED", "SENT"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for peer in &group.peers {
+        let path = match peer.endpoint {
+            Some(endpoint) if peer.path != "none" => format!("{} {endpoint}", peer.path),
+            Some(_) | None => peer.path.clone(),
+        };
+        rows.push(vec![
+            short(&peer.name),
+            peer.address4.to_string(),
+            path,
+            print::ago(peer.last_handshake_s),
+            print::bytes(peer.rx_bytes),
+            print::bytes(peer.tx_bytes),
+        ]);
+    }
+    print::table(&rows);
+}
+
+/// The first label of a name: it tells the peers of one group apart, and fits a terminal.
+fn short(name: &str) -> String {
+    name.split('.').next().unwrap_or(name).to_owned()
+}

@@ -1,0 +1,212 @@
+//! Arguments and environment of `lacis`: raw text in, checked options out. The only reader of the
+//! environment.
+
+use std::{fs, io::Read as _, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
+
+use crate::{Clock, DEFAULT_MTU, Interfaces, Options};
+
+/// Smallest MTU of an overlay interface: IPv6 does not work below (RFC 8200 §5).
+const MIN_MTU: u16 = 1280;
+
+/// A private network for applications: names and encrypted addresses for what you run.
+#[derive(Debug, Parser)]
+#[command(name = "lacis", version, about, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much to log to standard error: error, warn, info, debug, trace, or a filter such as lacis_agent=debug.
+    #[arg(long, global = true, env = "LACIS_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  lacis-control serve        on the machine that introduces the others; prints a join token
+  lacis up TOKEN             on each machine
+  lacis status               who is there
+  lacis ping NAME            is it reachable
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no agent runs here.";
+
+/// What `lacis` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Join with a token, or start again from what is known, and stay in the foreground.
+    Up(UpArgs),
+    /// Show this node, its groups and their peers.
+    Status(StatusArgs),
+    /// Ask a peer for an echo through its tunnel, by name, label, id or address.
+    Ping(PingArgs),
+    /// Print the completion script of a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// How output looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON value per line.
+    Json,
+}
+
+/// Where the agent's socket is, and how output looks.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Socket of the agent.
+    #[arg(long, env = "LACIS_SOCKET", default_value = "/run/lacis/agent.sock", value_name = "PATH")]
+    pub socket: PathBuf,
+    /// How output looks.
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Arguments of `lacis up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Join token; "-" reads it from standard input. Not needed again once this node has joined with it.
+    #[arg(env = "LACIS_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// File that holds the join token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Folder of keys and cached state, private to this agent.
+    #[arg(long, env = "LACIS_STATE", default_value = "/var/lib/lacis", value_name = "DIR")]
+    pub state: PathBuf,
+    /// What this node calls itself; its host name where absent.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// UDP port of the tunnels; where absent the last one, else 47820, else any.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// MTU of overlay interfaces, in bytes.
+    #[arg(long, default_value_t = DEFAULT_MTU, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(i64::from(MIN_MTU)..=65_000))]
+    pub mtu: u16,
+    /// Publish this endpoint instead of the host's addresses. Repeatable.
+    #[arg(long, value_name = "IP:PORT")]
+    pub endpoint: Vec<SocketAddr>,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `lacis status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Wait until "ready", or until this peer answers, and only then exit with 0.
+    #[arg(long, value_name = "ready|PEER")]
+    pub wait: Option<String>,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    pub timeout: f64,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `lacis ping`.
+#[derive(Debug, Args)]
+pub struct PingArgs {
+    /// Name, label, id or overlay address of a peer.
+    pub target: String,
+    /// How many times; 0 is until interrupted.
+    #[arg(short, long, default_value_t = 4, value_name = "N")]
+    pub count: u32,
+    /// Seconds from one to the next.
+    #[arg(short, long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+    pub interval: f64,
+    /// Seconds that an answer may take.
+    #[arg(short = 'W', long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: f64,
+    /// Ask its IPv4 address.
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Ask its IPv6 address.
+    #[arg(short = '6')]
+    pub ipv6: bool,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file or standard input that was to hold the token.
+    #[error("cannot read the join token from {from}")]
+    TokenFile {
+        /// Where it was to come from.
+        from: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Text that is no join token.
+    #[error(transparent)]
+    Token(#[from] lacis_proto::TokenError),
+    /// More endpoints than a peer may have.
+    #[error("a peer publishes at most {MAX_ENDPOINTS} endpoints")]
+    Endpoints,
+}
+
+impl UpArgs {
+    /// Checked options out of the arguments.
+    ///
+    /// # Errors
+    /// The argument that cannot be used, and why.
+    pub fn into_options(self) -> Result<Options, ConfigError> {
+        if self.endpoint.len() > MAX_ENDPOINTS {
+            return Err(ConfigError::Endpoints);
+        }
+        let token = self.token_text()?.map(|text| text.parse::<JoinToken>()).transpose()?;
+        let endpoints = self.endpoint.into_iter().map(|addr| Endpoint { kind: EndpointKind::Static, addr });
+        Ok(Options {
+            state: self.state,
+            socket: self.common.socket,
+            token,
+            host_name: self.name.unwrap_or_else(host_name),
+            port: self.port,
+            mtu: self.mtu,
+            endpoints: endpoints.collect(),
+            clock: Clock::start(),
+            interfaces: Interfaces::Kernel,
+        })
+    }
+
+    fn token_text(&self) -> Result<Option<String>, ConfigError> {
+        if let Some(path) = &self.token_file {
+            let from = path.display().to_string();
+            let text = fs::read_to_string(path);
+            return text.map(Some).map_err(|source| ConfigError::TokenFile { from, source });
+        }
+        if self.token.as_deref() == Some("-") {
+            let mut text = String::new();
+            let read =
+                std::io::stdin().take(lacis_proto::MAX_TOKEN_TEXT as u64 + 1).read_to_string(&mut text);
+            let from = "standard input".to_owned();
+            return read.map(|_| Some(text)).map_err(|source| ConfigError::TokenFile { from, source });
+        }
+        Ok(self.token.clone())
+    }
+}
+
+/// The host's name, as the kernel has it.
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "node".to_owned() } else { name.to_owned() }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=86_400.0).contains(&value) => Ok(value),
+        Ok(_) | Err(_) => Err("a number of seconds from 0 to 86400".to_owned()),
+    }
+}

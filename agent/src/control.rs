@@ -1,0 +1,184 @@
+//! Talks to control: one TLS connection per call, checked against the pin before any secret leaves.
+//!
+//! ```text
+//! join    token and identity key ─▶ node id and grant           signed by the identity it introduces
+//! peers   WireGuard public key   ─▶ host number                 signed by the identity
+//! watch   cursors                ─▶ lines, until the stream ends
+//! report  endpoints              ─▶ the time of control
+//! ```
+//! Addresses of control are tried in turn, the one that answered last comes first. A refusal for the
+//! clock (`clock_skew`) teaches the offset and is tried once more.
+
+mod call;
+mod pin;
+mod watch;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use lacis_proto::{
+    Authorization, Code, IdentityKey, JoinReply, JoinRequest, JoinToken, PeerReply, PeerRequest, Problem,
+    ReportReply, ReportRequest, Signature, Signer, WatchRequest, request_bytes,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::call::Attempt;
+pub(crate) use self::{
+    call::CallError,
+    pin::{Trust, TrustError},
+    watch::{StreamError, WatchStream},
+};
+use crate::clock::Clock;
+
+/// A call that has not been answered by then is given up: control answers in milliseconds, a write
+/// waits for one disk flush.
+const CALL: Duration = Duration::from_secs(15);
+
+/// Talks to one installation of control.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    urls: Vec<String>,
+    trust: Trust,
+    identity: SigningKey,
+    clock: Clock,
+    offset_ms: AtomicI64,
+    last_good: AtomicUsize,
+}
+
+/// Who signs a call, and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The node, or its identity while it has no id.
+    pub(crate) signer: Signer,
+    /// The control id, or the token id of a join.
+    pub(crate) audience: String,
+}
+
+impl ControlClient {
+    /// A client for these addresses of control, in the order in which they are tried.
+    pub(crate) fn new(urls: Vec<String>, trust: Trust, identity: SigningKey, clock: Clock) -> Self {
+        let (offset_ms, last_good) = (AtomicI64::new(0), AtomicUsize::new(0));
+        Self { inner: Arc::new(Inner { urls, trust, identity, clock, offset_ms, last_good }) }
+    }
+
+    /// Brings the node into the group of a token.
+    pub(crate) async fn join(&self, token: &JoinToken, body: &JoinRequest) -> Result<JoinReply, CallError> {
+        let caller =
+            Caller { signer: Signer::Identity(body.identity), audience: token.id.as_str().to_owned() };
+        self.post(&caller, "/agent/v1/join", body).await
+    }
+
+    /// Registers this node's peer of a group.
+    pub(crate) async fn add_peer(&self, caller: &Caller, body: &PeerRequest) -> Result<PeerReply, CallError> {
+        self.post(caller, "/agent/v1/peers", body).await
+    }
+
+    /// Tells where this node's peers can be reached.
+    pub(crate) async fn report(
+        &self,
+        caller: &Caller,
+        body: &ReportRequest,
+    ) -> Result<ReportReply, CallError> {
+        self.post(caller, "/agent/v1/report", body).await
+    }
+
+    /// Opens the watch stream. The answer has begun when this returns.
+    pub(crate) async fn watch(&self, caller: &Caller, body: &WatchRequest) -> Result<WatchStream, CallError> {
+        let attempt = self.answered(caller, "/agent/v1/watch", &to_json(body)).await?;
+        Ok(WatchStream::new(attempt))
+    }
+
+    async fn post<B: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        caller: &Caller,
+        path: &str,
+        body: &B,
+    ) -> Result<R, CallError> {
+        let attempt = self.answered(caller, path, &to_json(body)).await?;
+        let url = attempt.url.clone();
+        let bytes = tokio::time::timeout(CALL, attempt.body())
+            .await
+            .map_err(|_| CallError::Answer { url: url.clone(), what: "stalled" })??;
+        serde_json::from_slice(&bytes).map_err(|_| CallError::Answer { url, what: "is not understood" })
+    }
+
+    /// The beginning of a successful answer, after trying every address and the clock.
+    async fn answered(&self, caller: &Caller, path: &str, body: &[u8]) -> Result<Attempt, CallError> {
+        match self.try_in_turn(caller, path, body).await {
+            Err(CallError::Refused(problem)) if problem.code == Code::ClockSkew => {
+                let Some(theirs) = problem.now_ms else { return Err(CallError::Refused(problem)) };
+                self.learn_time(theirs);
+                self.try_in_turn(caller, path, body).await
+            }
+            other => other,
+        }
+    }
+
+    async fn try_in_turn(&self, caller: &Caller, path: &str, body: &[u8]) -> Result<Attempt, CallError> {
+        let first = self.inner.last_good.load(Ordering::Relaxed);
+        let mut unreachable = Vec::new();
+        for turn in 0..self.inner.urls.len() {
+            let index = (first + turn) % self.inner.urls.len();
+            let url = &self.inner.urls[index];
+            let authorization = self.sign(caller, path, body);
+            let attempt = Attempt::post(url, &self.inner.trust, path, &authorization, body.to_vec());
+            match tokio::time::timeout(CALL, attempt).await {
+                Ok(Ok(attempt)) => {
+                    self.inner.last_good.store(index, Ordering::Relaxed);
+                    return attempt.or_problem().await;
+                }
+                Ok(Err(why)) => unreachable.push((url.clone(), why.to_string())),
+                Err(_) => unreachable.push((url.clone(), "no answer within 15 s".to_owned())),
+            }
+        }
+        Err(CallError::Unreachable { tried: unreachable })
+    }
+
+    fn sign(&self, caller: &Caller, path: &str, body: &[u8]) -> String {
+        let offset = self.inner.offset_ms.load(Ordering::Relaxed);
+        let unix_ms = self.inner.clock.unix_ms().saturating_add_signed(offset);
+        let bytes = request_bytes("POST", path, unix_ms, body, &caller.audience);
+        let signature = Signature(self.inner.identity.sign(&bytes).to_bytes());
+        Authorization { signer: caller.signer.clone(), unix_ms, signature }.to_string()
+    }
+
+    fn learn_time(&self, theirs_ms: u64) {
+        let ours = self.inner.clock.unix_ms();
+        let offset = i64::try_from(i128::from(theirs_ms) - i128::from(ours)).unwrap_or(0);
+        tracing::warn!(
+            offset_s = offset / 1000,
+            "the clock of this host differs from control's; allowing for it"
+        );
+        self.inner.offset_ms.store(offset, Ordering::Relaxed);
+    }
+}
+
+/// The public half of an identity.
+pub(crate) fn identity_key(identity: &SigningKey) -> IdentityKey {
+    IdentityKey::try_new(identity.verifying_key().to_bytes()).expect("no key pair has a zero public half")
+}
+
+impl CallError {
+    /// What control said, where it is what control said.
+    pub(crate) const fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused(problem) => Some(problem),
+            Self::Unreachable { .. } | Self::Answer { .. } => None,
+        }
+    }
+}
+
+fn to_json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("every body has a JSON form")
+}

@@ -1,0 +1,176 @@
+//! One HTTP call on a connection of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
+use hyper_util::rt::TokioIo;
+use lacis_proto::{Code, Problem};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::pin::Trust;
+
+/// Time to reach an address: three TCP SYNs (RFC 6298 starts at 1 s and doubles). The next address waits.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Largest answer that is no stream: a grant is under 2 kB.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// A call that brought no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No address of control could be reached and trusted.
+    #[error("control cannot be reached: {}", list(tried))]
+    Unreachable {
+        /// Each address with the reason.
+        tried: Vec<(String, String)>,
+    },
+    /// Control refused.
+    #[error("control refused: {0}")]
+    Refused(Problem),
+    /// An answer that is none of control's.
+    #[error("the answer of {url} {what}")]
+    Answer {
+        /// Who answered.
+        url: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+fn list(tried: &[(String, String)]) -> String {
+    let each: Vec<String> = tried.iter().map(|(url, why)| format!("{url} ({why})")).collect();
+    each.join(", ")
+}
+
+/// Why one address gave no answer at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttemptError {
+    #[error("the address is not https://host:port")]
+    Url,
+    #[error("no connection within 5 s")]
+    Timeout,
+    #[error("{0}")]
+    Connect(std::io::Error),
+    #[error("{}", tls_reason(.0))]
+    Tls(std::io::Error),
+    #[error("{0}")]
+    Http(hyper::Error),
+}
+
+fn tls_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    if text.contains(super::pin::NOT_THE_PINNED_AUTHORITY) {
+        "it is not the control that made this token: its certificate authority differs from the pin"
+            .to_owned()
+    } else {
+        format!("TLS: {text}")
+    }
+}
+
+/// The beginning of an answer: its status and headers are there, its body is not yet.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// Who answers.
+    pub(crate) url: String,
+    response: Response<Incoming>,
+}
+
+impl Attempt {
+    /// Sends one request over a connection of its own.
+    pub(crate) async fn post(
+        url: &str,
+        trust: &Trust,
+        path: &str,
+        authorization: &str,
+        body: Vec<u8>,
+    ) -> Result<Self, AttemptError> {
+        let authority = url.strip_prefix("https://").ok_or(AttemptError::Url)?.trim_end_matches('/');
+        let (host, port) = host_and_port(authority).ok_or(AttemptError::Url)?;
+        let connect = connect(host, port, trust);
+        let tls = tokio::time::timeout(CONNECT, connect).await.map_err(|_| AttemptError::Timeout)??;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(tls)).await.map_err(AttemptError::Http)?;
+        tokio::spawn(connection);
+        let request = Request::post(path)
+            .header(header::HOST, authority)
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("lacis/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|_| AttemptError::Url)?;
+        let response = sender.send_request(request).await.map_err(AttemptError::Http)?;
+        Ok(Self { url: url.to_owned(), response })
+    }
+
+    /// This answer if it is a success, else the problem it tells.
+    pub(crate) async fn or_problem(self) -> Result<Self, CallError> {
+        let status = self.response.status();
+        if status.is_success() {
+            return Ok(self);
+        }
+        let bytes = self.body().await.unwrap_or_default();
+        let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            let mut problem = Problem::new(Code::Unknown, format!("HTTP status {status}"));
+            problem.status = status.as_u16();
+            problem
+        });
+        Err(CallError::Refused(problem))
+    }
+
+    /// The whole body of an answer that is no stream.
+    pub(crate) async fn body(self) -> Result<Bytes, CallError> {
+        let body = Limited::new(self.response.into_body(), MAX_ANSWER).collect().await;
+        let what = "broke off or is too long";
+        body.map(http_body_util::Collected::to_bytes).map_err(|_| CallError::Answer { url: self.url, what })
+    }
+
+    /// The body of a stream.
+    pub(crate) fn into_stream(self) -> Incoming {
+        self.response.into_body()
+    }
+}
+
+async fn connect(
+    host: &str,
+    port: u16,
+    trust: &Trust,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, AttemptError> {
+    let stream = TcpStream::connect((host, port)).await.map_err(AttemptError::Connect)?;
+    stream.set_nodelay(true).map_err(AttemptError::Connect)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| AttemptError::Url)?;
+    let connector = TlsConnector::from(Arc::clone(trust.tls()));
+    connector.connect(name, stream).await.map_err(AttemptError::Tls)
+}
+
+fn host_and_port(authority: &str) -> Option<(&str, u16)> {
+    let without_brackets = |host: &'_ str| host.len() > 2 && host.starts_with('[') && host.ends_with(']');
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        Some(_) | None => (authority, 443),
+    };
+    let host = if without_brackets(host) { &host[1..host.len() - 1] } else { host };
+    (!host.is_empty()).then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn addresses_of_control_are_split() {
+        assert_eq!(host_and_port("a.example"), Some(("a.example", 443)));
+        assert_eq!(host_and_port("a.example:8443"), Some(("a.example", 8443)));
+        assert_eq!(host_and_port("[2001:db8::1]:8443"), Some(("2001:db8::1", 8443)));
+        assert_eq!(host_and_port("[2001:db8::1]"), Some(("2001:db8::1", 443)));
+        assert_eq!(host_and_port("a:b"), None);
+        assert_eq!(host_and_port(":1"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Routes of the main table.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt as _;
+use ipnetwork::IpNetwork;
+use rtnetlink::{
+    RouteMessageBuilder,
+    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
+};
+
+use super::{EEXIST, ENODEV, ESRCH, Host, HostError, link::name_of, unless};
+
+impl Host {
+    /// Routes a prefix to an interface, with the source that packets get.
+    pub(crate) async fn add_route(
+        &self,
+        index: u32,
+        prefix: IpNetwork,
+        source: IpAddr,
+    ) -> Result<(), HostError> {
+        let message = with_source(prefix, index, Some(source));
+        let result = self.netlink.route().add(message).execute().await;
+        unless(result, &[EEXIST], || format!("route {prefix} to interface {index}"))
+    }
+
+    /// Takes a route from an interface.
+    pub(crate) async fn remove_route(&self, index: u32, prefix: IpNetwork) -> Result<(), HostError> {
+        let message = with_source(prefix, index, None);
+        let result = self.netlink.route().del(message).execute().await;
+        unless(result, &[ESRCH, ENODEV], || format!("remove the route to {prefix}"))
+    }
+
+    /// Refuses ranges of a group to parts of which this host has a route already, other than through
+    /// `own`, the group's own interface. A default route overlaps nothing.
+    pub(crate) async fn check_overlap(&self, ranges: &[IpNetwork], own: &str) -> Result<(), HostError> {
+        let links = self.links().await?;
+        let name = |index: u32| {
+            let link = links.iter().find(|link| link.header.index == index);
+            link.and_then(name_of).unwrap_or("an interface").to_owned()
+        };
+        for route in self.routes().await? {
+            let Some((prefix, index)) = prefix_and_interface(&route) else { continue };
+            let via = name(index);
+            if prefix.prefix() == 0 || via == own {
+                continue;
+            }
+            if let Some(range) = ranges.iter().find(|range| overlap(**range, prefix)) {
+                return Err(HostError::Overlap { range: *range, route: prefix, via });
+            }
+        }
+        Ok(())
+    }
+
+    /// Prefixes that are routed to an interface.
+    pub(crate) async fn routed_to(&self, index: u32) -> Result<Vec<IpNetwork>, HostError> {
+        let routes = self.routes().await?;
+        let to = routes.iter().filter_map(prefix_and_interface).filter(|(_, via)| *via == index);
+        Ok(to.map(|(prefix, _)| prefix).collect())
+    }
+
+    async fn routes(&self) -> Result<Vec<RouteMessage>, HostError> {
+        let mut routes = Vec::new();
+        for message in
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+        {
+            let some: Result<Vec<RouteMessage>, _> =
+                self.netlink.route().get(message).execute().try_collect().await;
+            routes.extend(
+                some.map_err(|source| HostError::Refused { what: "list routes".to_owned(), source })?,
+            );
+        }
+        routes.retain(|route| route.header.table == RouteHeader::RT_TABLE_MAIN);
+        Ok(routes)
+    }
+}
+
+fn with_source(prefix: IpNetwork, index: u32, source: Option<IpAddr>) -> RouteMessage {
+    match prefix {
+        IpNetwork::V4(prefix) => {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .scope(RouteScope::Link)
+                .destination_prefix(prefix.network(), prefix.prefix())
+                .output_interface(index);
+            match source {
+                Some(IpAddr::V4(source)) => route.pref_source(source).build(),
+                Some(IpAddr::V6(_)) | None => route.build(),
+            }
+        }
+        IpNetwork::V6(prefix) => {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(prefix.network(), prefix.prefix())
+                .output_interface(index);
+            match source {
+                Some(IpAddr::V6(source)) => route.pref_source(source).build(),
+                Some(IpAddr::V4(_)) | None => route.build(),
+            }
+        }
+    }
+}
+
+fn prefix_and_interface(route: &RouteMessage) -> Option<(IpNetwork, u32)> {
+    let mut destination = None;
+    let mut index = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => destination = Some(IpAddr::V4(*v4)),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => destination = Some(IpAddr::V6(*v6)),
+            RouteAttribute::Oif(oif) => index = Some(*oif),
+            _ => {}
+        }
+    }
+    let prefix = IpNetwork::new(destination?, route.header.destination_prefix_length).ok()?;
+    Some((prefix, index?))
+}
+
+fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(a: &str, b: &str, expected: bool) {
+        assert_eq!(overlap(a.parse().unwrap(), b.parse().unwrap()), expected, "{a} {b}");
+        assert_eq!(overlap(b.parse().unwrap(), a.parse().unwrap()), expected, "{b} {a}");
+    }
+
+    #[test]
+    fn ranges_overlap_when_one_holds_the_other() {
+        check("10.128.0.0/16", "10.128.5.0/24", true);
+        check("10.128.0.0/16", "10.0.0.0/8", true);
+        check("10.128.0.0/16", "10.129.0.0/16", false);
+        check("10.128.0.0/16", "fd00::/8", false);
+        check("fd00::/64", "fd00::/64", true);
+    }
+}

@@ -1,0 +1,206 @@
+//! Makes this machine what the rules say it should be: interfaces, addresses, routes, tunnel peers and
+//! resolvers.
+//!
+//! ```text
+//! Desired ─ plan(Observed) ─▶ steps ─▶ host (netlink) · tunnel (mailbox) · names (sockets)
+//! ```
+//! What was applied is kept as `Observed`; addresses and routes are read from the kernel before each
+//! plan, so that what somebody else took away comes back. A step that fails is reported, the others go
+//! on, and the next plan tries it again.
+
+mod steps;
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use lacis_agent_core::{Desired, Observed, Step, plan};
+use lacis_proto::{GroupId, PublicKey};
+use lacis_tunnel::{Command, Device, DeviceError, MemoryTun, NetworkId, PrivateKey, SendError, Tunnel};
+use tokio::sync::mpsc;
+
+use crate::{
+    dns::{BindError, DnsServer},
+    host::{Host, HostError},
+};
+
+/// A step that could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Names(#[from] BindError),
+    #[error("the tunnel has stopped")]
+    Tunnel(#[source] SendError),
+    #[error("the key of group {group} is not the one that its peer was registered with")]
+    Key { group: GroupId },
+    #[error("there is no interface {interface}")]
+    NoInterface { interface: String },
+    #[error("cannot make a device in memory")]
+    Memory(#[source] std::io::Error),
+}
+
+/// Where interfaces come from.
+#[derive(Debug)]
+pub(crate) enum Devices {
+    /// TUN interfaces of this machine.
+    Kernel(Host),
+    /// Devices in memory; whoever started the agent plays the host.
+    Memory(mpsc::UnboundedSender<(GroupId, MemoryTun)>),
+}
+
+/// One interface that is there.
+#[derive(Debug)]
+struct Up {
+    network: NetworkId,
+    group: GroupId,
+    /// The kernel's number, 0 in memory.
+    index: u32,
+}
+
+/// Everything that steps act on.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    pub(crate) tunnel: Tunnel,
+    devices: Devices,
+    dns: DnsServer,
+    keys: BTreeMap<GroupId, PrivateKey>,
+    up: BTreeMap<String, Up>,
+    observed: Observed,
+    next_network: u32,
+    /// Steps that failed at the last attempt, with the reason.
+    failures: BTreeMap<String, String>,
+}
+
+impl Overlay {
+    pub(crate) fn new(tunnel: Tunnel, devices: Devices, dns: DnsServer) -> Self {
+        Self {
+            tunnel,
+            devices,
+            dns,
+            keys: BTreeMap::new(),
+            up: BTreeMap::new(),
+            observed: Observed::default(),
+            next_network: 0,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Makes a group's private key known, before its interface is wanted.
+    pub(crate) fn add_key(&mut self, group: GroupId, key: PrivateKey) {
+        self.keys.insert(group, key);
+    }
+
+    /// Leads from what is there to what is wanted.
+    pub(crate) async fn reconcile(&mut self, want: &Desired) {
+        self.observe().await;
+        let plan = plan(want, &self.observed);
+        self.failures.clear();
+        for step in &plan.steps {
+            match self.apply(step).await {
+                Ok(()) => {
+                    tracing::debug!(%step, "applied");
+                    self.observed.apply(step);
+                }
+                Err(error) => {
+                    tracing::warn!(%step, error = %report(&error), "not applied");
+                    self.failures.insert(step.to_string(), report(&error));
+                }
+            }
+        }
+    }
+
+    /// What does not work, in words.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &str> {
+        self.failures.values().map(String::as_str)
+    }
+
+    /// Whether every wanted step was applied.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The interface of a group, where it is up.
+    pub(crate) fn interface_of(&self, group: &GroupId) -> Option<&str> {
+        self.up.iter().find(|(_, up)| up.group == *group).map(|(name, _)| name.as_str())
+    }
+
+    /// The tunnel's name for a group.
+    pub(crate) fn network_of(&self, group: &GroupId) -> Option<NetworkId> {
+        self.up.values().find(|up| up.group == *group).map(|up| up.network)
+    }
+
+    /// The group behind the tunnel's name.
+    pub(crate) fn group_of(&self, network: NetworkId) -> Option<&GroupId> {
+        self.up.values().find(|up| up.network == network).map(|up| &up.group)
+    }
+
+    /// The device of a network went away: its interface is made again by the next plan.
+    pub(crate) fn device_gone(&mut self, network: NetworkId) {
+        let name = self.up.iter().find(|(_, up)| up.network == network).map(|(name, _)| name.clone());
+        if let Some(interface) = name {
+            self.up.remove(&interface);
+            self.observed.apply(&Step::RemoveInterface { interface });
+        }
+    }
+
+    /// Calls on peers that had a session before a restart.
+    pub(crate) fn initiate(&self, group: &GroupId, peers: &BTreeMap<PublicKey, SocketAddr>) {
+        let Some((network, interface)) = self.network_of(group).zip(self.interface_of(group)) else { return };
+        let Some(seen) = self.observed.interfaces.get(interface) else { return };
+        for (key, endpoint) in peers {
+            if let Some(peer) = seen.peers.get(key) {
+                let mut config = steps::peer_config(network, *key, peer);
+                config.candidates.retain(|candidate| candidate != endpoint);
+                config.candidates.insert(0, *endpoint);
+                config.initiate = true;
+                // A full mailbox means traffic enough: the peer is called by its first packet.
+                let _ = self.tunnel.send(Command::SetPeer(Box::new(config)));
+            }
+        }
+    }
+
+    /// Reads addresses and routes of our interfaces from the kernel.
+    async fn observe(&mut self) {
+        let Devices::Kernel(host) = &self.devices else { return };
+        for (name, up) in &self.up {
+            let (Some(seen), Ok(Some(link))) =
+                (self.observed.interfaces.get_mut(name), host.interface(name).await)
+            else {
+                continue;
+            };
+            seen.addresses.retain(|address| link.addresses.contains(&address.net.ip()));
+            if let Ok(routed) = host.routed_to(up.index).await {
+                seen.routes.retain(|route| routed.contains(&route.to));
+            }
+        }
+    }
+
+    fn make_device(&self, name: &str, group: &GroupId, mtu: u16) -> Result<Device, ApplyError> {
+        match &self.devices {
+            Devices::Kernel(_) => Ok(Device::open_tun(name, mtu)?),
+            Devices::Memory(hosts) => {
+                let (device, host) = Device::memory().map_err(ApplyError::Memory)?;
+                // Nobody plays the host: packets for it are dropped, as they should be.
+                let _ = hosts.send((group.clone(), host));
+                Ok(device)
+            }
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,226 @@
+//! What an agent keeps on disk, so that it starts before it has spoken to control.
+//!
+//! ```text
+//! DIR/lock              held while an agent runs on this folder
+//! DIR/identity.key      Ed25519 seed of the node, made here, never leaves
+//! DIR/enrolment.json    control's addresses and pins, the node id, grants, hosted peers, UDP port
+//! DIR/keys/<ng>.key     WireGuard private key of this node's peer in a group, made here, never leaves
+//! DIR/scopes/<id>.json  copies of scopes, with the cursor that proves them complete
+//! DIR/sessions.json     peers with recent sessions, to call on after a restart
+//! ```
+//! The folder is 0700, every file 0600. A file is replaced as a whole: written beside, flushed, renamed.
+//! A damaged copy of a scope counts as none; a damaged key or enrolment stops the start and is never
+//! overwritten, because it cannot be had again.
+
+mod files;
+mod scopes;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ed25519_dalek::SigningKey;
+use lacis_proto::{
+    Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, Scope, ScopeId, Signature,
+    TokenId,
+};
+use serde::{Deserialize, Serialize};
+
+use self::files::{read_if_there, write_whole};
+use crate::clock::random;
+
+/// The format of the files; a newer one is refused rather than guessed at.
+const FORMAT: u32 = 1;
+
+/// Agent state that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("cannot make the state folder {path:?}; choose another with --state DIR, or run as root")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("another agent runs on the state folder {path:?}; stop it, or choose another with --state DIR")]
+    Locked { path: PathBuf },
+    #[error("cannot read agent state {path:?}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write agent state {path:?}; is the disk full or read-only?")]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "agent state {path:?} is damaged ({what}); restore it from a copy, or remove {folder:?} and join again"
+    )]
+    Damaged { path: PathBuf, folder: PathBuf, what: &'static str },
+    #[error("agent state {path:?} has format {found}, newer than this agent; upgrade the agent")]
+    TooNew { path: PathBuf, found: u32 },
+}
+
+/// A peer that this node hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostedPeer {
+    pub(crate) group: GroupId,
+    pub(crate) member: MemberId,
+    pub(crate) peer: PeerId,
+    pub(crate) host: Host,
+}
+
+/// A grant with control's signature, to be shown again after a restore of control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignedGrant {
+    /// The token that it was had with; a token is never needed twice.
+    pub(crate) token: TokenId,
+    pub(crate) grant: Grant,
+    pub(crate) signature: Signature,
+}
+
+/// Where this node belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Enrolment {
+    pub(crate) format: u32,
+    pub(crate) node: NodeId,
+    pub(crate) control_key: IdentityKey,
+    pub(crate) urls: Vec<String>,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) grants: Vec<SignedGrant>,
+    #[serde(default)]
+    pub(crate) peers: Vec<HostedPeer>,
+    /// UDP port of the tunnels, kept so that cached endpoints at other nodes stay true.
+    #[serde(default)]
+    pub(crate) port: Option<u16>,
+}
+
+/// A peer with a recent session, and where it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecentSession {
+    pub(crate) group: GroupId,
+    pub(crate) key: PublicKey,
+    pub(crate) endpoint: SocketAddr,
+}
+
+/// The state folder of a running agent. Nobody else writes there while this lives.
+#[derive(Debug)]
+pub(crate) struct State {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl State {
+    /// Opens the folder, making it where it is missing, and locks it.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
+        let folder = |source| StateError::Folder { path: dir.to_owned(), source };
+        for path in [dir.to_owned(), dir.join("keys"), dir.join("scopes")] {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(folder)?;
+        }
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(folder)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StateError::Locked { path: dir.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(folder(source)),
+        }
+    }
+
+    /// The node's identity, made at the first call.
+    pub(crate) fn identity(&self) -> Result<SigningKey, StateError> {
+        Ok(SigningKey::from_bytes(&self.secret(self.dir.join("identity.key"), random)?))
+    }
+
+    /// The WireGuard private key of this node's peer in a group, made at the first call.
+    pub(crate) fn tunnel_key(&self, group: &GroupId, make: fn() -> [u8; 32]) -> Result<[u8; 32], StateError> {
+        self.secret(self.dir.join("keys").join(format!("{group}.key")), make)
+    }
+
+    /// Where this node belongs, or `None` before its first join.
+    pub(crate) fn enrolment(&self) -> Result<Option<Enrolment>, StateError> {
+        let path = self.dir.join("enrolment.json");
+        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+        let damaged = |what| StateError::Damaged { path: path.clone(), folder: self.dir.clone(), what };
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|_| damaged("no JSON"))?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(found) if found > u64::from(FORMAT) => {
+                Err(StateError::TooNew { path, found: u32::try_from(found).unwrap_or(u32::MAX) })
+            }
+            _ => serde_json::from_value(value).map(Some).map_err(|_| damaged("a field is missing or wrong")),
+        }
+    }
+
+    /// Replaces what is known of where this node belongs.
+    pub(crate) fn save_enrolment(&self, enrolment: &Enrolment) -> Result<(), StateError> {
+        write_json(&self.dir.join("enrolment.json"), enrolment)
+    }
+
+    /// Copies of scopes that are complete; the others are named with what is wrong with them.
+    pub(crate) fn scopes(&self) -> (BTreeMap<ScopeId, Scope>, Vec<(PathBuf, String)>) {
+        scopes::load_all(&self.dir.join("scopes"))
+    }
+
+    /// Replaces the copy of a scope.
+    pub(crate) fn save_scope(&self, id: &ScopeId, scope: &Scope) -> Result<(), StateError> {
+        write_whole(&self.scope_path(id), &scopes::encode(scope))
+    }
+
+    /// Removes the copy of a scope.
+    pub(crate) fn remove_scope(&self, id: &ScopeId) -> Result<(), StateError> {
+        let path = self.scope_path(id);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StateError::Write { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Peers with recent sessions; none where the file is missing or damaged.
+    pub(crate) fn recent_sessions(&self) -> Vec<RecentSession> {
+        let bytes = read_if_there(&self.dir.join("sessions.json")).ok().flatten();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Replaces the peers with recent sessions.
+    pub(crate) fn save_recent_sessions(&self, sessions: &[RecentSession]) -> Result<(), StateError> {
+        write_json(&self.dir.join("sessions.json"), &sessions)
+    }
+
+    fn scope_path(&self, id: &ScopeId) -> PathBuf {
+        self.dir.join("scopes").join(format!("{id}.json"))
+    }
+
+    fn secret(&self, path: PathBuf, make: fn() -> [u8; 32]) -> Result<[u8; 32], StateError> {
+        if let Some(text) = read_if_there(&path)? {
+            let bytes = STANDARD.decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
+            let what = "not 32 bytes in base64";
+            return bytes.ok_or(StateError::Damaged { path, folder: self.dir.clone(), what });
+        }
+        let secret = make();
+        write_whole(&path, format!("{}\n", STANDARD.encode(secret)).as_bytes())?;
+        Ok(secret)
+    }
+}
+
+impl Enrolment {
+    /// The enrolment that a first join begins with.
+    pub(crate) fn new(node: NodeId, control_key: IdentityKey, urls: Vec<String>, pins: Vec<Pin>) -> Self {
+        Self {
+            format: FORMAT,
+            node,
+            control_key,
+            urls,
+            pins,
+            grants: Vec::new(),
+            peers: Vec::new(),
+            port: None,
+        }
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("agent state has a JSON form");
+    bytes.push(b'\n');
+    write_whole(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests;

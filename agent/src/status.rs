@@ -1,0 +1,121 @@
+//! What the agent tells of itself, as `lacis status --format json` prints it. Fields are only ever added.
+//!
+//! ```json
+//! {"agent":"0.1.0","node":"node_…","ready":true,"port":47820,
+//!  "control":{"url":"https://…","connected":true,"last_word_s":1.2},
+//!  "groups":[{"id":"ng_…","label":"main","interface":"lcs1a2b3c4d","version":7,"member":"external_…",
+//!             "peer":"…","name":"web-1.main.lacis.internal","address4":"10.128.0.5","address6":"fd…::5",
+//!             "resolver4":"10.128.0.1","resolver6":"fd…::1",
+//!             "peers":[{"id":"…","member":"external_…","name":"web-2.main.lacis.internal",
+//!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
+//!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
+//!  "degraded":[]}
+//! ```
+//! Times end in `_s` and are seconds; `null` means never. `path` is `direct` while a session is up,
+//! `none` before and after.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use lacis_proto::{GroupId, MemberId, NodeId, PeerId, Revision};
+use serde::{Deserialize, Serialize};
+
+/// The whole of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub agent: String,
+    /// This node.
+    pub node: NodeId,
+    /// Whether every group of this node has its interface and its names are answered.
+    pub ready: bool,
+    /// UDP port of the tunnels.
+    pub port: u16,
+    /// How things stand with control.
+    pub control: ControlStatus,
+    /// This node's groups, by id.
+    pub groups: Vec<GroupStatus>,
+    /// What does not work, each with its remedy.
+    pub degraded: Vec<String>,
+}
+
+/// How things stand with control.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    /// Where the last stream came from.
+    pub url: Option<String>,
+    /// Whether the watch stream is open and in sync.
+    pub connected: bool,
+    /// Age of the last word from control, in seconds.
+    pub last_word_s: Option<f64>,
+}
+
+/// One group of this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// The group.
+    pub id: GroupId,
+    /// What people call it.
+    pub label: String,
+    /// Its interface; `None` while it has none.
+    pub interface: Option<String>,
+    /// Revision of the group that is applied.
+    pub version: Revision,
+    /// The member that this node runs.
+    pub member: MemberId,
+    /// This node's peer.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: String,
+    /// Its IPv4 address.
+    pub address4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub address6: Ipv6Addr,
+    /// Where names of the group are answered.
+    pub resolver4: Ipv4Addr,
+    /// Where names of the group are answered, too.
+    pub resolver6: Ipv6Addr,
+    /// The other peers, by address.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One other peer of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: PeerId,
+    /// The member that it is an instance of.
+    pub member: MemberId,
+    /// Its name.
+    pub name: String,
+    /// Its IPv4 address.
+    pub address4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub address6: Ipv6Addr,
+    /// `direct` or `none`.
+    pub path: String,
+    /// Where it was last authenticated.
+    pub endpoint: Option<SocketAddr>,
+    /// Age of the last handshake, in seconds.
+    pub last_handshake_s: Option<f64>,
+    /// Bytes of overlay packets received from it.
+    pub rx_bytes: u64,
+    /// Bytes of overlay packets sent to it.
+    pub tx_bytes: u64,
+}
+
+/// One answer to a ping, or the lack of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pong {
+    /// Counts from 1.
+    pub seq: u16,
+    /// The address that was asked.
+    pub address: IpAddr,
+    /// Name of the peer.
+    pub name: String,
+    /// Round trip in milliseconds; `None` when no answer came in time.
+    pub rtt_ms: Option<f64>,
+    /// How the answer came: `direct` or `local`.
+    pub path: Option<String>,
+    /// Where the answering peer is.
+    pub endpoint: Option<SocketAddr>,
+}
