@@ -193,10 +193,8 @@ impl Engine {
         let mut answer = [0; MESSAGE];
         let admitted = self.by_id.values().find_map(|slot| {
             let gate = &self.networks.get(*slot)?.gate;
-            match gate.admit(from.remote, message, &mut answer) {
-                Admission::Refused => None,
-                other => Some((*slot, other)),
-            }
+            let admission = gate.admit(from.remote, message, &mut answer);
+            (admission != Admission::Refused).then_some((*slot, admission))
         });
         let network = match admitted {
             Some((network, Admission::Welcome)) => network,

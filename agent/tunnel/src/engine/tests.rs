@@ -1,6 +1,5 @@
 //! Two engines joined in memory. Time is the real clock's plus what a test adds: boringtun reads its own.
 #![expect(clippy::cast_possible_truncation, reason = "test numbers are small, or meant to wrap")]
-#![expect(clippy::cast_possible_truncation, reason = "test numbers are small, or meant to wrap")]
 
 use std::net::IpAddr;
 use std::time::Duration;

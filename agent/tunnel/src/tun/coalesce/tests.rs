@@ -8,6 +8,9 @@ use proptest::prelude::{prop_assert, prop_assert_eq};
 /// Network, header and packet of a frame.
 type Written = (u32, Vnet, Vec<u8>);
 
+/// What is odd about packets, the packets, and how many end up in each frame.
+type Case = (&'static str, Vec<Vec<u8>>, &'static [usize]);
+
 /// Feeds packets to a coalescer; returns the frames it writes.
 fn coalesce(packets: &[Vec<u8>]) -> Vec<Written> {
     let mut coalescer = Coalescer::new();
@@ -79,7 +82,7 @@ fn what_breaks_a_run() {
         change(&mut tcp);
         vec![segment(0, 100), samples::tcp("10.0.0.1", "10.0.0.2", tcp, &[1; 100])]
     };
-    let table: [(&str, Vec<Vec<u8>>, &[usize]); 8] = [
+    let table: [Case; 8] = [
         ("nothing", next(|_| {}), &[2]),
         ("a gap", next(|tcp| tcp.seq = 1101), &[1, 1]),
         ("another acknowledgement", next(|tcp| tcp.ack = 2), &[1, 1]),
