@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod desired;
+#[cfg(test)]
+mod fixtures;
 pub mod limits;
 mod machine;
 mod netmap;

@@ -98,7 +98,12 @@ pub fn plan(want: &Desired, seen: &Observed) -> Plan {
     for (name, found) in &seen.interfaces {
         match by_name.get(name.as_str()) {
             Some((group, wanted)) if fits(group, wanted, found) => removals(&mut steps, wanted, found),
-            Some(_) | None => steps.push(Step::RemoveInterface { interface: name.clone() }),
+            Some(_) | None => {
+                for addr in &found.resolvers {
+                    steps.push(Step::StopResolver { interface: name.clone(), addr: *addr });
+                }
+                steps.push(Step::RemoveInterface { interface: name.clone() });
+            }
         }
     }
     for (name, (group, wanted)) in by_name {

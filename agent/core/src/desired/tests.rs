@@ -1,1 +1,78 @@
-//! Tests.
+use lacis_proto::{Body, Change, PeerRecord};
+
+use super::*;
+use crate::fixtures::*;
+
+#[test]
+fn an_interface_name_fits_the_operating_system_and_follows_from_the_group() {
+    let name = interface_name(&group(1));
+    assert_eq!(name.len(), 11);
+    assert!(name.starts_with("lcs") && name[3..].bytes().all(|b| b.is_ascii_hexdigit()));
+    assert_ne!(name, interface_name(&group(2)));
+}
+
+#[test]
+fn a_group_becomes_an_interface_with_everybody_but_oneself() {
+    let want = desired(3, &netmaps(&[(1, &small_group(1))]), &local(&[1]));
+    let interface = &want.interfaces[&group(1)];
+    assert_eq!((want.revision, interface.mtu, interface.revision), (3, 1400, Revision(6)));
+    assert_eq!(interface.own.v4.to_string(), "10.1.0.5");
+    assert_eq!(interface.resolver.v4.to_string(), "10.1.0.1");
+    let routes: Vec<_> = interface.routes.iter().map(|route| (route.to.to_string(), route.from)).collect();
+    assert_eq!(routes[0], ("10.1.0.0/16".into(), interface.own.v4.into()));
+    assert_eq!(routes[1].1, IpAddr::from(interface.own.v6));
+    assert_eq!(interface.peers.keys().copied().collect::<Vec<_>>(), [key(6), key(7)]);
+    let allowed: Vec<_> = interface.peers[&key(7)].allowed.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed.len(), 2);
+    assert_eq!(allowed[0], "10.1.0.7/32");
+    assert!(allowed[1].ends_with("::7/128"), "{}", allowed[1]);
+}
+
+#[test]
+fn another_peer_of_this_node_is_no_tunnel_peer() {
+    let neighbour = PeerRecord { node: Some(node(5)), ..peer_record(6, "web") };
+    let scope = scope([put_group(1), put_peer(5, "web"), put_record(6, neighbour), put_peer(7, "db")]);
+    let want = desired(1, &netmaps(&[(1, &scope)]), &local(&[1]));
+    assert_eq!(want.interfaces[&group(1)].peers.keys().copied().collect::<Vec<_>>(), [key(7)]);
+}
+
+#[test]
+fn a_group_without_the_own_peer_has_no_interface() {
+    let scope = scope([put_group(1), put_peer(6, "web")]);
+    assert!(desired(1, &netmaps(&[(1, &scope)]), &local(&[1])).interfaces.is_empty());
+    assert!(desired(1, &netmaps(&[(1, &small_group(1))]), &local(&[])).interfaces.is_empty());
+}
+
+#[test]
+fn of_two_groups_that_overlap_the_one_joined_first_stays() {
+    let Change::Put(_, Body::Group(record)) = put_group(1) else { unreachable!() };
+    let id = lacis_proto::RecordId::from(&group(2));
+    let overlapping = scope([Change::Put(id, Body::Group(record)), put_peer(5, "web")]);
+    let netmaps = netmaps(&[(1, &small_group(1)), (2, &overlapping), (3, &small_group(3))]);
+    for (order, winner, loser) in [([1, 2, 3], 1, 2), ([2, 3, 1], 2, 1)] {
+        let want = desired(1, &netmaps, &local(&order));
+        assert!(want.interfaces.contains_key(&group(winner)));
+        assert!(want.interfaces.contains_key(&group(3)));
+        assert_eq!(want.conflicts, [Conflict { group: group(loser), with: group(winner) }]);
+    }
+}
+
+#[test]
+fn endpoints_come_best_first_and_without_those_that_cannot_be() {
+    let published = [
+        "unknown 192.0.2.1:1",
+        "host 192.0.2.2:1",
+        "host 0.0.0.0:1",
+        "host 192.0.2.3:0",
+        "reflexive [2001:db8::4]:1",
+        "static 192.0.2.5:1",
+        "portmap 192.0.2.6:1",
+        "reflexive 192.0.2.2:1",
+        "host 224.0.0.1:1",
+    ];
+    let best = best_first(&published.map(endpoint));
+    let best: Vec<_> = best.iter().map(|endpoint| endpoint.addr.to_string()).collect();
+    assert_eq!(best, ["192.0.2.5:1", "192.0.2.6:1", "[2001:db8::4]:1", "192.0.2.2:1", "192.0.2.1:1"]);
+    let many: Vec<_> = (1..20).map(|n| endpoint(&format!("host 192.0.2.{n}:1"))).collect();
+    assert_eq!(best_first(&many).len(), MAX_ENDPOINTS);
+}
