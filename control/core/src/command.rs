@@ -1,0 +1,216 @@
+//! What can be asked of an installation, what is answered, and the one entry that decides.
+
+use ipnetwork::Ipv4Network;
+use lacis_proto::{
+    GroupId, IdentityKey, MemberId, NodeId, OwnerId, PeerId, PeerReply, PeerReport, PeerRequest, Problem,
+    Revision, Secret, TokenId,
+};
+
+use crate::{
+    Batch, Decision, State, access,
+    decision::Effects,
+    group, join, peer, report,
+    row::{ApiTokenRow, JoinTokenRow},
+};
+
+/// One thing that is asked of an installation.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// First start: an owner, a group, a join token and an API token.
+    Install(Install),
+    /// A new group.
+    CreateGroup(NewGroup),
+    /// A new join token.
+    CreateJoinToken {
+        /// The group that it lets into.
+        group: GroupId,
+        /// The member that it lets run; linked if it is not yet.
+        member: Option<MemberId>,
+        /// How many identities may use it; 0 for any number.
+        max_uses: u32,
+        /// How long it may be used, in milliseconds.
+        lifetime_ms: Option<u64>,
+    },
+    /// Ends a join token.
+    RevokeJoinToken {
+        /// Which.
+        token: TokenId,
+    },
+    /// A new API token.
+    CreateApiToken {
+        /// Whose groups it manages.
+        owner: OwnerId,
+    },
+    /// A node asks to be let in.
+    Join {
+        /// With this token,
+        token: TokenId,
+        /// proved by this secret,
+        secret: Secret,
+        /// as this identity,
+        identity: IdentityKey,
+        /// under this host name,
+        host_name: String,
+        /// with this version of the agent.
+        agent: String,
+    },
+    /// A node adds its peer to a group, or says it anew.
+    AddPeer {
+        /// Who asks.
+        node: NodeId,
+        /// For what.
+        request: PeerRequest,
+    },
+    /// A peer is gone.
+    RemovePeer {
+        /// Which.
+        peer: PeerId,
+        /// The node that asks, if a node does: it may remove its own peers only.
+        by: Option<NodeId>,
+    },
+    /// A node tells where its peers can be reached.
+    Report {
+        /// Who tells.
+        node: NodeId,
+        /// What.
+        peers: Vec<PeerReport>,
+    },
+}
+
+/// What the first start makes.
+#[derive(Clone, Debug)]
+pub struct Install {
+    /// Label of the first owner.
+    pub owner_label: String,
+    /// Label of the first group.
+    pub group_label: String,
+}
+
+/// A group as it is asked for.
+#[derive(Clone, Debug)]
+pub struct NewGroup {
+    /// Its id, where the client chose one.
+    pub id: Option<GroupId>,
+    /// Who owns it.
+    pub owner: OwnerId,
+    /// What people call it.
+    pub label: String,
+    /// What it is for.
+    pub description: String,
+    /// Words to sort groups by.
+    pub tags: Vec<String>,
+    /// IPv4 pool, where the client chose one.
+    pub pool: Option<Ipv4Network>,
+}
+
+/// What a command is decided with, besides the state.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The time in Unix milliseconds.
+    pub now_ms: u64,
+    /// Random bytes.
+    pub random: Random,
+    /// The lowest revision of the command's group that a connected agent has applied; `None` where no
+    /// agent of the group is connected.
+    pub applied: Option<Revision>,
+}
+
+/// Random bytes for one command.
+#[derive(Clone)]
+pub struct Random {
+    bytes: [u8; Self::BYTES],
+    used: usize,
+}
+
+/// What a command is answered.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The installation is made.
+    Installed {
+        /// The first owner.
+        owner: OwnerId,
+        /// The first group.
+        group: GroupId,
+        /// The first join token.
+        join: (TokenId, Secret),
+        /// The first API token.
+        api: (TokenId, Secret),
+    },
+    /// The group is made, or was.
+    Group(GroupId),
+    /// The join token is made; its secret is told this once.
+    JoinToken(JoinTokenRow, Secret),
+    /// The API token is made; its secret is told this once.
+    ApiToken(ApiTokenRow, Secret),
+    /// The node is let in.
+    Joined {
+        /// Its id.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The member that it may run.
+        member: MemberId,
+        /// When it was first let in, in Unix milliseconds.
+        issued_ms: u64,
+    },
+    /// The peer is there.
+    Peer(PeerReply),
+    /// Done, or nothing was to do.
+    Done,
+}
+
+/// Decides a command. Nothing changes until the rows of the decision are applied.
+///
+/// # Errors
+/// Why the command is refused.
+pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> Result<Decision, Problem> {
+    let fx = Effects::new(state, batch, facts);
+    match command {
+        Command::Install(install) => group::install(fx, install),
+        Command::CreateGroup(new) => group::create(fx, new),
+        Command::CreateJoinToken { group, member, max_uses, lifetime_ms } => {
+            access::create_join_token(fx, group, member.as_ref(), *max_uses, *lifetime_ms)
+        }
+        Command::RevokeJoinToken { token } => access::revoke_join_token(fx, token),
+        Command::CreateApiToken { owner } => access::create_api_token(fx, owner),
+        Command::Join { token, secret, identity, host_name, agent } => {
+            join::join(fx, &join::Asked { token, secret, identity, host_name, agent })
+        }
+        Command::AddPeer { node, request } => peer::add(fx, node, request),
+        Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
+        Command::Report { node, peers } => report::report(fx, node, peers),
+    }
+}
+
+impl Command {
+    /// The group whose applied revision [`Facts::applied`] means, if the command may give an address.
+    #[must_use]
+    pub const fn allocates_in(&self) -> Option<&GroupId> {
+        if let Self::AddPeer { request, .. } = self { Some(&request.group) } else { None }
+    }
+}
+
+impl Random {
+    /// As many bytes as the hungriest command, an installation, draws: two ids, two tokens.
+    pub const BYTES: usize = 2 * 16 + 2 * (8 + 32);
+
+    /// Takes bytes that nobody can foresee.
+    #[must_use]
+    pub const fn new(bytes: [u8; Self::BYTES]) -> Self {
+        Self { bytes, used: 0 }
+    }
+
+    /// The next bytes.
+    pub(crate) fn draw<const N: usize>(&mut self) -> [u8; N] {
+        let rest = &self.bytes[self.used..];
+        let taken = *rest.first_chunk().expect("no command draws more than BYTES");
+        self.used += N;
+        taken
+    }
+}
+
+impl std::fmt::Debug for Random {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Random(…)")
+    }
+}

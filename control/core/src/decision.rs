@@ -1,0 +1,197 @@
+//! Effects: collects the rows of one decision and spends revisions.
+//!
+//! Touching a group or a node takes its next revision, unless a neighbour in the same batch has taken it:
+//! a batch of commands shares one revision per scope (group commit). A decision that touches nothing
+//! spends nothing.
+//!
+//! Invariant: every spent revision has an audit row and at least one change to the scope.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lacis_proto::{Change, GroupId, MemberId, NodeId, PeerId, RecordId, Revision, ScopeId};
+
+use crate::{
+    Facts, Random, Reply, State,
+    limits::MAX_TOMBSTONES,
+    netmap,
+    row::{AuditRow, GroupRow, MemberRow, NodeRow, PeerRow, Row, TombstoneRow},
+};
+
+/// What a command leads to.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The answer.
+    pub reply: Reply,
+    /// What is to be stored; nothing for a replay.
+    pub rows: Vec<Row>,
+    /// What is to be published, by scope.
+    pub changes: Vec<(ScopeId, Change)>,
+}
+
+/// The scopes whose revision the commands of one batch have taken.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    taken: BTreeSet<ScopeId>,
+}
+
+impl Batch {
+    /// Takes note of a decision that is going to be stored.
+    pub fn note(&mut self, decision: &Decision) {
+        self.taken.extend(decision.changes.iter().map(|(scope, _)| scope.clone()));
+    }
+
+    fn revision(&self, scope: &ScopeId, held: Revision) -> Revision {
+        if self.taken.contains(scope) { held } else { held.next() }
+    }
+}
+
+pub(crate) struct Effects<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) now_ms: u64,
+    pub(crate) applied: Option<Revision>,
+    pub(crate) random: Random,
+    batch: &'a Batch,
+    groups: BTreeMap<GroupId, GroupRow>,
+    nodes: BTreeMap<NodeId, NodeRow>,
+    rows: Vec<Row>,
+    changes: Vec<(ScopeId, Change)>,
+}
+
+impl<'a> Effects<'a> {
+    pub(crate) fn new(state: &'a State, batch: &'a Batch, facts: Facts) -> Self {
+        Self {
+            state,
+            now_ms: facts.now_ms,
+            applied: facts.applied,
+            random: facts.random,
+            batch,
+            groups: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            rows: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// The decision that changes nothing.
+    pub(crate) fn unchanged(self, reply: Reply) -> Decision {
+        debug_assert!(self.rows.is_empty() && self.groups.is_empty() && self.nodes.is_empty());
+        Decision { reply, rows: Vec::new(), changes: Vec::new() }
+    }
+
+    pub(crate) fn new_group(&mut self, row: GroupRow) {
+        self.publish(&(&row.id).into(), &(&row.id).into(), netmap::group_body(&row));
+        self.groups.insert(row.id.clone(), row);
+    }
+
+    /// The group's row at the revision that this decision spends.
+    pub(crate) fn group(&mut self, id: &GroupId) -> &mut GroupRow {
+        let (state, batch) = (self.state, self.batch);
+        self.groups.entry(id.clone()).or_insert_with(|| {
+            let mut row = state.groups[id].row.clone();
+            row.revision = batch.revision(&id.into(), row.revision);
+            row
+        })
+    }
+
+    pub(crate) fn new_node(&mut self, row: NodeRow) {
+        self.publish(&(&row.id).into(), &(&row.id).into(), netmap::node_body(&row));
+        self.nodes.insert(row.id.clone(), row);
+    }
+
+    fn node(&mut self, id: &NodeId) -> &mut NodeRow {
+        let (state, batch) = (self.state, self.batch);
+        self.nodes.entry(id.clone()).or_insert_with(|| {
+            let mut row = state.nodes[id].clone();
+            row.revision = batch.revision(&id.into(), row.revision);
+            row
+        })
+    }
+
+    pub(crate) fn put_member(&mut self, mut row: MemberRow) {
+        row.revision = self.group(&row.group).revision;
+        self.publish(&(&row.group).into(), &(&row.id).into(), netmap::member_body(&row));
+        self.row(Row::Member(row));
+    }
+
+    pub(crate) fn drop_member(&mut self, group: &GroupId, id: &MemberId) {
+        let revision = self.group(group).revision;
+        self.row(Row::MemberGone(group.clone(), id.clone()));
+        self.bury(group.into(), id.into(), revision);
+    }
+
+    /// Stores a peer. Where it is new to its node, the node's scope gets its assignment.
+    pub(crate) fn put_peer(&mut self, mut row: PeerRow, is_new: bool) {
+        row.revision = self.group(&row.group).revision;
+        self.publish(&(&row.group).into(), &(&row.id).into(), netmap::peer_body(&row));
+        if is_new {
+            row.node_revision = self.node(&row.node).revision;
+            self.publish(&(&row.node).into(), &(&row.id).into(), netmap::assignment_body(&row));
+        }
+        self.row(Row::Peer(row));
+    }
+
+    pub(crate) fn drop_peer(&mut self, group: &GroupId, id: &PeerId, node: &NodeId) -> Revision {
+        let revision = self.group(group).revision;
+        let node_revision = self.node(node).revision;
+        self.row(Row::PeerGone(group.clone(), id.clone()));
+        self.bury(group.into(), id.into(), revision);
+        self.bury(node.into(), id.into(), node_revision);
+        revision
+    }
+
+    fn publish(&mut self, scope: &ScopeId, record: &RecordId, body: lacis_proto::Body) {
+        if self.state.tombstones.get(scope).is_some_and(|dead| dead.contains_key(record)) {
+            self.row(Row::Revived(scope.clone(), record.clone()));
+        }
+        self.changes.push((scope.clone(), Change::Put(record.clone(), body)));
+    }
+
+    fn bury(&mut self, scope: ScopeId, record: RecordId, revision: Revision) {
+        let dead = self.state.tombstones.get(&scope);
+        let oldest = dead.filter(|dead| dead.len() >= MAX_TOMBSTONES).and_then(|dead| dead.values().min());
+        if let Some(floor) = oldest.copied() {
+            self.raise_floor(&scope, floor);
+        }
+        self.changes.push((scope.clone(), Change::Del(record.clone())));
+        self.row(Row::Tombstone(TombstoneRow { scope, record, revision }));
+    }
+
+    fn raise_floor(&mut self, scope: &ScopeId, floor: Revision) {
+        let group = self.groups.values_mut().find(|row| scope.as_str() == row.id.as_str());
+        if let Some(row) = group {
+            row.floor = floor;
+        }
+        let node = self.nodes.values_mut().find(|row| scope.as_str() == row.id.as_str());
+        if let Some(row) = node {
+            row.floor = floor;
+        }
+        self.row(Row::Forgotten(scope.clone(), floor));
+    }
+
+    /// Closes the decision: scopes first, then what is in them, then who did what.
+    pub(crate) fn finish(self, reply: Reply, action: &'static str, target: &str) -> Decision {
+        let groups = self.groups.values().map(|row| (ScopeId::from(&row.id), row.revision));
+        let nodes = self.nodes.values().map(|row| (ScopeId::from(&row.id), row.revision));
+        let mut spent: Vec<_> = groups.chain(nodes).map(|(scope, rev)| (Some(scope), rev)).collect();
+        if spent.is_empty() {
+            spent.push((None, Revision(0)));
+        }
+        let at_ms = self.now_ms;
+        let audit = spent.into_iter().map(|(scope, revision)| {
+            Row::Audit(AuditRow { scope, revision, at_ms, action, target: target.to_owned() })
+        });
+        let owners = self.rows.iter().filter(|row| matches!(row, Row::Owner(_))).cloned();
+        let rest = self.rows.iter().filter(|row| !matches!(row, Row::Owner(_))).cloned();
+        let rows = owners
+            .chain(self.groups.into_values().map(Row::Group))
+            .chain(self.nodes.into_values().map(Row::Node))
+            .chain(rest)
+            .chain(audit)
+            .collect();
+        Decision { reply, rows, changes: self.changes }
+    }
+}

@@ -1,0 +1,57 @@
+//! Every number that bounds what one installation holds or one call may bring, with its reason.
+
+/// Groups of an installation: as many as the design is measured for.
+pub const MAX_GROUPS: usize = 10_000;
+
+/// Members of one group: as many as peers, the design's largest roster.
+pub const MAX_MEMBERS: usize = 10_000;
+
+/// Peers of one group: a snapshot of so many is 2 MB, which an agent still applies at once.
+pub const MAX_PEERS: usize = 10_000;
+
+/// Nodes of an installation: as many as the design is measured for.
+pub const MAX_NODES: usize = 100_000;
+
+/// Join tokens of one group, live or ended: a list that a person can still read page by page.
+pub const MAX_JOIN_TOKENS: usize = 1_000;
+
+/// API tokens of an installation: clients of management are people and pipelines, not machines by the thousand.
+pub const MAX_API_TOKENS: usize = 1_000;
+
+/// Longest label in bytes: what the network-groups API allows.
+pub const MAX_LABEL_BYTES: usize = 128;
+
+/// Longest description in bytes: fits the body of one call many times.
+pub const MAX_DESCRIPTION_BYTES: usize = 1_024;
+
+/// Tags of one group.
+pub const MAX_TAGS: usize = 32;
+
+/// Longest host name in bytes (RFC 1035 §2.3.4).
+pub const MAX_HOST_NAME_BYTES: usize = 253;
+
+/// Longest instance name in bytes: room for a uuid with a word before it.
+pub const MAX_INSTANCE_BYTES: usize = 128;
+
+/// Longest version text of an agent in bytes.
+pub const MAX_AGENT_BYTES: usize = 64;
+
+/// How long a host number rests at least, in milliseconds: the TTL of every answer of the zone, so that
+/// no cached name leads to another peer.
+pub const HOST_REST_MS: u64 = 5_000;
+
+/// Tombstones of one scope; readers that were away for more removals get everything once.
+pub const MAX_TOMBSTONES: usize = 10_000;
+
+/// Attempts to make a label unique by a number behind it: more than members of a group can need.
+pub const MAX_LABEL_NUMBER: usize = MAX_MEMBERS + 1;
+
+/// Zone suffix of a group unless configured otherwise.
+pub const DEFAULT_SUFFIX: &str = "lacis.internal";
+
+/// Range that pools are taken from unless configured otherwise (ruling 6), by base and prefix: far from
+/// the ranges that home routers and container engines take for themselves.
+pub const SUPER_NET: (std::net::Ipv4Addr, u8) = (std::net::Ipv4Addr::new(10, 128, 0, 0), 9);
+
+/// Prefix of a pool that control chooses: 128 of them fit the super-net, each with room for 65,530 peers.
+pub const POOL_PREFIX: u8 = 16;

@@ -1,0 +1,264 @@
+//! Rows: what the store keeps and what memory is made of.
+//!
+//! Each carries the revision of its scope at which it last changed. A row is written whole: a later one
+//! with the same key replaces it.
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use lacis_proto::{
+    Endpoint, GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId,
+    Revision, ScopeId, TokenId,
+};
+
+/// One write to the store, and the same step in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// An owner is new.
+    Owner(OwnerRow),
+    /// A group is new or has a new revision.
+    Group(GroupRow),
+    /// A member is new or changed.
+    Member(MemberRow),
+    /// A member is gone.
+    MemberGone(GroupId, MemberId),
+    /// A node is new or has a new revision.
+    Node(NodeRow),
+    /// A node may run a peer of a member.
+    Grant(GrantRow),
+    /// A node may no longer run a peer of a member.
+    GrantGone(NodeId, GroupId, MemberId),
+    /// A peer is new or changed.
+    Peer(PeerRow),
+    /// A peer is gone.
+    PeerGone(GroupId, PeerId),
+    /// A host number rests before it is given again.
+    Released(ReleasedHost),
+    /// A host number that rested is in use again.
+    Taken(GroupId, Host),
+    /// A record is gone from a scope.
+    Tombstone(TombstoneRow),
+    /// A record that was gone from a scope is back.
+    Revived(ScopeId, RecordId),
+    /// Tombstones of a scope at or below a revision are forgotten.
+    Forgotten(ScopeId, Revision),
+    /// A join token is new, or its limits changed.
+    JoinToken(JoinTokenRow),
+    /// An identity has used a join token.
+    JoinUse(JoinUseRow),
+    /// An API token is new.
+    ApiToken(ApiTokenRow),
+    /// What was done, once per effect; never read back into memory.
+    Audit(AuditRow),
+}
+
+/// An organisation or a person that owns groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRow {
+    /// Its id.
+    pub id: OwnerId,
+    /// What people call it.
+    pub label: String,
+}
+
+/// A network group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Its id.
+    pub id: GroupId,
+    /// Who owns it.
+    pub owner: OwnerId,
+    /// What people call it.
+    pub label: String,
+    /// What it is for, in the owner's words.
+    pub description: String,
+    /// Words of the owner to sort groups by.
+    pub tags: Vec<String>,
+    /// IPv4 pool.
+    pub pool: Ipv4Network,
+    /// IPv6 prefix.
+    pub prefix6: Ipv6Network,
+    /// Zone suffixes, the first is the default.
+    pub suffixes: Vec<String>,
+    /// The scope's revision.
+    pub revision: Revision,
+    /// The revision at which the group's own record last changed.
+    pub record_revision: Revision,
+    /// Tombstones at or below it are forgotten.
+    pub floor: Revision,
+    /// Hosts from here to the end of the pool were never given.
+    pub next_host: Host,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// The group.
+    pub group: GroupId,
+    /// The resource's own id.
+    pub id: MemberId,
+    /// What it is.
+    pub kind: MemberKind,
+    /// What people call it; unique in the group in its DNS form where control chose it.
+    pub label: String,
+    /// Its name in the zone.
+    pub domain: String,
+    /// The node that this member stands for; the member goes with the node's peer.
+    pub of_node: Option<NodeId>,
+    /// The group's revision at which it last changed.
+    pub revision: Revision,
+}
+
+/// Whether a node may still speak to control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It may.
+    Active,
+    /// It may not, for good.
+    Revoked,
+}
+
+/// A machine, VM or container that runs one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Its id.
+    pub id: NodeId,
+    /// Signs its requests.
+    pub identity: IdentityKey,
+    /// What people call it: its host name at its first join.
+    pub label: String,
+    /// Whether it may still speak to control.
+    pub state: NodeState,
+    /// The revision of the node's scope.
+    pub revision: Revision,
+    /// The revision at which the node's own record last changed.
+    pub record_revision: Revision,
+    /// Tombstones of its scope at or below it are forgotten.
+    pub floor: Revision,
+}
+
+/// A node's permission to run a peer of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRow {
+    /// The node.
+    pub node: NodeId,
+    /// The group.
+    pub group: GroupId,
+    /// The member.
+    pub member: MemberId,
+    /// When it was given, in Unix milliseconds.
+    pub issued_ms: u64,
+}
+
+/// One running instance of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRow {
+    /// Its id.
+    pub id: PeerId,
+    /// The group.
+    pub group: GroupId,
+    /// The member.
+    pub member: MemberId,
+    /// The node that hosts it.
+    pub node: NodeId,
+    /// Names this instance of the member.
+    pub instance: String,
+    /// Its number in the group.
+    pub host: Host,
+    /// Its WireGuard key.
+    pub key: PublicKey,
+    /// What people call it.
+    pub label: String,
+    /// Where it may be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// The group's revision at which it last changed.
+    pub revision: Revision,
+    /// The node's revision at which its assignment last changed.
+    pub node_revision: Revision,
+}
+
+/// A host number that rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleasedHost {
+    /// The group.
+    pub group: GroupId,
+    /// The number.
+    pub host: Host,
+    /// When its peer went, in Unix milliseconds.
+    pub released_ms: u64,
+    /// The group's revision that removed the peer.
+    pub revision: Revision,
+}
+
+/// A record that is gone from a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TombstoneRow {
+    /// The scope.
+    pub scope: ScopeId,
+    /// The record.
+    pub record: RecordId,
+    /// The scope's revision that removed it.
+    pub revision: Revision,
+}
+
+/// A join token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTokenRow {
+    /// Its public part.
+    pub id: TokenId,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// The group that it lets into.
+    pub group: GroupId,
+    /// The member that it lets run; without one, each node becomes a member of its own.
+    pub member: Option<MemberId>,
+    /// How many identities may use it; 0 for any number.
+    pub max_uses: u32,
+    /// How many have.
+    pub uses: u32,
+    /// When it ends, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    /// Whether it was ended by a person.
+    pub revoked: bool,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// An identity's use of a join token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinUseRow {
+    /// The token.
+    pub token: TokenId,
+    /// The identity.
+    pub identity: IdentityKey,
+    /// The member that it may run in the token's group.
+    pub member: MemberId,
+}
+
+/// An API token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiTokenRow {
+    /// Its public part.
+    pub id: TokenId,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// Whose groups it manages.
+    pub owner: OwnerId,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: u64,
+}
+
+/// What was done to a scope, or to control itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// The scope that it concerned; for tokens, their group's with the revision at that time.
+    pub scope: Option<ScopeId>,
+    /// The revision that it spent, 0 where it spent none.
+    pub revision: Revision,
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// What, as `thing.verb`.
+    pub action: &'static str,
+    /// To what, by id.
+    pub target: String,
+}

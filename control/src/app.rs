@@ -1,0 +1,278 @@
+//! One running control: wires the parts, starts and drains them.
+//!
+//! ```text
+//! start:  folder and lock ─▶ database ─▶ keys ─▶ installation (first start only) ─▶ live ─▶ writer
+//!         ─▶ sockets ─▶ ready
+//! drain:  no more connections ─▶ `bye` to watchers, answers to requests in flight ─▶ writer ─▶ database
+//! ```
+//! A first start is made by one commit, that of the installation row. What a start that died before it has
+//! left behind is kept where it is whole and made again where it is not.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use lacis_control_core::{Batch, Command, Facts, Install, Random, Reply, State, decide};
+use lacis_proto::{ApiToken, Epoch, GroupId, JoinToken, OwnerId, Problem, Secret, TokenId};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin, clock,
+    config::{self, Config},
+    data::{DataError, DataFolder},
+    hosts::{self, UrlError},
+    http,
+    keys::{Keys, KeysError},
+    listener::{self, Drain},
+    live::Live,
+    store::{Installation, Store, StoreError},
+    tls::{self, Leaf, LeafError},
+    writer::Writer,
+};
+
+/// How long a drain waits for requests in flight and for watchers to take their `bye`.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Control did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A public URL is none.
+    #[error("the settings are wrong")]
+    Url {
+        /// Why.
+        source: UrlError,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder")]
+    Data {
+        /// Why.
+        source: DataError,
+    },
+    /// The database cannot be used.
+    #[error("cannot use the database")]
+    Store {
+        /// Why.
+        source: StoreError,
+    },
+    /// The keys cannot be used.
+    #[error("cannot use the keys of this installation")]
+    Keys {
+        /// Why.
+        source: KeysError,
+    },
+    /// The rows of the database contradict each other.
+    #[error("the database contradicts itself; restore it from a backup")]
+    Scope {
+        /// How.
+        source: lacis_proto::ScopeError,
+    },
+    /// The first start was refused by the rules.
+    #[error("cannot make the installation")]
+    Install {
+        /// Why.
+        source: Problem,
+    },
+    /// No certificate.
+    #[error("cannot make the server's certificate")]
+    Leaf {
+        /// Why.
+        source: LeafError,
+    },
+    /// The port is taken or not ours to take.
+    #[error("cannot listen on {addr}; stop what uses that port, or choose another with --listen ADDR:PORT")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin socket cannot be made.
+    #[error("cannot open the admin socket {path:?}")]
+    Admin {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a start tells.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The first address of control.
+    pub api: String,
+    /// The certificate of the authority, for clients.
+    pub ca: PathBuf,
+    /// The first owner.
+    pub owner: OwnerId,
+    /// The first group.
+    pub group: GroupId,
+    /// A join token for the first group, on the first start only. Secret.
+    pub join_token: Option<String>,
+    /// An API token of the first owner, on the first start only. Secret.
+    pub api_token: Option<String>,
+}
+
+/// What requests are served from.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) keys: Keys,
+    pub(crate) live: Arc<Live>,
+    pub(crate) writer: Writer,
+    pub(crate) urls: Vec<String>,
+    pub(crate) beat: Duration,
+    pub(crate) max_age: Duration,
+    pub(crate) drain: Drain,
+}
+
+/// A control that runs in this process.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What the start told.
+    pub ready: Ready,
+    drain: Drain,
+    writer: JoinHandle<()>,
+    socket: PathBuf,
+    _folder: DataFolder,
+}
+
+/// An installation that is open and held, before it listens.
+pub(crate) struct Opened {
+    pub(crate) folder: DataFolder,
+    pub(crate) store: Store,
+    pub(crate) change: i64,
+    pub(crate) keys: Keys,
+    pub(crate) epoch: Epoch,
+    pub(crate) state: State,
+    first: Option<[(TokenId, Secret); 2]>,
+}
+
+/// Starts a control. It runs until [`Running::shutdown`].
+///
+/// # Errors
+/// Why it did not start; nothing is left running.
+pub async fn serve(config: Config) -> Result<Running, StartError> {
+    hosts::check_public_urls(&config.public_urls).map_err(|source| StartError::Url { source })?;
+    let opened = open(&config.data).await?;
+    let listener = listener::bind(config.listen, config::PORT)
+        .map_err(|(addr, source)| StartError::Listen { addr, source })?;
+    let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], config::PORT).into());
+    let host = hosts::addresses().await;
+    let urls = hosts::urls(&config.public_urls, addr, &host);
+    let names = hosts::names(&urls, &host);
+    let leaf = Leaf::try_new(&opened.keys.ca, &names).map(Arc::new);
+    let leaf = leaf.map_err(|source| StartError::Leaf { source })?;
+    let tls = TlsAcceptor::from(leaf.server().map_err(|source| StartError::Leaf { source })?);
+    let ready = ready(&opened, &urls);
+    let live = Live::try_new(opened.epoch, opened.state).map_err(|source| StartError::Scope { source })?;
+    let live = Arc::new(live);
+    let (writer, writing) = Writer::start(opened.store, opened.change, Arc::clone(&live));
+    let drain = Drain { begun: CancellationToken::new(), tasks: TaskTracker::new() };
+    let control = Arc::new(Control {
+        keys: opened.keys,
+        live,
+        writer,
+        urls,
+        beat: config.beat,
+        max_age: config.max_age,
+        drain: drain.clone(),
+    });
+    let socket = opened.folder.file(admin::SOCKET);
+    let admin = admin::bind(&socket).map_err(|source| StartError::Admin { path: socket.clone(), source })?;
+    drain.tasks.spawn(admin::accept(admin, admin::routes(&control), drain.clone()));
+    drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
+    drain.tasks.spawn(renew(control, leaf, names));
+    Ok(Running { addr, ready, drain, writer: writing, socket, _folder: opened.folder })
+}
+
+impl Running {
+    /// Drains and stops. The data folder is free afterwards.
+    pub async fn shutdown(self) {
+        self.drain.begun.cancel();
+        self.drain.tasks.close();
+        if tokio::time::timeout(DRAIN, self.drain.tasks.wait()).await.is_err() {
+            tracing::info!("some connections did not end in time");
+        }
+        let _ = std::fs::remove_file(&self.socket);
+        // Connections that did not end hold the writer's queue open; what they asked for is not waited for.
+        if tokio::time::timeout(DRAIN, self.writer).await.is_err() {
+            tracing::warn!("the writer did not end in time");
+        }
+    }
+}
+
+/// Opens the installation of a folder, and makes it where there is none.
+pub(crate) async fn open(data: &std::path::Path) -> Result<Opened, StartError> {
+    let folder = DataFolder::open(data).map_err(|source| StartError::Data { source })?;
+    let failed = |source| StartError::Store { source };
+    let database = folder.private("control.db").map_err(|source| StartError::Data { source })?;
+    let mut store = Store::open(&database).await.map_err(failed)?;
+    let known = store.installation().await.map_err(failed)?;
+    let keys = Keys::open(&folder, known.as_ref().map(|known| &known.control));
+    let keys = keys.map_err(|source| StartError::Keys { source })?;
+    let (epoch, first) = match known {
+        Some(known) => (known.epoch, None),
+        None => {
+            let made = Installation {
+                control: keys.control.clone(),
+                epoch: Epoch(u64::from_be_bytes(clock::random())),
+            };
+            let first = install(&mut store, &made).await?;
+            (made.epoch, Some(first))
+        }
+    };
+    let loaded = store.load().await.map_err(failed)?;
+    let mut state = State::default();
+    state.apply(loaded.rows);
+    Ok(Opened { folder, store, change: loaded.change, keys, epoch, state, first })
+}
+
+async fn install(store: &mut Store, made: &Installation) -> Result<[(TokenId, Secret); 2], StartError> {
+    let install = Install { owner_label: "First owner".to_owned(), group_label: "main".to_owned() };
+    let facts = Facts { now_ms: clock::unix_ms(), random: Random::new(clock::random()), applied: None };
+    let decided = decide(&State::default(), &Batch::default(), &Command::Install(install), facts);
+    let decided = decided.map_err(|source| StartError::Install { source })?;
+    store.install(made, &decided.rows).await.map_err(|source| StartError::Store { source })?;
+    let Reply::Installed { join, api, .. } = decided.reply else {
+        unreachable!("an installation is answered by its tokens");
+    };
+    Ok([join, api])
+}
+
+fn ready(opened: &Opened, urls: &[String]) -> Ready {
+    let first = opened.state.groups().min_by_key(|group| (group.row.created_ms, &group.row.id));
+    let first = first.expect("an installation has its first group");
+    let tokens = opened.first.clone().map(|[join, api]| {
+        let join = join_token(&opened.keys, urls, join.0, join.1);
+        (join.to_string(), ApiToken { id: api.0, secret: api.1 }.to_string())
+    });
+    let (join_token, api_token) = tokens.unzip();
+    Ready {
+        api: urls.first().cloned().unwrap_or_default(),
+        ca: opened.keys.ca_path.clone(),
+        owner: first.row.owner.clone(),
+        group: first.row.id.clone(),
+        join_token,
+        api_token,
+    }
+}
+
+/// A join token as it is printed.
+pub(crate) fn join_token(keys: &Keys, urls: &[String], id: TokenId, secret: Secret) -> JoinToken {
+    JoinToken { id, secret, pins: vec![keys.pin], urls: urls.to_vec() }
+}
+
+async fn renew(control: Arc<Control>, leaf: Arc<Leaf>, names: Vec<String>) {
+    loop {
+        tokio::select! {
+            () = control.drain.begun.cancelled() => return,
+            () = tokio::time::sleep(tls::RENEW) => {}
+        }
+        match leaf.renew(&control.keys.ca, &names) {
+            Ok(()) => tracing::info!("renewed the server's certificate"),
+            Err(error) => tracing::warn!(%error, "cannot renew the server's certificate"),
+        }
+    }
+}

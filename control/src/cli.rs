@@ -1,0 +1,69 @@
+//! The command line of `lacis-control`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod serve;
+
+use crate::config;
+
+/// The Lacis control service.
+#[derive(Debug, Parser)]
+#[command(name = "lacis-control", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What is logged to stderr, as `info` or `lacis_control=debug`.
+    #[arg(long, global = true, env = "LACIS_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs control in the foreground; the first start makes everything it needs.
+    Serve(ServeArgs),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// One JSON object per line, for programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The data folder.
+    #[arg(long, env = "LACIS_CONTROL_DATA", default_value = config::DATA, value_name = "DIR")]
+    data: PathBuf,
+    /// How results are printed.
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Where to listen; port 0 lets the kernel choose [default: every address of the host, port 8443].
+    #[arg(long, env = "LACIS_CONTROL_LISTEN", value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// An address under which agents reach this control; repeatable [default: all addresses of the host].
+    #[arg(long = "public-url", env = "LACIS_CONTROL_PUBLIC_URL", value_delimiter = ',', value_name = "URL")]
+    public_urls: Vec<String>,
+}
+
+impl Cli {
+    /// Does what the arguments ask for.
+    ///
+    /// # Errors
+    /// What went wrong; the chain is for a person.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(args) => serve::serve(args).await,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `lacis-control serve`.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Format, ServeArgs};
+use crate::{Config, Ready, config, serve as start};
+
+/// The one line that `--format json` prints.
+#[derive(Serialize)]
+struct ReadyLine<'a> {
+    event: &'static str,
+    api: &'a str,
+    ca: String,
+    owner: String,
+    group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_token: Option<&'a str>,
+}
+
+pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let data = std::path::absolute(&args.common.data).context("cannot find the data folder")?;
+    let config = Config { listen: args.listen, public_urls: args.public_urls, ..Config::new(data) };
+    let running = start(config).await?;
+    announce(&running.ready, args.common.format).context("cannot print")?;
+    tracing::info!(addr = %running.addr, "control is ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("control drains");
+    running.shutdown().await;
+    Ok(())
+}
+
+fn announce(ready: &Ready, format: Format) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match format {
+        Format::Json => {
+            let line = ReadyLine {
+                event: "ready",
+                api: &ready.api,
+                ca: ready.ca.display().to_string(),
+                owner: ready.owner.to_string(),
+                group: ready.group.to_string(),
+                join_token: ready.join_token.as_deref(),
+                api_token: ready.api_token.as_deref(),
+            };
+            serde_json::to_writer(&mut out, &line)?;
+            writeln!(out)?;
+        }
+        Format::Human => write!(out, "{}", welcome(ready))?,
+    }
+    out.flush()
+}
+
+fn welcome(ready: &Ready) -> String {
+    let folder = ready.ca.parent().unwrap_or(&ready.ca).display().to_string();
+    let data = if folder == config::DATA { String::new() } else { format!(" --data {folder}") };
+    let more = format!("lacis-control token create{data}");
+    let (api, ca, group) = (&ready.api, ready.ca.display(), &ready.group);
+    match (&ready.join_token, &ready.api_token) {
+        (Some(join), Some(token)) => format!(
+            "Lacis control is ready at {api}\n\n\
+             Let a machine in (run this there):\n\n  lacis up {join}\n\n\
+             Group      {group}\n\
+             Owner      {}\n\
+             CA         {ca}\n\
+             API token  {token}\n\n\
+             Both tokens are shown this once. More join tokens: {more}\n",
+            ready.owner
+        ),
+        (_, _) => format!(
+            "Lacis control is ready at {api}\n\n\
+             Group  {group}\n\
+             CA     {ca}\n\n\
+             Let a machine in: {more}\n"
+        ),
+    }
+}

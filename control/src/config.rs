@@ -1,0 +1,42 @@
+//! Settings of one control. Defaults stand here; the command line reads arguments and the environment
+//! through the names given here.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The port that control listens on unless told otherwise.
+pub(crate) const PORT: u16 = 8443;
+
+/// Where the data folder is unless told otherwise.
+pub(crate) const DATA: &str = "/var/lib/lacis-control";
+
+/// Settings of one control.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data folder: keys, certificate authority, database, lock, admin socket.
+    pub data: PathBuf,
+    /// Address and port to listen on; port 0 lets the kernel choose. Without one: every address of the
+    /// host at port 8443, IPv4 alone where there is no IPv6.
+    pub listen: Option<SocketAddr>,
+    /// Addresses under which agents reach this control; without any, those of the host.
+    pub public_urls: Vec<String>,
+    /// A line comes on each watch stream at least this often.
+    pub beat: Duration,
+    /// A watch stream ends cleanly after about this long.
+    pub max_age: Duration,
+}
+
+impl Config {
+    /// The usual settings for a data folder.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: None,
+            public_urls: Vec::new(),
+            // Short enough that proxies keep an idle stream, and three missed beats are still noticed soon.
+            beat: Duration::from_secs(30),
+            // Heals half-dead paths, and checks again who may read.
+            max_age: Duration::from_secs(30 * 60),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a watcher is told next: the scopes that concern it, from where it stands to what is published.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use lacis_control_core::scopes_for;
+use lacis_proto::{
+    Answer, At, Cursor, Del, DropScope, Line, MAX_PUT_RECORDS, NodeId, Put, Record, Reset, ScopeId,
+};
+
+use crate::live::Live;
+
+/// Size at which lines are handed on: a reader that is slow holds up this much, not a whole snapshot.
+const FRAME: usize = 64 * 1024;
+
+/// What a reader holds, by scope; `None` for a scope of which it holds nothing that counts.
+pub(super) type Held = BTreeMap<ScopeId, Option<Cursor>>;
+
+/// Lines that bring a reader from `held` to what is published now, in frames; `held` moves along.
+/// `None` where the node is no longer known.
+///
+/// All scopes are read at one moment, the node's own first: it learns of a peer before the group in which
+/// the peer is, and both are there.
+pub(super) fn next(live: &Live, node: &NodeId, held: &mut Held, is_first: bool) -> Option<Vec<Bytes>> {
+    let published = live.read();
+    let own = published.scope(&ScopeId::from(node))?;
+    let wanted = scopes_for(node, own);
+    let mut frames = Frames::default();
+    for id in &wanted {
+        let Some(scope) = published.scope(id) else { continue };
+        let cursor = held.get(id).copied().flatten();
+        let answer = scope.answer(cursor.as_ref());
+        if is_first || !answer.is_empty() || cursor != Some(answer.at) {
+            held.insert(id.clone(), Some(answer.at));
+            frames.answer(id, &answer);
+        }
+    }
+    held.retain(|id, _| {
+        let is_wanted = wanted.contains(id);
+        if !is_wanted {
+            frames.line(&Line::Drop(DropScope { scope: id.clone() }));
+        }
+        is_wanted
+    });
+    Some(frames.finish())
+}
+
+#[derive(Default)]
+struct Frames {
+    done: Vec<Bytes>,
+    open: BytesMut,
+}
+
+impl Frames {
+    fn answer(&mut self, scope: &ScopeId, answer: &Answer<'_>) {
+        if answer.reset {
+            self.line(&Line::Reset(Reset { scope: scope.clone() }));
+        }
+        for part in answer.puts.chunks(MAX_PUT_RECORDS) {
+            let records: Vec<Record> = part.iter().map(|record| (*record).clone()).collect();
+            self.line(&Line::Put(Put { scope: scope.clone(), records }));
+        }
+        for part in answer.dels.chunks(MAX_PUT_RECORDS) {
+            let ids = part.iter().map(|id| (*id).clone()).collect();
+            self.line(&Line::Del(Del { scope: scope.clone(), ids }));
+        }
+        let (rev, digest) = (answer.at.revision, answer.at.digest);
+        self.line(&Line::At(At { scope: scope.clone(), rev, digest, ack_within_ms: None }));
+    }
+
+    fn line(&mut self, line: &Line) {
+        self.open.extend_from_slice(&line.encode());
+        if self.open.len() >= FRAME {
+            self.done.push(self.open.split().freeze());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if !self.open.is_empty() {
+            self.done.push(self.open.freeze());
+        }
+        self.done
+    }
+}

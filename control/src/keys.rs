@@ -1,0 +1,162 @@
+//! Control's own keys: the installation key and the certificate authority.
+//!
+//! Made on the first start, before the database says that there is an installation; a start that died in
+//! between finds and keeps what is there. They are files, never rows: a stolen database holds no key.
+//! With an installation on record a missing or different key is an error, not a reason to make a new one:
+//! every agent trusts the old.
+
+use std::path::PathBuf;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ed25519_dalek::{Signer as _, SigningKey};
+use lacis_proto::{ControlId, Grant, IdentityKey, Pin, Signature};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData as _,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    clock,
+    data::{DataError, DataFolder},
+    tls,
+};
+
+const INSTALLATION: &str = "installation.key";
+const CA_KEY: &str = "ca.key";
+const CA: &str = "ca.pem";
+
+/// Ten years: replacing an authority needs every agent to learn a second pin first.
+const CA_DAYS: u64 = 3_652;
+
+/// Control has no usable keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The folder failed.
+    #[error("cannot keep the keys of this installation")]
+    Data {
+        /// Why.
+        source: DataError,
+    },
+    /// The database has an installation whose key is gone.
+    #[error(
+        "{path:?} is missing, but the database belongs to an installation that has one; restore it from a backup"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key file holds no key, or the key of another installation.
+    #[error("{path:?} does not hold the key of this installation; restore it from a backup")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate cannot be made.
+    #[error("cannot make a certificate")]
+    Certificate {
+        /// Why.
+        source: rcgen::Error,
+    },
+}
+
+/// Control's own keys.
+pub(crate) struct Keys {
+    installation: SigningKey,
+    /// The public half of the installation key.
+    pub(crate) public: IdentityKey,
+    /// Its fingerprint.
+    pub(crate) control: ControlId,
+    /// Signs leaf certificates.
+    pub(crate) ca: tls::Authority,
+    /// Where the authority's certificate is, for clients.
+    pub(crate) ca_path: PathBuf,
+    /// What agents check the authority by.
+    pub(crate) pin: Pin,
+}
+
+impl Keys {
+    /// Reads the keys; makes those that are missing unless `known` says that there is an installation.
+    pub(crate) fn open(folder: &DataFolder, known: Option<&ControlId>) -> Result<Self, KeysError> {
+        let installation = installation(folder, known.is_some())?;
+        let public = IdentityKey::try_new(installation.verifying_key().to_bytes())
+            .map_err(|_| KeysError::Wrong { path: folder.file(INSTALLATION) })?;
+        let control = ControlId::of(&public);
+        if known.is_some_and(|known| *known != control) {
+            return Err(KeysError::Wrong { path: folder.file(INSTALLATION) });
+        }
+        let ca_key = ca_key(folder, known.is_some())?;
+        let pin: [u8; 32] = Sha256::digest(ca_key.subject_public_key_info()).into();
+        let pin = Pin::try_new(pin).expect("a SHA-256 of all zeroes is not met");
+        let params = ca_params(&control)?;
+        let certificate = match read(folder, CA)?.and_then(|pem| tls::parse_certificate(&pem)) {
+            Some(certificate) => certificate,
+            None => {
+                let made = params.self_signed(&ca_key).map_err(|source| KeysError::Certificate { source })?;
+                write(folder, CA, &made.pem())?;
+                made.der().clone()
+            }
+        };
+        let ca = tls::Authority::new(params, ca_key, certificate);
+        Ok(Self { installation, public, control, ca, ca_path: folder.file(CA), pin })
+    }
+
+    /// Signs a grant, so that a node can present it again after a restore of control.
+    pub(crate) fn sign_grant(&self, grant: &Grant) -> Signature {
+        Signature(self.installation.sign(&grant.signed_bytes()).to_bytes())
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("control", &self.control).field("pin", &self.pin).finish_non_exhaustive()
+    }
+}
+
+fn installation(folder: &DataFolder, is_known: bool) -> Result<SigningKey, KeysError> {
+    let wrong = || KeysError::Wrong { path: folder.file(INSTALLATION) };
+    match read(folder, INSTALLATION)? {
+        Some(text) => {
+            let seed = STANDARD.decode(text.trim()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+            Ok(SigningKey::from_bytes(&seed.ok_or_else(wrong)?))
+        }
+        None if is_known => Err(KeysError::Missing { path: folder.file(INSTALLATION) }),
+        None => {
+            let seed = clock::random::<32>();
+            write(folder, INSTALLATION, &format!("{}\n", STANDARD.encode(seed)))?;
+            Ok(SigningKey::from_bytes(&seed))
+        }
+    }
+}
+
+fn ca_key(folder: &DataFolder, is_known: bool) -> Result<KeyPair, KeysError> {
+    match read(folder, CA_KEY)? {
+        Some(pem) => KeyPair::from_pem(&pem).map_err(|_| KeysError::Wrong { path: folder.file(CA_KEY) }),
+        None if is_known => Err(KeysError::Missing { path: folder.file(CA_KEY) }),
+        None => {
+            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
+            let key = key.map_err(|source| KeysError::Certificate { source })?;
+            write(folder, CA_KEY, &key.serialize_pem())?;
+            Ok(key)
+        }
+    }
+}
+
+fn ca_params(control: &ControlId) -> Result<CertificateParams, KeysError> {
+    let mut params =
+        CertificateParams::new(Vec::<String>::new()).map_err(|source| KeysError::Certificate { source })?;
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, format!("Lacis control {control}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    tls::valid_for_days(&mut params, CA_DAYS);
+    Ok(params)
+}
+
+fn read(folder: &DataFolder, name: &str) -> Result<Option<String>, KeysError> {
+    folder.read(name).map_err(|source| KeysError::Data { source })
+}
+
+fn write(folder: &DataFolder, name: &str, text: &str) -> Result<(), KeysError> {
+    folder.write(name, text).map_err(|source| KeysError::Data { source })
+}
