@@ -117,7 +117,8 @@ pub enum Event {
         /// Where it was reached.
         endpoint: SocketAddr,
     },
-    /// Authenticated packets of the peer now come from somewhere else.
+    /// Authenticated packets of the peer now come from somewhere else. Where it was found first is in
+    /// [`Event::HandshakeDone`].
     EndpointChanged {
         /// The network.
         network: NetworkId,

@@ -163,13 +163,14 @@ impl Tunnel {
         self.commands.deliver(command)
     }
 
-    /// Returns the figures of the moment. Blocks for one turn of the shard, usually well under a millisecond.
+    /// Returns the figures of the moment. Blocks until the commands before it are done, usually well under a
+    /// millisecond.
     ///
     /// # Errors
-    /// When the mailbox is full or the shard has ended.
+    /// When the shard has ended.
     pub fn stats(&self) -> Result<Stats, SendError> {
         let (reply, answer) = sync_channel(1);
-        self.send(Command::Stats(reply))?;
+        self.deliver(Command::Stats(reply))?;
         answer.recv_timeout(STATS_PATIENCE).map_err(|_| SendError::Closed)
     }
 }

@@ -109,11 +109,11 @@ impl Engine {
             state.path.prove(*from);
             return;
         }
-        let (key, network) = (state.key, state.network);
+        let (key, network, first) = (state.key, state.network, state.path.proven.is_none());
         self.change_path(peer, |path| {
             path.prove(*from);
         });
-        if let Some(network) = self.networks.get(network).map(|net| net.id) {
+        if let Some(network) = self.networks.get(network).map(|net| net.id).filter(|_| !first) {
             out.event(Event::EndpointChanged { network, key, endpoint: from.remote });
         }
     }
