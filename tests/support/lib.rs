@@ -1,1 +1,16 @@
-//! Shared support of the whole-system tests.
+//! Shared support of the whole-system tests: processes that end with the test, conditions that are
+//! waited for, and hosts in network namespaces.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test may panic; this crate is only for tests"
+)]
+
+mod host;
+mod process;
+mod wait;
+
+pub use host::{Bridge, Host, in_a_world};
+pub use process::{Process, binary, run, run_ok};
+pub use wait::{eventually, eventually_within};

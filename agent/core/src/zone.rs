@@ -81,6 +81,10 @@ fn answer_at(zone: &Zone, apex: &Apex, question: &Question, demoted: &BTreeSet<P
                 add(Kind::A, v4);
                 add(Kind::Aaaa, v6);
             }
+            // In pools smaller than a /24 every address is an apex of its own.
+            if let Some(address) = reverse::target(zone, &question.name) {
+                add(Kind::Ptr, pointer(zone, &address));
+            }
         }
         Target::Resolver => {
             add(Kind::A, vec![RrValue::A(zone.resolver.v4)]);
@@ -91,20 +95,23 @@ fn answer_at(zone: &Zone, apex: &Apex, question: &Question, demoted: &BTreeSet<P
             add(Kind::A, v4);
             add(Kind::Aaaa, v6);
         }
-        Target::Peer(peer) => {
-            let name = zone.suffixes.first().map(|suffix| peer_name(&peer.id, &zone.group, suffix));
-            add(Kind::Ptr, name.into_iter().map(RrValue::Ptr).collect());
-        }
-        Target::ResolverAddress => {
-            let name = zone.suffixes.first().map(|suffix| format!("ns.{}.{suffix}", zone.group));
-            add(Kind::Ptr, name.into_iter().map(RrValue::Ptr).collect());
-        }
+        Target::Peer(_) | Target::ResolverAddress => add(Kind::Ptr, pointer(zone, &target)),
         Target::Nothing => {}
     }
     if found.is_empty() {
         return Answer::negative(AnswerCode::NoError, soa(&apex.name, zone.serial));
     }
     Answer::positive(found, glue(zone.resolver, apex, question))
+}
+
+/// The name that an address points back at.
+fn pointer(zone: &Zone, target: &Target<'_>) -> Vec<RrValue> {
+    let Some(suffix) = zone.suffixes.first() else { return Vec::new() };
+    match target {
+        Target::Peer(peer) => vec![RrValue::Ptr(peer_name(&peer.id, &zone.group, suffix))],
+        Target::ResolverAddress => vec![RrValue::Ptr(format!("ns.{}.{suffix}", zone.group))],
+        Target::Apex | Target::Resolver | Target::Peers(_) | Target::Nothing => Vec::new(),
+    }
 }
 
 /// Addresses of the name server beside an answer that names it.

@@ -14,13 +14,13 @@ pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
         let timeout_ms = super::ping::millis(args.timeout);
         match ask(socket, &Request::Wait { until, timeout_ms }).await?.next().await? {
             Reply::Done {} => {}
-            other => return Err(failed(other)),
+            other @ (Reply::Status(_) | Reply::Pong(_) | Reply::Error { .. }) => return Err(failed(other)),
         }
     }
     match ask(socket, &Request::Status {}).await?.next().await? {
         Reply::Status(status) if args.common.format == Format::Json => print::json(&status),
         Reply::Status(status) => show(&status),
-        other => return Err(failed(other)),
+        other @ (Reply::Pong(_) | Reply::Done {} | Reply::Error { .. }) => return Err(failed(other)),
     }
     Ok(())
 }

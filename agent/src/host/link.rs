@@ -107,30 +107,27 @@ impl Host {
 
 /// The address that a message is about: the local one of a point-to-point pair.
 pub(super) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    local.or_else(|| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })
+    let local = |attribute: &AddressAttribute| {
+        if let AddressAttribute::Local(address) = attribute { Some(*address) } else { None }
+    };
+    let address = |attribute: &AddressAttribute| {
+        if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
+    };
+    let attributes = &message.attributes;
+    attributes.iter().find_map(local).or_else(|| attributes.iter().find_map(address))
 }
 
 pub(super) fn name_of(link: &LinkMessage) -> Option<&str> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
+    link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::IfName(name) = attribute { Some(name.as_str()) } else { None }
     })
 }
 
 fn mtu_of(link: &LinkMessage) -> u32 {
-    let mtu = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    });
+    let mtu = link
+        .attributes
+        .iter()
+        .find_map(|attribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None });
     mtu.unwrap_or_default()
 }
 

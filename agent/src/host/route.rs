@@ -100,16 +100,20 @@ fn with_source(prefix: IpNetwork, index: u32, source: Option<IpAddr>) -> RouteMe
 }
 
 fn prefix_and_interface(route: &RouteMessage) -> Option<(IpNetwork, u32)> {
-    let mut destination = None;
-    let mut index = None;
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(v4)) => destination = Some(IpAddr::V4(*v4)),
-            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => destination = Some(IpAddr::V6(*v6)),
-            RouteAttribute::Oif(oif) => index = Some(*oif),
-            _ => {}
+    let destination = route.attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::Destination(RouteAddress::Inet(v4)) = attribute {
+            return Some(IpAddr::V4(*v4));
         }
-    }
+        if let RouteAttribute::Destination(RouteAddress::Inet6(v6)) = attribute {
+            Some(IpAddr::V6(*v6))
+        } else {
+            None
+        }
+    });
+    let index = route
+        .attributes
+        .iter()
+        .find_map(|attribute| if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None });
     let prefix = IpNetwork::new(destination?, route.header.destination_prefix_length).ok()?;
     Some((prefix, index?))
 }

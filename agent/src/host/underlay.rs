@@ -43,9 +43,8 @@ impl Host {
 }
 
 fn is_underlay(link: &LinkMessage) -> bool {
-    let bridge = link.attributes.iter().any(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => infos.iter().any(|info| *info == LinkInfo::Kind(InfoKind::Bridge)),
-        _ => false,
+    let bridge = link.attributes.iter().any(|attribute| {
+        matches!(attribute, LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Bridge)))
     });
     let flags = link.header.flags;
     flags.contains(LinkFlags::Up)

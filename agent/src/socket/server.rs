@@ -147,9 +147,8 @@ async fn wait(until: &Until, ask: &Ask) -> Option<()> {
             return Some(());
         }
         // A peer that did not answer is asked again; anything else changes with the agent's state.
-        match timeout(WAIT_PROBE, changes.changed()).await {
-            Ok(Err(_)) => return None,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = timeout(WAIT_PROBE, changes.changed()).await {
+            return None;
         }
     }
 }

@@ -1,0 +1,2 @@
+//! Built programs in network namespaces.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The repository checked as data.
+fn main() {}
