@@ -1,1 +1,4 @@
+//! Whole controls in this process, over real TLS on loopback.
 
+mod client;
+mod flow;
