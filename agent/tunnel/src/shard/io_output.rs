@@ -186,3 +186,6 @@ impl std::fmt::Debug for IoOutput {
         f.debug_struct("IoOutput").field("devices", &self.devices).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,17 @@ fn packets_cross_two_shards_over_both_families() {
 }
 
 #[test]
+fn answers_leave_from_the_address_that_was_spoken_to() {
+    let (a, b) = pair("127.0.0.5");
+    a.host.send(&a.packet(&b, b"ping")).unwrap();
+    b.expect(&a.packet(&b, b"ping"));
+    b.host.send(&b.packet(&a, b"pong")).unwrap();
+    a.expect(&b.packet(&a, b"pong"));
+    let endpoint = a.tunnel.stats().unwrap().networks[0].peers[0].endpoint;
+    assert_eq!(endpoint, Some(SocketAddr::from(([127, 0, 0, 5], b.tunnel.port()))));
+}
+
+#[test]
 fn many_packets_arrive_complete_and_in_order() {
     let (a, b) = pair("127.0.0.1");
     a.host.send(&a.packet(&b, b"open")).unwrap();
