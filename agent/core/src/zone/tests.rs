@@ -91,7 +91,9 @@ fn what_does_not_exist_is_denied_below_an_apex_and_refused_elsewhere() {
     check("A app_web.p.G.lacis.internal", "NxDomain / G.lacis.internal");
     check("A none.shop-1.lacis.internal", "NxDomain / shop-1.lacis.internal");
     check("A x.db.main.lacis.internal", "NxDomain / db.main.lacis.internal");
-    for outside in ["lacis.internal", "main.lacis.internal", "internal", "example.com", "", "x.lacis.internal"] {
+    for outside in
+        ["lacis.internal", "main.lacis.internal", "internal", "example.com", "", "x.lacis.internal"]
+    {
         check(&format!("A {outside}"), "Refused");
         check(&format!("SOA {outside}"), "Refused");
     }
@@ -110,8 +112,13 @@ fn the_platform_s_suffix_has_member_names_only() {
 
 #[test]
 fn every_apex_has_authority_and_a_name_server_that_answers() {
-    let apexes =
-        ["G.lacis.internal", "shop-1.lacis.internal", "G.cc-ng.cloud", "1.10.in-addr.arpa", "db.main.lacis.internal"];
+    let apexes = [
+        "G.lacis.internal",
+        "shop-1.lacis.internal",
+        "G.cc-ng.cloud",
+        "1.10.in-addr.arpa",
+        "db.main.lacis.internal",
+    ];
     for apex in apexes {
         check(&format!("SOA {apex}"), &format!("NoError SOA=ns.{apex},6"));
         check(&format!("NS {apex}"), &format!("NoError NS=ns.{apex}"));
@@ -212,7 +219,8 @@ fn a_member_s_own_domain_takes_no_name_from_another_group() {
     check_in(&zones, "A a.b.shop-1.lacis.internal", "NoError A=10.1.0.5");
     check_in(&zones, "A b.shop-1.lacis.internal", "NoError / shop-1.lacis.internal");
     let own = scope([put_group(1), put_member("web", "x", "lacis.internal"), put_peer(5, "web")]);
-    check_in(&super::tests::zones(&[(1, own)]), "A lacis.internal", "Refused");
+    let greedy = Arc::new(Zone::new(&netmap(1, &own), None));
+    check_in(&Zones::new([greedy], BTreeMap::new()), "A lacis.internal", "Refused");
 }
 
 #[test]
