@@ -17,6 +17,7 @@ mod groups;
 mod link;
 mod random;
 mod report;
+mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,15 +25,18 @@ use std::{
     time::Duration,
 };
 
-use lacis_proto::{FollowError, GroupId, Line, Problem, PublicKey, Scope, ScopeId, WatchRequest, version};
+use lacis_proto::{FollowError, GroupId, Line, Problem, PublicKey, ScopeId, WatchRequest, version};
 
-pub use self::event::{Action, Boot, Event, Notice, StreamId};
+pub use self::{
+    event::{Action, Boot, Event, Notice, StreamId},
+    view::Control,
+};
 use self::{
     groups::{Followed, Groups},
     link::{Due, Failure, Link, Phase},
     report::Reports,
 };
-use crate::{Desired, Local, Netmap, Zones, limits::MAX_NOTICES};
+use crate::limits::MAX_NOTICES;
 
 /// The rules of one agent. See the module's text.
 #[derive(Debug)]
@@ -58,19 +62,6 @@ pub struct AgentCore {
     /// The last trouble with control that was told, so that it is not told at every attempt.
     trouble: Option<Notice>,
     problem: Option<Problem>,
-}
-
-/// How things stand with control.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
-    /// A stream is open and its first scope confirmed.
-    pub in_sync: bool,
-    /// When the last line came; its age is the age of the last word from control.
-    pub last_line: Option<Duration>,
-    /// When the next attempt is made, while there is no stream.
-    pub next_attempt: Option<Duration>,
-    /// Why control refused the last attempt.
-    pub problem: Option<Problem>,
 }
 
 impl AgentCore {
@@ -343,60 +334,6 @@ impl AgentCore {
         debug_assert!(
             self.started || !matches!(self.link.phase, Phase::Connecting { .. } | Phase::Live { .. })
         );
-    }
-}
-
-/// What others may see of the rules.
-impl AgentCore {
-    /// How things stand with control.
-    #[must_use]
-    pub fn control(&self) -> Control {
-        let next_attempt = match self.link.phase {
-            Phase::Waiting { until } => Some(until),
-            Phase::Idle | Phase::Connecting { .. } | Phase::Live { .. } => None,
-        };
-        Control {
-            in_sync: self.link.is_in_sync(),
-            last_line: self.link.last_line,
-            next_attempt,
-            problem: self.problem.clone(),
-        }
-    }
-
-    /// The node and the peers that it hosts.
-    #[must_use]
-    pub const fn local(&self) -> &Local {
-        &self.groups.local
-    }
-
-    /// The copy of a scope, to be written to disk.
-    #[must_use]
-    pub fn scope(&self, scope: &ScopeId) -> Option<&Scope> {
-        self.groups.follower.scope(scope)
-    }
-
-    /// The netmaps of the groups that this node is in.
-    #[must_use]
-    pub const fn netmaps(&self) -> &BTreeMap<GroupId, Arc<Netmap>> {
-        &self.groups.netmaps
-    }
-
-    /// The desired state last handed out.
-    #[must_use]
-    pub const fn desired(&self) -> &Arc<Desired> {
-        &self.groups.desired
-    }
-
-    /// The zones last handed out.
-    #[must_use]
-    pub const fn zones(&self) -> &Zones {
-        &self.groups.zones
-    }
-
-    /// How many notices were left out because nobody took them.
-    #[must_use]
-    pub const fn notices_lost(&self) -> u64 {
-        self.notices_lost
     }
 }
 

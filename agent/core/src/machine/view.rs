@@ -1,0 +1,74 @@
+//! What others may see of the rules: for the status that people read, and for what is written to disk.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lacis_proto::{GroupId, Problem, Scope, ScopeId};
+
+use super::{AgentCore, link::Phase};
+use crate::{Desired, Local, Netmap, Zones};
+
+/// How things stand with control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// A stream is open and its first scope confirmed.
+    pub in_sync: bool,
+    /// When the last line came; its age is the age of the last word from control.
+    pub last_line: Option<Duration>,
+    /// When the next attempt is made, while there is no stream.
+    pub next_attempt: Option<Duration>,
+    /// Why control refused the last attempt.
+    pub problem: Option<Problem>,
+}
+
+impl AgentCore {
+    /// How things stand with control.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        let next_attempt = match self.link.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Idle | Phase::Connecting { .. } | Phase::Live { .. } => None,
+        };
+        Control {
+            in_sync: self.link.is_in_sync(),
+            last_line: self.link.last_line,
+            next_attempt,
+            problem: self.problem.clone(),
+        }
+    }
+
+    /// The node and the peers that it hosts.
+    #[must_use]
+    pub const fn local(&self) -> &Local {
+        &self.groups.local
+    }
+
+    /// The copy of a scope, to be written to disk.
+    #[must_use]
+    pub fn scope(&self, scope: &ScopeId) -> Option<&Scope> {
+        self.groups.follower.scope(scope)
+    }
+
+    /// The netmaps of the groups that this node is in.
+    #[must_use]
+    pub const fn netmaps(&self) -> &BTreeMap<GroupId, Arc<Netmap>> {
+        &self.groups.netmaps
+    }
+
+    /// The desired state last handed out.
+    #[must_use]
+    pub const fn desired(&self) -> &Arc<Desired> {
+        &self.groups.desired
+    }
+
+    /// The zones last handed out.
+    #[must_use]
+    pub const fn zones(&self) -> &Zones {
+        &self.groups.zones
+    }
+
+    /// How many notices were left out because nobody took them.
+    #[must_use]
+    pub const fn notices_lost(&self) -> u64 {
+        self.notices_lost
+    }
+}
