@@ -22,6 +22,7 @@ mod inbound;
 mod network;
 mod outbound;
 mod peer;
+mod respond;
 mod slab;
 mod trains;
 

@@ -38,6 +38,7 @@ mod probe;
 mod random;
 mod route;
 mod shard;
+mod start;
 mod stats;
 mod timers;
 mod tun;
@@ -46,7 +47,7 @@ mod udp;
 mod wire;
 
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
-pub use shard::{Config, Port, StartError, Tunnel};
+pub use start::{Config, Port, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
 pub use tunnel::{PresharedKey, PrivateKey, generate_private_key, public_key};

@@ -1,11 +1,13 @@
 //! Two real shards over 127.0.0.1, with devices in memory.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 use crate::fuzz::samples;
 use crate::mailbox::PeerConfig;
+use crate::start::{Config, Port, StartError, Tunnel};
 use crate::tun::device::{Device, MemoryTun};
 use crate::tunnel::{PrivateKey, public_key};
 

@@ -1,0 +1,137 @@
+//! Handshake messages from the wire: initiations of others, answers to ours.
+//!
+//! Each is checked in the order of cost: the first authenticator against every key of this node, then load and cookie,
+//! then who sent it, and only then the protocol itself.
+
+use std::time::Instant;
+
+use super::handshake::MESSAGE;
+use super::peer::Reply;
+use super::{Engine, Output};
+use crate::limits;
+use crate::path::Endpoint;
+use crate::tunnel::{Admission, Opened};
+use crate::wire;
+
+impl Engine {
+    /// An initiation: whose is it, and is the sender who it says?
+    pub(super) fn on_initiation(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        from: &Endpoint,
+        out: &mut dyn Output,
+    ) {
+        let mut answer = [0; MESSAGE];
+        let admitted = self.by_id.values().find_map(|slot| {
+            let gate = &self.networks.get(*slot)?.gate;
+            let admission = gate.admit(from.remote, message, &mut answer);
+            (admission != Admission::Refused).then_some((*slot, admission))
+        });
+        let network = match admitted {
+            Some((network, Admission::Welcome)) => network,
+            Some((_, Admission::Cookie(length))) => {
+                self.counters.cookies_out += 1;
+                out.transmit(from, length, &answer[..length]);
+                return;
+            }
+            Some((_, Admission::Refused)) | None => {
+                self.counters.drop_handshake += 1;
+                return;
+            }
+        };
+        let peer = self
+            .networks
+            .get(network)
+            .and_then(|net| net.by_key.get(&net.gate.initiator(message)?).copied())
+            .filter(|peer| self.open_tunnel(now, *peer));
+        let Some(peer) = peer else {
+            self.counters.drop_handshake += 1;
+            return;
+        };
+        self.respond(now, peer, message, from, out);
+    }
+
+    fn respond(&mut self, now: Instant, peer: u32, message: &[u8], from: &Endpoint, out: &mut dyn Output) {
+        let Some(live) = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()) else { return };
+        let copy = live.reply.as_ref().filter(|reply| {
+            reply.initiation == *message && now.saturating_duration_since(reply.made) < limits::REPLY_CACHE
+        });
+        if let Some(reply) = copy {
+            out.transmit(from, wire::RESPONSE, &reply.response);
+            self.counters.responses_out += 1;
+            return;
+        }
+        let mut answer = [0; MESSAGE];
+        let Opened::Reply(length) = live.protocol.open(from.remote, message, &mut answer) else {
+            self.counters.drop_handshake += 1;
+            return;
+        };
+        let (Some(initiation), Some(response)) = (message.first_chunk(), answer[..length].first_chunk())
+        else {
+            return;
+        };
+        live.confirming = Some(u32::from_le_bytes([response[4], response[5], response[6], response[7]]));
+        live.reply = Some(Box::new(Reply { initiation: *initiation, response: *response, made: now }));
+        live.last_data = now;
+        if live.protocol.is_up() {
+            // The peer renews the session; a renewal of ours beside it would only be a second one.
+            live.round = None;
+        }
+        out.transmit(from, wire::RESPONSE, response);
+        self.counters.responses_out += 1;
+    }
+
+    /// A response to an initiation of ours.
+    pub(super) fn on_response(
+        &mut self,
+        now: Instant,
+        receiver: u32,
+        message: &[u8],
+        from: &Endpoint,
+        out: &mut dyn Output,
+    ) {
+        let mut answer = [0; MESSAGE];
+        let Some(peer) = self.indices.owner(receiver) else {
+            self.counters.drop_unknown_index += 1;
+            return;
+        };
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let (Some(live), Some(net)) = (state.live.as_mut(), self.networks.get(state.network)) else { return };
+        match net.gate.admit(from.remote, message, &mut answer) {
+            Admission::Welcome => {}
+            Admission::Cookie(length) => {
+                self.counters.cookies_out += 1;
+                out.transmit(from, length, &answer[..length]);
+                return;
+            }
+            Admission::Refused => {
+                self.counters.drop_handshake += 1;
+                return;
+            }
+        }
+        let Opened::Reply(length) = live.protocol.open(from.remote, message, &mut answer) else {
+            self.counters.drop_handshake += 1;
+            return;
+        };
+        live.confirming = None;
+        self.prove(peer, from, out);
+        // The keepalive confirms the keys to the peer and must come before any data.
+        out.transmit(from, length, &answer[..length]);
+        self.handshake_done(now, peer, from, out);
+    }
+
+    /// A cookie: the next initiation will carry its proof.
+    pub(super) fn on_cookie(&mut self, receiver: u32, message: &[u8], from: &Endpoint) {
+        let owner = self.indices.owner(receiver);
+        let live = owner.and_then(|peer| self.peers.get_mut(peer)).and_then(|state| state.live.as_mut());
+        let Some(live) = live else {
+            self.counters.drop_unknown_index += 1;
+            return;
+        };
+        let mut unused = [0; MESSAGE];
+        if live.protocol.open(from.remote, message, &mut unused) != Opened::Empty {
+            self.counters.drop_handshake += 1;
+        }
+    }
+}
