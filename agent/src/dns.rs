@@ -56,8 +56,7 @@ impl DnsServer {
         Self { resolver: Resolver::new(zones), bound: BTreeMap::new() }
     }
 
-    /// Answers on an address from now on. One that is already bound stays bound; with port 0,
-    /// [`DnsServer::bound`] has the port chosen.
+    /// Answers on an address from now on. One that is already bound stays bound.
     ///
     /// # Errors
     /// Why not, and what to do. Others are unaffected.
@@ -85,6 +84,7 @@ impl DnsServer {
     }
 
     /// Addresses where names are answered.
+    #[cfg(test)]
     pub(crate) fn bound(&self) -> impl Iterator<Item = SocketAddr> {
         self.bound.keys().copied()
     }
@@ -92,16 +92,19 @@ impl DnsServer {
 
 impl BindError {
     fn new(addr: SocketAddr, transport: &'static str, source: io::Error) -> Self {
-        let remedy = match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE: run as root or grant it to the agent"
-            }
-            io::ErrorKind::AddrInUse => {
-                "another DNS server listens there: have it listen on its own addresses only"
-            }
-            io::ErrorKind::AddrNotAvailable => "no interface of this host has the address",
-            _ => "names stay unanswered there, tunnels are unaffected",
-        };
+        let remedies = [
+            (
+                io::ErrorKind::PermissionDenied,
+                "ports below 1024 need CAP_NET_BIND_SERVICE: run as root or grant it to the agent",
+            ),
+            (
+                io::ErrorKind::AddrInUse,
+                "another DNS server listens there: have it listen on its own addresses only",
+            ),
+            (io::ErrorKind::AddrNotAvailable, "no interface of this host has the address"),
+        ];
+        let known = remedies.into_iter().find(|(kind, _)| *kind == source.kind());
+        let remedy = known.map_or("names stay unanswered there, tunnels are unaffected", |(_, text)| text);
         Self { addr, transport, remedy, source }
     }
 }

@@ -130,15 +130,16 @@ impl Reply {
 }
 
 fn kind(wanted: RecordType) -> Kind {
-    match wanted {
-        RecordType::A => Kind::A,
-        RecordType::AAAA => Kind::Aaaa,
-        RecordType::PTR => Kind::Ptr,
-        RecordType::SOA => Kind::Soa,
-        RecordType::NS => Kind::Ns,
-        RecordType::ANY => Kind::Any,
-        other => Kind::Other(other.into()),
-    }
+    let known = [
+        (RecordType::A, Kind::A),
+        (RecordType::AAAA, Kind::Aaaa),
+        (RecordType::PTR, Kind::Ptr),
+        (RecordType::SOA, Kind::Soa),
+        (RecordType::NS, Kind::Ns),
+        (RecordType::ANY, Kind::Any),
+    ];
+    let known = known.into_iter().find(|(theirs, _)| *theirs == wanted);
+    known.map_or(Kind::Other(wanted.into()), |(_, ours)| ours)
 }
 
 /// The library's record; `None` for a name that has no wire form, which no zone contains.

@@ -109,10 +109,8 @@ fn text(message: &Message) -> String {
     let aa = if message.metadata.authoritative { " aa" } else { "" };
     let mut text = format!("{:?}{aa}", message.metadata.response_code);
     for record in &message.answers {
-        text += &match &record.data {
-            RData::SOA(_) => " SOA".to_owned(),
-            data => format!(" {}={data}", record.record_type()),
-        };
+        let soa = matches!(record.data, RData::SOA(_));
+        text += &if soa { " SOA".to_owned() } else { format!(" {}={}", record.record_type(), record.data) };
     }
     for record in &message.authorities {
         text += &format!(" / {}", record.record_type());
