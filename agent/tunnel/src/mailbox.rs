@@ -63,7 +63,8 @@ pub struct PeerConfig {
 pub enum Command {
     /// Adds or replaces a network.
     AddNetwork(Box<NetworkConfig>),
-    /// Removes a network, its peers and its device.
+    /// Removes a network, its peers and its device. The interface is gone once a later command was answered, for
+    /// example [`Tunnel::stats`](crate::Tunnel::stats); only then can one of that name be made again.
     RemoveNetwork(NetworkId),
     /// Changes this node's addresses and accepted destinations without touching peers.
     SetAddresses {
