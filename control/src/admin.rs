@@ -1,13 +1,27 @@
 //! The admin socket: what the command line asks of a control that runs (DESIGN ruling 27).
+//!
+//! One call, [`Call`] in and JSON out. Who may open the file may ask anything; when no control runs, the
+//! command line performs the same calls on the store itself.
+
+mod call;
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
-use axum::Router;
+use ::http::StatusCode;
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::post,
+};
 use tokio::net::UnixListener;
 
+pub(crate) use self::call::{
+    Call, Made, MadeApiToken, Status, TokenEntry, entry, make_join_token, perform, read,
+};
 use crate::{
     app::Control,
-    http,
+    http::{self, Refusal},
     listener::{self, Drain},
 };
 
@@ -25,8 +39,17 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(socket)
 }
 
+/// The one path on the socket.
+pub(crate) const PATH: &str = "/admin/v1/call";
+
 pub(crate) fn routes(control: &Arc<Control>) -> Router {
-    http::finish(Router::new().with_state(Arc::clone(control)))
+    http::finish(Router::new().route(PATH, post(take)).with_state(Arc::clone(control)))
+}
+
+async fn take(State(control): State<Arc<Control>>, request: Request) -> Result<Response, Refusal> {
+    let (_, body) = http::body_of(request).await?;
+    let answer = perform(&control, http::parse(&body)?).await?;
+    Ok(http::json(StatusCode::OK, &answer))
 }
 
 /// Accepts until the drain begins.

@@ -30,6 +30,9 @@ use crate::{
     writer::Writer,
 };
 
+/// The file that holds the addresses of the last start.
+const URLS: &str = "urls";
+
 /// How long a drain waits for requests in flight and for watchers to take their `bye`.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -149,6 +152,14 @@ pub(crate) struct Opened {
     first: Option<[(TokenId, Secret); 2]>,
 }
 
+/// A control that is wired and does not listen.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) control: Arc<Control>,
+    pub(crate) writer: JoinHandle<()>,
+    pub(crate) folder: DataFolder,
+}
+
 /// Starts a control. It runs until [`Running::shutdown`].
 ///
 /// # Errors
@@ -166,25 +177,15 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let leaf = leaf.map_err(|source| StartError::Leaf { source })?;
     let tls = TlsAcceptor::from(leaf.server().map_err(|source| StartError::Leaf { source })?);
     let ready = ready(&opened, &urls);
-    let live = Live::try_new(opened.epoch, opened.state).map_err(|source| StartError::Scope { source })?;
-    let live = Arc::new(live);
-    let (writer, writing) = Writer::start(opened.store, opened.change, Arc::clone(&live));
-    let drain = Drain { begun: CancellationToken::new(), tasks: TaskTracker::new() };
-    let control = Arc::new(Control {
-        keys: opened.keys,
-        live,
-        writer,
-        urls,
-        beat: config.beat,
-        max_age: config.max_age,
-        drain: drain.clone(),
-    });
-    let socket = opened.folder.file(admin::SOCKET);
+    opened.remember_urls(&urls)?;
+    let Stopped { control, writer, folder } = opened.wire(urls, &config)?;
+    let drain = control.drain.clone();
+    let socket = folder.file(admin::SOCKET);
     let admin = admin::bind(&socket).map_err(|source| StartError::Admin { path: socket.clone(), source })?;
     drain.tasks.spawn(admin::accept(admin, admin::routes(&control), drain.clone()));
     drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
     drain.tasks.spawn(renew(control, leaf, names));
-    Ok(Running { addr, ready, drain, writer: writing, socket, _folder: opened.folder })
+    Ok(Running { addr, ready, drain, writer, socket, _folder: folder })
 }
 
 impl Running {
@@ -200,6 +201,41 @@ impl Running {
         if tokio::time::timeout(DRAIN, self.writer).await.is_err() {
             tracing::warn!("the writer did not end in time");
         }
+    }
+}
+
+impl Opened {
+    /// Wires a control that does not listen, for a command beside a stopped one.
+    pub(crate) fn without_listening(self) -> Result<Stopped, StartError> {
+        let urls = self.folder.read(URLS).map_err(|source| StartError::Data { source })?;
+        let urls = urls.unwrap_or_default().lines().map(str::to_owned).collect();
+        self.wire(urls, &Config::new(""))
+    }
+
+    fn wire(self, urls: Vec<String>, config: &Config) -> Result<Stopped, StartError> {
+        let live = Live::try_new(self.epoch, self.state).map_err(|source| StartError::Scope { source })?;
+        let live = Arc::new(live);
+        let (writer, writing) = Writer::start(self.store, self.change, Arc::clone(&live));
+        let control = Arc::new(Control {
+            keys: self.keys,
+            live,
+            writer,
+            urls,
+            beat: config.beat,
+            max_age: config.max_age,
+            drain: Drain { begun: CancellationToken::new(), tasks: TaskTracker::new() },
+        });
+        Ok(Stopped { control, writer: writing, folder: self.folder })
+    }
+
+    /// Keeps the addresses for tokens that are made while no control runs.
+    fn remember_urls(&self, urls: &[String]) -> Result<(), StartError> {
+        let failed = |source| StartError::Data { source };
+        let text: String = urls.iter().map(|url| format!("{url}\n")).collect();
+        if self.folder.read(URLS).map_err(failed)?.as_deref() == Some(&text) {
+            return Ok(());
+        }
+        self.folder.write(URLS, &text).map_err(failed)
     }
 }
 

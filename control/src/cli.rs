@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod ask;
 mod serve;
+mod status;
+mod token;
 
 use crate::config;
 
@@ -23,6 +26,19 @@ pub struct Cli {
 enum Command {
     /// Runs control in the foreground; the first start makes everything it needs.
     Serve(ServeArgs),
+    /// Makes, lists and ends join tokens.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Makes API tokens.
+    #[command(subcommand)]
+    ApiToken(token::ApiTokenCommand),
+    /// Shows groups, nodes and who is connected.
+    Status(Common),
+    /// Prints a completion script for a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// How results are printed.
@@ -64,6 +80,32 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => serve::serve(args).await,
+            Command::Token(command) => token::token(command).await,
+            Command::ApiToken(command) => token::api_token(command).await,
+            Command::Status(common) => status::status(common).await,
+            Command::Completion { shell } => {
+                let mut command = <Self as clap::CommandFactory>::command();
+                clap_complete::generate(shell, &mut command, "lacis-control", &mut std::io::stdout());
+                Ok(())
+            }
         }
     }
+}
+
+/// Rows in columns as wide as their widest entry.
+fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = rows.collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        text.push_str(cells.trim_end());
+        text.push('\n');
+    }
+    text
 }

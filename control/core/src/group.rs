@@ -31,7 +31,8 @@ pub(crate) fn install(mut fx: Effects<'_>, install: &Install) -> Result<Decision
     let group = row.id.clone();
     fx.row(Row::Owner(OwnerRow { id: owner.clone(), label: install.owner_label.clone() }));
     fx.new_group(row);
-    let (join_row, join_secret) = access::new_join_token(&mut fx, &group, None, 0, None);
+    let (join_row, join_secret) =
+        access::new_join_token(&mut fx, &group, None, 0, Some(limits::FIRST_TOKEN_MS));
     let (api_row, api_secret) = access::new_api_token(&mut fx, &owner);
     let (join, api) = ((join_row.id.clone(), join_secret), (api_row.id.clone(), api_secret));
     fx.row(Row::JoinToken(join_row));

@@ -1,1 +1,187 @@
+//! The rules by example, and over sequences of operations.
 
+mod rules;
+mod sequences;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnetwork::Ipv4Network;
+use lacis_proto::{
+    Epoch, GroupId, IdentityKey, MemberId, NodeId, OwnerId, PeerReply, PeerRequest, Problem, PublicKey,
+    Revision, Scope, ScopeId, Secret, TokenId,
+};
+
+use crate::{
+    AuditRow, Batch, Command, Facts, Install, NewGroup, Random, Reply, Row, State, decide, scope_of_group,
+    scope_of_node,
+};
+
+const EPOCH: Epoch = Epoch(7);
+
+/// An installation with its published scopes and its audit, stepped by hand.
+struct World {
+    state: State,
+    scopes: BTreeMap<ScopeId, Scope>,
+    audit: Vec<AuditRow>,
+    now_ms: u64,
+    applied: Option<Revision>,
+    drawn: u64,
+    owner: OwnerId,
+    group: GroupId,
+    token: (TokenId, Secret),
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            state: State::default(),
+            scopes: BTreeMap::new(),
+            audit: Vec::new(),
+            now_ms: 1_000_000,
+            applied: None,
+            drawn: 0,
+            owner: OwnerId::from_random([0; 16]),
+            group: GroupId::from_random([0; 16]),
+            token: (TokenId::from_bytes([0; 8]), Secret::new([0; 32])),
+        };
+        let install = Install { owner_label: "owner".to_owned(), group_label: "main".to_owned() };
+        let reply = world.ask(Command::Install(install)).unwrap();
+        let Reply::Installed { owner, group, join, .. } = reply else { panic!("{reply:?}") };
+        (world.owner, world.group, world.token) = (owner, group, join);
+        world
+    }
+
+    /// A world whose group has this pool.
+    fn with_pool(pool: &str) -> Self {
+        let mut world = Self::new();
+        let pool: Ipv4Network = pool.parse().unwrap();
+        let Reply::Group(group) = world.ask(world.new_group(Some(pool))).unwrap() else { panic!() };
+        world.token = world.new_token(&group, 0);
+        world.group = group;
+        world
+    }
+
+    fn new_group(&self, pool: Option<Ipv4Network>) -> Command {
+        Command::CreateGroup(NewGroup {
+            id: None,
+            owner: self.owner.clone(),
+            label: "shop".to_owned(),
+            description: String::new(),
+            tags: Vec::new(),
+            pool,
+        })
+    }
+
+    fn new_token(&mut self, group: &GroupId, max_uses: u32) -> (TokenId, Secret) {
+        let (group, member, lifetime_ms) = (group.clone(), None, Some(60_000));
+        let reply = self.ask(Command::CreateJoinToken { group, member, max_uses, lifetime_ms }).unwrap();
+        let Reply::JoinToken(row, secret) = reply else { panic!("{reply:?}") };
+        (row.id, secret)
+    }
+
+    fn ask(&mut self, command: Command) -> Result<Reply, Problem> {
+        self.batch(&[command]).remove(0)
+    }
+
+    /// Decides and takes in a batch, as the writer does; a refusal leaves no trace.
+    fn batch(&mut self, commands: &[Command]) -> Vec<Result<Reply, Problem>> {
+        let (mut batch, mut changes) = (Batch::default(), Vec::new());
+        let mut replies = Vec::new();
+        for command in commands {
+            let facts = Facts { now_ms: self.now_ms, random: self.random(), applied: self.applied };
+            replies.push(decide(&self.state, &batch, command, facts).map(|decision| {
+                batch.note(&decision);
+                let audit = |row: &Row| if let Row::Audit(row) = row { Some(row.clone()) } else { None };
+                self.audit.extend(decision.rows.iter().filter_map(audit));
+                self.state.apply(decision.rows);
+                changes.extend(decision.changes);
+                decision.reply
+            }));
+        }
+        let scopes: BTreeSet<ScopeId> = changes.iter().map(|(scope, _)| scope.clone()).collect();
+        for id in scopes {
+            let of_scope = changes.iter().filter(|(scope, _)| *scope == id).map(|(_, change)| change.clone());
+            self.scopes.entry(id.clone()).or_insert_with(|| Scope::new(EPOCH)).commit(of_scope);
+        }
+        self.check();
+        replies
+    }
+
+    /// Whether a command would write anything.
+    fn has_effect(&mut self, command: &Command) -> bool {
+        let facts = Facts { now_ms: self.now_ms, random: self.random(), applied: self.applied };
+        decide(&self.state, &Batch::default(), command, facts).is_ok_and(|decision| !decision.rows.is_empty())
+    }
+
+    fn random(&mut self) -> Random {
+        let mut bytes = [0; Random::BYTES];
+        for (at, byte) in (0u64..).zip(&mut bytes) {
+            // Different for each draw and each place in it: ids must not collide.
+            *byte = (self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left((at % 61) as u32) >> 13) as u8
+                ^ at as u8;
+        }
+        self.drawn += 1;
+        bytes[..8].copy_from_slice(&self.drawn.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.drawn.to_be_bytes());
+        Random::new(bytes)
+    }
+
+    /// Published scopes are what the rows say; revisions are 1, 2, 3 … with an effect each.
+    fn check(&self) {
+        for (id, scope) in &self.scopes {
+            let rebuilt = match GroupId::parse(id.as_str()) {
+                Ok(group) => scope_of_group(&self.state, &group, EPOCH),
+                Err(_) => scope_of_node(&self.state, &NodeId::parse(id.as_str()).unwrap(), EPOCH),
+            };
+            let rebuilt = rebuilt.unwrap().unwrap();
+            assert_eq!(rebuilt.cursor(), scope.cursor(), "{id}");
+            assert!(rebuilt.records().eq(scope.records()), "{id}");
+            let spent: BTreeSet<u64> =
+                self.audit.iter().filter(|row| row.scope.as_ref() == Some(id)).map(|row| row.revision.0).collect();
+            assert!(spent.iter().copied().eq(1..=scope.revision().0), "{id} {spent:?}");
+        }
+    }
+
+    fn join_as(&self, identity: u8, token: &(TokenId, Secret), host_name: &str) -> Command {
+        Command::Join {
+            token: token.0.clone(),
+            secret: token.1.clone(),
+            identity: IdentityKey::try_new([identity; 32]).unwrap(),
+            host_name: host_name.to_owned(),
+            agent: "test".to_owned(),
+        }
+    }
+
+    fn join(&mut self, identity: u8) -> (NodeId, MemberId) {
+        let token = self.token.clone();
+        let reply = self.ask(self.join_as(identity, &token, "web")).unwrap();
+        let Reply::Joined { node, member, .. } = reply else { panic!("{reply:?}") };
+        (node, member)
+    }
+
+    fn peer(&self, node: &NodeId, member: &MemberId, key: u8) -> Command {
+        let request = PeerRequest {
+            group: self.group.clone(),
+            member: member.clone(),
+            instance: format!("instance-{key}"),
+            key: PublicKey::try_new([key; 32]).unwrap(),
+            label: format!("peer-{key}"),
+            endpoints: Vec::new(),
+        };
+        Command::AddPeer { node: node.clone(), request }
+    }
+
+    fn add(&mut self, node: &NodeId, member: &MemberId, key: u8) -> PeerReply {
+        let reply = self.ask(self.peer(node, member, key)).unwrap();
+        let Reply::Peer(peer) = reply else { panic!("{reply:?}") };
+        peer
+    }
+
+    #[track_caller]
+    fn refused(&mut self, command: Command) -> Problem {
+        let before = self.state.clone();
+        let problem = self.ask(command).unwrap_err();
+        assert!(self.state == before, "a refusal leaves no trace");
+        problem
+    }
+}

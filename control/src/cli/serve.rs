@@ -74,7 +74,8 @@ fn welcome(ready: &Ready) -> String {
              Owner      {}\n\
              CA         {ca}\n\
              API token  {token}\n\n\
-             Both tokens are shown this once. More join tokens: {more}\n",
+             Both tokens are shown this once; the join token lets any number of machines in for 24 h.\n\
+             More join tokens: {more}\n",
             ready.owner
         ),
         (_, _) => format!(

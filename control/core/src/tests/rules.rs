@@ -1,0 +1,235 @@
+//! One rule each.
+
+use lacis_proto::{Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, Secret};
+
+use super::World;
+use crate::{Command, NewGroup, Reply, Row, State, limits};
+
+#[test]
+fn a_join_is_idempotent_on_identity_and_token() {
+    let mut world = World::new();
+    let group = world.group.clone();
+    let once = world.new_token(&group, 1);
+    let first = format!("{:?}", world.ask(world.join_as(1, &once, "web")).unwrap());
+    assert!(!world.has_effect(&world.join_as(1, &once, "web")));
+    world.now_ms += 1_000_000;
+    let again = format!("{:?}", world.ask(world.join_as(1, &once, "other")).unwrap());
+    assert_eq!(first, again, "used up and expired, yet the answer may have been lost");
+    assert_eq!(world.state.join_tokens[&once.0].uses, 1);
+}
+
+#[test]
+fn each_end_of_a_token_is_told_apart() {
+    let mut world = World::new();
+    let group = world.group.clone();
+    let token = world.new_token(&group, 1);
+    world.ask(world.join_as(1, &token, "web")).unwrap();
+    assert_eq!(world.refused(world.join_as(2, &token, "web")).code, Code::TokenUsedUp);
+    let expired = world.new_token(&group, 0);
+    world.now_ms += 60_000;
+    assert_eq!(world.refused(world.join_as(2, &expired, "web")).code, Code::TokenExpired);
+    world.ask(Command::RevokeJoinToken { token: token.0.clone() }).unwrap();
+    assert_eq!(world.refused(world.join_as(1, &token, "web")).code, Code::TokenRevoked);
+    let wrong = (token.0, Secret::new([9; 32]));
+    assert_eq!(world.refused(world.join_as(1, &wrong, "web")).code, Code::TokenUnknown);
+}
+
+#[test]
+fn a_node_of_its_own_gets_a_label_that_no_other_member_has() {
+    let mut world = World::new();
+    let token = world.token.clone();
+    for (identity, host_name) in (1..).zip(["web.example", "WEB", "web", "", "日本", &"a".repeat(80)]) {
+        world.ask(world.join_as(identity, &token, host_name)).unwrap();
+    }
+    let mut labels: Vec<&str> =
+        world.state.groups[&world.group].members.values().map(|member| member.label.as_str()).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, [&"a".repeat(63), "node", "node-2", "web", "web-2", "web-3"]);
+    let problem = world.refused(world.join_as(99, &token, "a\nb"));
+    assert_eq!((problem.code, problem.field.as_deref()), (Code::BadRequest, Some("host_name")));
+    assert_eq!(world.refused(world.join_as(99, &token, &"a".repeat(254))).code, Code::BadRequest);
+}
+
+#[test]
+fn hosts_are_given_in_order_and_again_only_after_their_rest() {
+    let mut world = World::with_pool("10.9.0.0/29");
+    let nodes: Vec<_> = (1..=3).map(|identity| world.join(identity)).collect();
+    let first = world.add(&nodes[0].0, &nodes[0].1, 1);
+    let second = world.add(&nodes[1].0, &nodes[1].1, 2);
+    assert_eq!((first.host, second.host), (Host(5), Host(6)));
+    let full = world.refused(world.peer(&nodes[2].0, &nodes[2].1, 3));
+    assert_eq!(full.code, Code::PoolExhausted);
+    for part in ["shop", world.group.as_str(), "10.9.0.0/29", "2 peers"] {
+        assert!(full.message.contains(part), "{part}: {}", full.message);
+    }
+
+    world.ask(Command::RemovePeer { peer: first.peer, by: Some(nodes[0].0.clone()) }).unwrap();
+    let removed = world.state.groups[&world.group].row.revision;
+    assert!(world.refused(world.peer(&nodes[2].0, &nodes[2].1, 3)).message.contains("rest"));
+    world.now_ms += limits::HOST_REST_MS;
+    world.applied = Some(lacis_proto::Revision(removed.0 - 1));
+    let waits = world.refused(world.peer(&nodes[2].0, &nodes[2].1, 3));
+    assert_eq!(waits.code, Code::PoolExhausted, "a connected agent does not know of the removal yet");
+    world.applied = Some(removed);
+    assert_eq!(world.add(&nodes[2].0, &nodes[2].1, 3).host, Host(5));
+}
+
+#[test]
+fn the_longest_rested_host_comes_first() {
+    let mut world = World::with_pool("10.9.0.0/29");
+    let nodes: Vec<_> = (1..=2).map(|identity| world.join(identity)).collect();
+    let peers: Vec<_> = (0..2).map(|n| world.add(&nodes[n].0, &nodes[n].1, n as u8 + 1)).collect();
+    for peer in peers.into_iter().rev() {
+        world.ask(Command::RemovePeer { peer: peer.peer, by: None }).unwrap();
+        world.now_ms += 10_000;
+    }
+    let (node, member) = world.join(1);
+    assert_eq!(world.add(&node, &member, 1).host, Host(6));
+}
+
+#[test]
+fn a_node_takes_its_peer_over_with_a_new_key_and_instance() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    let first = world.add(&node, &member, 1);
+    assert!(!world.has_effect(&world.peer(&node, &member, 1)));
+    let again = world.add(&node, &member, 2);
+    assert_eq!((again.peer, again.host), (first.peer, first.host));
+    assert_eq!(again.version.0, first.version.0 + 1);
+}
+
+#[test]
+fn keys_instances_and_members_are_not_shared() {
+    let mut world = World::new();
+    let group = world.group.clone();
+    let member = lacis_proto::MemberId::parse("app_1").unwrap();
+    let ask = |group: &GroupId, member: &str| Command::CreateJoinToken {
+        group: group.clone(),
+        member: Some(lacis_proto::MemberId::parse(member).unwrap()),
+        max_uses: 0,
+        lifetime_ms: None,
+    };
+    let Reply::JoinToken(row, secret) = world.ask(ask(&group, "app_1")).unwrap() else { panic!() };
+    world.token = (row.id, secret);
+    let (a, b) = (world.join(1).0, world.join(2).0);
+    world.add(&a, &member, 1);
+    let same_key = |instance: &str, key: u8| {
+        let request = PeerRequest {
+            group: group.clone(),
+            member: member.clone(),
+            instance: instance.to_owned(),
+            key: PublicKey::try_new([key; 32]).unwrap(),
+            label: "x".to_owned(),
+            endpoints: Vec::new(),
+        };
+        Command::AddPeer { node: b.clone(), request }
+    };
+    assert_eq!(world.refused(same_key("other", 1)).code, Code::KeyTaken);
+    let taken = world.refused(same_key("instance-1", 2));
+    assert_eq!((taken.code, taken.field.as_deref()), (Code::MemberConflict, Some("instance")));
+    assert_eq!(world.refused(same_key("", 2)).code, Code::BadRequest);
+
+    let Reply::JoinToken(row, secret) = world.ask(ask(&group, "app_2")).unwrap() else { panic!() };
+    let conflict = world.refused(world.join_as(1, &(row.id, secret), "web"));
+    assert_eq!(conflict.code, Code::MemberConflict);
+    assert!(conflict.message.contains("app_1") && conflict.message.contains("app_2"), "{conflict}");
+    let other = lacis_proto::MemberId::parse("app_2").unwrap();
+    assert_eq!(world.refused(world.peer(&a, &other, 3)).code, Code::NoGrant);
+}
+
+#[test]
+fn only_a_changed_set_of_endpoints_is_an_effect() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    let peer = world.add(&node, &member, 1).peer;
+    let report = |ports: &[u16]| {
+        let endpoints = ports.iter().map(|port| Endpoint {
+            kind: EndpointKind::Host,
+            addr: ([192, 0, 2, 1], *port).into(),
+        });
+        let peers = vec![PeerReport { peer: peer.clone(), endpoints: endpoints.collect() }];
+        Command::Report { node: node.clone(), peers }
+    };
+    assert!(!world.has_effect(&report(&[])));
+    world.ask(report(&[1, 2])).unwrap();
+    assert!(!world.has_effect(&report(&[2, 1, 2, 0])), "order, copies and port 0 say nothing");
+    let many: Vec<u16> = (1..=20).collect();
+    world.ask(report(&many)).unwrap();
+    assert_eq!(world.state.groups[&world.group].peers[&peer].endpoints.len(), 8);
+}
+
+#[test]
+fn a_node_cannot_touch_the_peers_of_others() {
+    let mut world = World::new();
+    let (a, b) = (world.join(1), world.join(2));
+    let peer = world.add(&a.0, &a.1, 1).peer;
+    let remove = Command::RemovePeer { peer: peer.clone(), by: Some(b.0.clone()) };
+    assert_eq!(world.refused(remove).code, Code::NotFound);
+    let peers = vec![PeerReport {
+        peer,
+        endpoints: vec![Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], 1).into() }],
+    }];
+    assert!(!world.has_effect(&Command::Report { node: b.0, peers }));
+}
+
+#[test]
+fn pools_do_not_overlap_while_there_are_free_ones() {
+    let mut world = World::new();
+    for _ in 1..128 {
+        world.ask(world.new_group(None)).unwrap();
+    }
+    let pools: Vec<_> = world.state.groups().map(|group| group.row.pool).collect();
+    for (at, pool) in pools.iter().enumerate() {
+        assert!(pools[at + 1..].iter().all(|other| !pool.overlaps(*other)), "{pool}");
+    }
+    world.ask(world.new_group(None)).unwrap();
+}
+
+#[test]
+fn odd_groups_are_refused_with_the_field() {
+    let mut world = World::new();
+    let Command::CreateGroup(plain) = world.new_group(None) else { panic!() };
+    let cases: [(NewGroup, &str); 5] = [
+        (NewGroup { label: String::new(), ..plain.clone() }, "label"),
+        (NewGroup { label: "a".repeat(129), ..plain.clone() }, "label"),
+        (NewGroup { description: "\u{7}".to_owned(), ..plain.clone() }, "description"),
+        (NewGroup { pool: Some("8.8.8.0/24".parse().unwrap()), ..plain.clone() }, "networkIp"),
+        (NewGroup { tags: vec!["x".to_owned(); 33], ..plain.clone() }, "tags"),
+    ];
+    for (new, field) in cases {
+        assert_eq!(world.refused(Command::CreateGroup(new)).field.as_deref(), Some(field));
+    }
+    let again = NewGroup { id: Some(world.group.clone()), ..plain };
+    assert!(!world.has_effect(&Command::CreateGroup(again)), "a replay answers the group that is there");
+}
+
+#[test]
+fn a_batch_shares_one_revision_and_a_refusal_rolls_nobody_back() {
+    let mut world = World::new();
+    let nodes: Vec<_> = (1..=3).map(|identity| world.join(identity)).collect();
+    let before = world.state.groups[&world.group].row.revision;
+    let commands = [
+        world.peer(&nodes[0].0, &nodes[0].1, 1),
+        world.peer(&nodes[1].0, &nodes[0].1, 9),
+        world.peer(&nodes[1].0, &nodes[1].1, 2),
+        world.peer(&nodes[2].0, &nodes[2].1, 1),
+    ];
+    let replies = world.batch(&commands);
+    let codes: Vec<_> = replies.iter().map(|reply| reply.as_ref().err().map(|problem| problem.code)).collect();
+    assert_eq!(codes, [None, Some(Code::NoGrant), None, Some(Code::KeyTaken)]);
+    assert_eq!(world.state.groups[&world.group].row.revision, before.next());
+    let refused = [world.peer(&nodes[2].0, &nodes[2].1, 1)];
+    world.batch(&refused);
+    assert_eq!(world.state.groups[&world.group].row.revision, before.next(), "no effect, no revision");
+}
+
+#[test]
+fn rows_make_the_state_again_in_any_number_of_steps() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    world.add(&node, &member, 1);
+    let mut again = State::default();
+    again.apply(world.state.owners.values().cloned().map(Row::Owner));
+    again.apply(world.state.groups().map(|group| Row::Group(group.row.clone())));
+    assert_eq!(again.groups().count(), 1);
+}

@@ -1,0 +1,166 @@
+//! `lacis-control token` and `lacis-control api-token`.
+
+use std::{io::Write as _, time::Duration};
+
+use clap::{Args, Subcommand};
+use lacis_proto::{MemberId, OwnerId, TokenId};
+
+use super::{Common, Format, ask::ask, table};
+use crate::{
+    admin::{Call, Made, MadeApiToken, TokenEntry},
+    clock,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Makes a join token and prints it, this once.
+    Create(CreateArgs),
+    /// Lists join tokens, without their secrets.
+    List {
+        #[command(flatten)]
+        common: Common,
+        /// Only those of this group, by id or label.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Ends a join token; nodes that have joined with it stay.
+    Revoke {
+        #[command(flatten)]
+        common: Common,
+        /// The token's id.
+        id: TokenId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The group that it lets into, by id or label [default: the only one].
+    #[arg(long)]
+    group: Option<String>,
+    /// The member whose peers it lets run [default: each node is a member of its own].
+    #[arg(long)]
+    member: Option<MemberId>,
+    /// How many nodes may use it; 0 for any number.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    uses: u32,
+    /// How long it may be used, as 30m, 24h or 7d, or never to end by itself.
+    #[arg(long, default_value = "24h", value_parser = lifetime, value_name = "TIME")]
+    expires: Lifetime,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApiTokenCommand {
+    /// Makes an API token and prints it, this once.
+    Create {
+        #[command(flatten)]
+        common: Common,
+        /// Whose groups it manages [default: the first owner].
+        #[arg(long)]
+        owner: Option<OwnerId>,
+    },
+}
+
+/// How long a token may be used; `None` for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lifetime(Option<Duration>);
+
+pub(super) async fn token(command: TokenCommand) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match command {
+        TokenCommand::Create(args) => {
+            let lifetime_ms = args.expires.0.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+            let (group, member, uses) = (args.group, args.member, args.uses);
+            let call = Call::CreateJoinToken { group, member, uses, lifetime_ms };
+            let made: Made = ask(&args.common.data, call).await?.value;
+            match args.common.format {
+                Format::Json => writeln!(out, "{}", serde_json::to_string(&made)?)?,
+                Format::Human => writeln!(out, "lacis up {}", made.token)?,
+            }
+        }
+        TokenCommand::List { common, group } => {
+            let tokens: Vec<TokenEntry> = ask(&common.data, Call::ListJoinTokens { group }).await?.value;
+            match common.format {
+                Format::Json => writeln!(out, "{}", serde_json::to_string(&tokens)?)?,
+                Format::Human => write!(out, "{}", list(&tokens))?,
+            }
+        }
+        TokenCommand::Revoke { common, id } => {
+            let () = ask(&common.data, Call::RevokeJoinToken { id: id.clone() }).await?.value;
+            match common.format {
+                Format::Json => writeln!(out, "{}", serde_json::json!({"id": id, "state": "revoked"}))?,
+                Format::Human => writeln!(out, "join token {id} is revoked")?,
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn api_token(command: ApiTokenCommand) -> anyhow::Result<()> {
+    let ApiTokenCommand::Create { common, owner } = command;
+    let made: MadeApiToken = ask(&common.data, Call::CreateApiToken { owner }).await?.value;
+    let mut out = std::io::stdout();
+    match common.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&made)?)?,
+        Format::Human => writeln!(out, "{}", made.token)?,
+    }
+    Ok(())
+}
+
+fn list(tokens: &[TokenEntry]) -> String {
+    let head = ["ID", "STATE", "USES", "EXPIRES", "MEMBER", "GROUP"].map(str::to_owned);
+    let rows = tokens.iter().map(|token| {
+        let most = if token.max_uses == 0 { "any".to_owned() } else { token.max_uses.to_string() };
+        [
+            token.id.to_string(),
+            token.state.clone(),
+            format!("{} of {most}", token.uses),
+            token.expires_ms.map_or_else(|| "never".to_owned(), remaining),
+            token.member.as_ref().map_or_else(|| "each node".to_owned(), ToString::to_string),
+            token.group.to_string(),
+        ]
+    });
+    table(std::iter::once(head).chain(rows))
+}
+
+fn remaining(expires_ms: u64) -> String {
+    match expires_ms.checked_sub(clock::unix_ms()).map(|left| left / 60_000) {
+        None => "over".to_owned(),
+        Some(minutes @ 0..=119) => format!("in {minutes} min"),
+        Some(minutes @ 120..=2_879) => format!("in {} h", minutes / 60),
+        Some(minutes) => format!("in {} d", minutes / 1_440),
+    }
+}
+
+fn lifetime(text: &str) -> Result<Lifetime, String> {
+    if text == "never" {
+        return Ok(Lifetime(None));
+    }
+    let wrong = || format!("{text:?} is no time; write 30m, 24h, 7d or never");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
+    let seconds = number.checked_mul(seconds).filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
+    seconds.map(|seconds| Lifetime(Some(Duration::from_secs(seconds)))).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_have_a_unit() {
+        assert_eq!(lifetime("24h"), Ok(Lifetime(Some(Duration::from_secs(86_400)))));
+        assert_eq!(lifetime("never"), Ok(Lifetime(None)));
+        for bad in ["", "h", "24", "0h", "-1h", "1y", "99999999999999999999d", "1é"] {
+            assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+}

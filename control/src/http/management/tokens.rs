@@ -1,0 +1,84 @@
+//! Join tokens of a group.
+
+use std::sync::Arc;
+
+use ::http::{HeaderMap, StatusCode};
+use axum::{
+    extract::{Path, Request, State},
+    response::{IntoResponse as _, Response},
+};
+use lacis_control_core::Command;
+use lacis_proto::{Code, MemberId, Problem, TokenId};
+use serde::Deserialize;
+
+use super::{group, id, owner};
+use crate::{
+    admin::{entry, make_join_token},
+    app::Control,
+    http::{self, Refusal},
+};
+
+/// How long a join token may be used unless asked otherwise: a day.
+const LIFETIME_S: u64 = 24 * 60 * 60;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    member: Option<MemberId>,
+    #[serde(default)]
+    max_uses: u32,
+    /// `null` for a token that does not end by itself.
+    #[serde(default = "default_lifetime")]
+    expires_in_s: Option<u64>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "null in the body means something else than no field")]
+const fn default_lifetime() -> Option<u64> {
+    Some(LIFETIME_S)
+}
+
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Path((path, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let owner = owner(&control, &headers, &path)?;
+    let published = control.live.read();
+    let group = group(&published, &owner, &name)?;
+    let tokens = published.state.join_tokens().filter(|row| row.group == group.row.id);
+    Ok(http::json(StatusCode::OK, &tokens.map(entry).collect::<Vec<_>>()))
+}
+
+pub(super) async fn create(
+    State(control): State<Arc<Control>>,
+    Path((path, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let owner = owner(&control, &headers, &path)?;
+    let group = group(&control.live.read(), &owner, &name)?.row.id.clone();
+    let (_, body) = http::body_of(request).await?;
+    let wanted: Wanted = http::parse(if body.is_empty() { b"{}" } else { &body })?;
+    let lifetime_ms = wanted.expires_in_s.map(|seconds| seconds.saturating_mul(1_000));
+    let made = make_join_token(&control, group, wanted.member, wanted.max_uses, lifetime_ms).await?;
+    Ok(http::json(StatusCode::CREATED, &made))
+}
+
+pub(super) async fn revoke(
+    State(control): State<Arc<Control>>,
+    Path((path, name, token)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let owner = owner(&control, &headers, &path)?;
+    let token: TokenId = id(&token)?;
+    let is_here = {
+        let published = control.live.read();
+        let group = group(&published, &owner, &name)?;
+        published.state.join_tokens().any(|row| row.id == token && row.group == group.row.id)
+    };
+    if !is_here {
+        return Err(Problem::new(Code::NotFound, format!("this group has no join token {token}")).into());
+    }
+    control.writer.ask(Command::RevokeJoinToken { token }).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
