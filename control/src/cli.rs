@@ -109,3 +109,9 @@ fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     }
     text
 }
+
+/// A call as the commands make it.
+#[cfg(test)]
+pub(crate) async fn ask_for_tests(data: &std::path::Path, call: crate::admin::Call) -> serde_json::Value {
+    ask::ask(data, call).await.unwrap().value
+}

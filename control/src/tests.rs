@@ -1,4 +1,8 @@
-//! Whole controls in this process, over real TLS on loopback.
+//! Whole controls in this process, over real TLS on loopback, and the writer on real files.
 
 mod client;
 mod flow;
+mod manage;
+mod refusals;
+mod start;
+mod writers;

@@ -117,7 +117,8 @@ impl World {
         let mut bytes = [0; Random::BYTES];
         for (at, byte) in (0u64..).zip(&mut bytes) {
             // Different for each draw and each place in it: ids must not collide.
-            *byte = (self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left((at % 61) as u32) >> 13) as u8
+            *byte = (self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left((at % 61) as u32) >> 13)
+                as u8
                 ^ at as u8;
         }
         self.drawn += 1;
@@ -136,8 +137,12 @@ impl World {
             let rebuilt = rebuilt.unwrap().unwrap();
             assert_eq!(rebuilt.cursor(), scope.cursor(), "{id}");
             assert!(rebuilt.records().eq(scope.records()), "{id}");
-            let spent: BTreeSet<u64> =
-                self.audit.iter().filter(|row| row.scope.as_ref() == Some(id)).map(|row| row.revision.0).collect();
+            let spent: BTreeSet<u64> = self
+                .audit
+                .iter()
+                .filter(|row| row.scope.as_ref() == Some(id))
+                .map(|row| row.revision.0)
+                .collect();
             assert!(spent.iter().copied().eq(1..=scope.revision().0), "{id} {spent:?}");
         }
     }

@@ -3,7 +3,7 @@
 use lacis_proto::{Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, Secret};
 
 use super::World;
-use crate::{Command, NewGroup, Reply, Row, State, limits};
+use crate::{Command, NewGroup, Reply, limits};
 
 #[test]
 fn a_join_is_idempotent_on_identity_and_token() {
@@ -143,10 +143,9 @@ fn only_a_changed_set_of_endpoints_is_an_effect() {
     let (node, member) = world.join(1);
     let peer = world.add(&node, &member, 1).peer;
     let report = |ports: &[u16]| {
-        let endpoints = ports.iter().map(|port| Endpoint {
-            kind: EndpointKind::Host,
-            addr: ([192, 0, 2, 1], *port).into(),
-        });
+        let endpoints = ports
+            .iter()
+            .map(|port| Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], *port).into() });
         let peers = vec![PeerReport { peer: peer.clone(), endpoints: endpoints.collect() }];
         Command::Report { node: node.clone(), peers }
     };
@@ -215,21 +214,11 @@ fn a_batch_shares_one_revision_and_a_refusal_rolls_nobody_back() {
         world.peer(&nodes[2].0, &nodes[2].1, 1),
     ];
     let replies = world.batch(&commands);
-    let codes: Vec<_> = replies.iter().map(|reply| reply.as_ref().err().map(|problem| problem.code)).collect();
+    let codes: Vec<_> =
+        replies.iter().map(|reply| reply.as_ref().err().map(|problem| problem.code)).collect();
     assert_eq!(codes, [None, Some(Code::NoGrant), None, Some(Code::KeyTaken)]);
     assert_eq!(world.state.groups[&world.group].row.revision, before.next());
     let refused = [world.peer(&nodes[2].0, &nodes[2].1, 1)];
     world.batch(&refused);
     assert_eq!(world.state.groups[&world.group].row.revision, before.next(), "no effect, no revision");
-}
-
-#[test]
-fn rows_make_the_state_again_in_any_number_of_steps() {
-    let mut world = World::new();
-    let (node, member) = world.join(1);
-    world.add(&node, &member, 1);
-    let mut again = State::default();
-    again.apply(world.state.owners.values().cloned().map(Row::Owner));
-    again.apply(world.state.groups().map(|group| Row::Group(group.row.clone())));
-    assert_eq!(again.groups().count(), 1);
 }

@@ -95,7 +95,8 @@ fn step(world: &mut World, op: &Op) -> Option<Command> {
         Op::Add { identity, key } => {
             let node = of(world, *identity)?;
             let grants = world.state.grants.keys();
-            let member = grants.filter(|(n, g, _)| *n == node && *g == world.group).map(|(_, _, m)| m).next()?;
+            let member =
+                grants.filter(|(n, g, _)| *n == node && *g == world.group).map(|(_, _, m)| m).next()?;
             Some(world.peer(&node, member, *key))
         }
         Op::Remove { identity } => {
