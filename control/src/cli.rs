@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod ask;
+mod node;
 mod serve;
 mod status;
 mod token;
@@ -32,6 +33,9 @@ enum Command {
     /// Makes API tokens.
     #[command(subcommand)]
     ApiToken(token::ApiTokenCommand),
+    /// Revokes nodes.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Shows groups, nodes and who is connected.
     Status(Common),
     /// Prints a completion script for a shell.
@@ -82,6 +86,7 @@ impl Cli {
             Command::Serve(args) => serve::serve(args).await,
             Command::Token(command) => token::token(command).await,
             Command::ApiToken(command) => token::api_token(command).await,
+            Command::Node(command) => node::node(command).await,
             Command::Status(common) => status::status(common).await,
             Command::Completion { shell } => {
                 let mut command = <Self as clap::CommandFactory>::command();

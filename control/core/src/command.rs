@@ -68,6 +68,11 @@ pub enum Command {
         /// The node that asks, if a node does: it may remove its own peers only.
         by: Option<NodeId>,
     },
+    /// A node may no longer speak to control, for good; its peers are gone.
+    RevokeNode {
+        /// Which.
+        node: NodeId,
+    },
     /// A node tells where its peers can be reached.
     Report {
         /// Who tells.
@@ -178,6 +183,7 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
         }
         Command::AddPeer { node, request } => peer::add(fx, node, request),
         Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
+        Command::RevokeNode { node } => peer::revoke_node(fx, node),
         Command::Report { node, peers } => report::report(fx, node, peers),
     }
 }

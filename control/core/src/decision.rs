@@ -14,7 +14,7 @@ use crate::{
     Facts, Random, Reply, State,
     limits::MAX_TOMBSTONES,
     netmap,
-    row::{AuditRow, GroupRow, MemberRow, NodeRow, PeerRow, Row, TombstoneRow},
+    row::{AuditRow, GroupRow, MemberRow, NodeRow, NodeState, PeerRow, Row, TombstoneRow},
 };
 
 /// What a command leads to.
@@ -109,6 +109,15 @@ impl<'a> Effects<'a> {
             row.revision = batch.revision(&id.into(), row.revision);
             row
         })
+    }
+
+    /// Marks a node as revoked; its record changes place, so that its stream wakes and ends.
+    pub(crate) fn revoke(&mut self, id: &NodeId) {
+        let row = self.node(id);
+        row.state = NodeState::Revoked;
+        row.record_revision = row.revision;
+        let body = netmap::node_body(row);
+        self.publish(&id.into(), &id.into(), body);
     }
 
     pub(crate) fn put_member(&mut self, mut row: MemberRow) {

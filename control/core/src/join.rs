@@ -47,10 +47,11 @@ pub(crate) fn join(mut fx: Effects<'_>, asked: &Asked<'_>) -> Result<Decision, P
             return Ok(fx.unchanged(reply));
         }
     }
-    if let Some((peer, node)) = known.and_then(|node| Some((held.peer_of(&node.id)?, node))) {
-        if let Some(member) = token.member.as_ref().filter(|member| **member != peer.member) {
-            return Err(member_conflict(&node.id, &peer.member, member, held));
-        }
+    let hosted = known.and_then(|node| held.peer_of(&node.id));
+    if let (Some(peer), Some(member)) = (hosted, &token.member)
+        && peer.member != *member
+    {
+        return Err(member_conflict(&peer.node, &peer.member, member, held));
     }
     let node = known.map(|node| node.id.clone()).map_or_else(|| enrol(&mut fx, asked), Ok)?;
     let own = || used.map(|used| used.member.clone());

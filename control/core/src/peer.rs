@@ -83,14 +83,40 @@ pub(crate) fn remove(mut fx: Effects<'_>, id: &PeerId, by: Option<&NodeId>) -> R
     if by.is_some_and(|node| *node != peer.node) {
         return Err(Problem::new(Code::NotFound, format!("this node has no peer {id}")));
     }
-    let revision = fx.drop_peer(group, id, &peer.node);
-    let (group, host, released_ms) = (group.clone(), peer.host, fx.now_ms);
+    take_away(&mut fx, held, peer);
+    Ok(fx.finish(Reply::Done, "peer.remove", id.as_str()))
+}
+
+/// Revokes a node: its peers go at once, its identity is never let in again.
+pub(crate) fn revoke_node(mut fx: Effects<'_>, id: &NodeId) -> Result<Decision, Problem> {
+    let state = fx.state;
+    let Some(node) = state.node(id) else {
+        return Err(Problem::new(Code::UnknownNode, format!("there is no {id}; see lacis-control status")));
+    };
+    if node.state == NodeState::Revoked {
+        return Ok(fx.unchanged(Reply::Done));
+    }
+    for held in state.groups_of(id) {
+        if let Some(peer) = held.peer_of(id) {
+            take_away(&mut fx, held, peer);
+        }
+    }
+    for (node, group, member) in state.grants.keys().filter(|(node, _, _)| node == id) {
+        fx.row(Row::GrantGone(node.clone(), group.clone(), member.clone()));
+    }
+    fx.revoke(id);
+    Ok(fx.finish(Reply::Done, "node.revoke", id.as_str()))
+}
+
+/// Takes a peer out of its group; a member that stands for the node goes with it.
+fn take_away(fx: &mut Effects<'_>, held: &Group, peer: &PeerRow) {
+    let (group, host, released_ms) = (held.row.id.clone(), peer.host, fx.now_ms);
+    let revision = fx.drop_peer(&group, &peer.id, &peer.node);
     fx.row(Row::Released(ReleasedHost { group: group.clone(), host, released_ms, revision }));
     if held.members.get(&peer.member).is_some_and(|member| member.of_node.as_ref() == Some(&peer.node)) {
         fx.row(Row::GrantGone(peer.node.clone(), group.clone(), peer.member.clone()));
         fx.drop_member(&group, &peer.member);
     }
-    Ok(fx.finish(Reply::Done, "peer.remove", id.as_str()))
 }
 
 pub(crate) fn check_node(fx: &Effects<'_>, node: &NodeId) -> Result<(), Problem> {

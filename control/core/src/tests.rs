@@ -113,17 +113,13 @@ impl World {
         decide(&self.state, &Batch::default(), command, facts).is_ok_and(|decision| !decision.rows.is_empty())
     }
 
+    /// Bytes that differ from draw to draw and from place to place: ids must not collide.
     fn random(&mut self) -> Random {
         let mut bytes = [0; Random::BYTES];
-        for (at, byte) in (0u64..).zip(&mut bytes) {
-            // Different for each draw and each place in it: ids must not collide.
-            *byte = (self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left((at % 61) as u32) >> 13)
-                as u8
-                ^ at as u8;
+        for (at, word) in (0u64..).zip(bytes.chunks_mut(8)) {
+            word.copy_from_slice(&(self.drawn * 1_000 + at).to_be_bytes());
         }
         self.drawn += 1;
-        bytes[..8].copy_from_slice(&self.drawn.to_be_bytes());
-        bytes[16..24].copy_from_slice(&self.drawn.to_be_bytes());
         Random::new(bytes)
     }
 

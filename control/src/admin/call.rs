@@ -1,6 +1,6 @@
 //! The calls of the command line, and what they are answered.
 
-use lacis_control_core::{Command, Group, JoinTokenRow, Reply, State};
+use lacis_control_core::{Command, Group, JoinTokenRow, NodeState, Reply, State};
 use lacis_proto::{ApiToken, Code, GroupId, MemberId, NodeId, OwnerId, Problem, TokenId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -19,6 +19,8 @@ pub(crate) enum Call {
     RevokeJoinToken { id: TokenId },
     /// Answered by [`MadeApiToken`].
     CreateApiToken { owner: Option<OwnerId> },
+    /// Answered by nothing.
+    RevokeNode { node: NodeId },
     /// Answered by [`Status`].
     Status,
 }
@@ -79,6 +81,7 @@ pub(crate) struct StatusGroup {
 pub(crate) struct StatusNode {
     pub(crate) id: NodeId,
     pub(crate) label: String,
+    pub(crate) revoked: bool,
     pub(crate) connected_s: Option<u64>,
     pub(crate) agent: Option<String>,
     pub(crate) underlay: Option<String>,
@@ -99,6 +102,10 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
         }),
         Call::RevokeJoinToken { id } => {
             control.writer.ask(Command::RevokeJoinToken { token: id }).await?;
+            Ok(Value::Null)
+        }
+        Call::RevokeNode { node } => {
+            control.writer.ask(Command::RevokeNode { node }).await?;
             Ok(Value::Null)
         }
         Call::CreateApiToken { owner } => {
@@ -173,6 +180,7 @@ fn status(control: &Control) -> Status {
         StatusNode {
             id: node.id.clone(),
             label: node.label.clone(),
+            revoked: node.state == NodeState::Revoked,
             connected_s: seen.map(|seen| clock::unix_ms().saturating_sub(seen.since_ms) / 1_000),
             agent: seen.map(|seen| seen.agent.clone()),
             underlay: seen.map(|seen| seen.underlay.to_string()),

@@ -40,7 +40,11 @@ fn human(status: &Status) -> String {
         [
             node.id.to_string(),
             node.label.clone(),
-            node.connected_s.map_or_else(dash, |seconds| format!("{seconds} s")),
+            if node.revoked {
+                "revoked".to_owned()
+            } else {
+                node.connected_s.map_or_else(dash, |seconds| format!("{seconds} s"))
+            },
             node.underlay.clone().unwrap_or_else(dash),
             node.agent.clone().unwrap_or_else(dash),
         ]

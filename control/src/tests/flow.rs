@@ -98,6 +98,28 @@ async fn a_removed_peer_drops_its_group_and_joining_again_brings_it_back() {
 }
 
 #[tokio::test]
+async fn a_revoked_node_is_out_and_others_drop_its_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let token = running.ready.join_token.clone().unwrap();
+    let (mut a, mut b) = (Client::new(&running, 1), Client::new(&running, 2));
+    let (join_a, join_b) = (a.join(&token).await, b.join(&token).await);
+    let (peer_a, _) = (a.add_peer(&join_a, 1).await, b.add_peer(&join_b, 2).await);
+    let (mut watch_a, mut watch_b) = (a.watch(Follower::default()).await, b.watch(Follower::default()).await);
+    let group = ScopeId::from(&join_a.grant.group);
+    watch_b.until(|line| is_at(line, &group)).await;
+    crate::tests::refusals::call(&folder, crate::admin::Call::RevokeNode { node: join_a.node.clone() }).await;
+    watch_b.until(|line| matches!(line, Line::Del(del) if del.ids.contains(&(&peer_a.peer).into()))).await;
+    watch_a.rest().await;
+    assert_eq!(
+        a.call(Method::POST, "/agent/v1/peers", &peer(&join_a, 1)).await.problem().code,
+        Code::NodeRevoked
+    );
+    assert_eq!(a.try_join(&token, "web").await.problem().code, Code::NodeRevoked);
+    running.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_newer_stream_ends_the_older() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(&folder).await;

@@ -78,7 +78,7 @@ fn hosts_are_given_in_order_and_again_only_after_their_rest() {
 fn the_longest_rested_host_comes_first() {
     let mut world = World::with_pool("10.9.0.0/29");
     let nodes: Vec<_> = (1..=2).map(|identity| world.join(identity)).collect();
-    let peers: Vec<_> = (0..2).map(|n| world.add(&nodes[n].0, &nodes[n].1, n as u8 + 1)).collect();
+    let peers: Vec<_> = (1..).zip(&nodes).map(|(key, (node, member))| world.add(node, member, key)).collect();
     for peer in peers.into_iter().rev() {
         world.ask(Command::RemovePeer { peer: peer.peer, by: None }).unwrap();
         world.now_ms += 10_000;
@@ -169,6 +169,20 @@ fn a_node_cannot_touch_the_peers_of_others() {
         endpoints: vec![Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], 1).into() }],
     }];
     assert!(!world.has_effect(&Command::Report { node: b.0, peers }));
+}
+
+#[test]
+fn a_revoked_node_loses_its_peers_and_is_not_let_in_again() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    world.add(&node, &member, 1);
+    let revoke = Command::RevokeNode { node: node.clone() };
+    world.ask(revoke.clone()).unwrap();
+    assert!(!world.has_effect(&revoke));
+    assert!(world.state.groups[&world.group].peers.is_empty() && world.state.grants.is_empty());
+    let token = world.token.clone();
+    assert_eq!(world.refused(world.join_as(1, &token, "web")).code, Code::NodeRevoked);
+    assert_eq!(world.refused(world.peer(&node, &member, 1)).code, Code::NodeRevoked);
 }
 
 #[test]

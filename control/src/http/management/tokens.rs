@@ -9,11 +9,11 @@ use axum::{
 };
 use lacis_control_core::Command;
 use lacis_proto::{Code, MemberId, Problem, TokenId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{group, id, owner};
 use crate::{
-    admin::{entry, make_join_token},
+    admin::{TokenEntry, entry, make_join_token},
     app::Control,
     http::{self, Refusal},
 };
@@ -32,7 +32,28 @@ struct Wanted {
     expires_in_s: Option<u64>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "null in the body means something else than no field")]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenView {
+    /// The token itself, once: in the answer of the call that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    id: TokenId,
+    member: Option<MemberId>,
+    uses: u32,
+    max_uses: u32,
+    expires_ms: Option<u64>,
+    state: String,
+}
+
+impl TokenView {
+    fn new(token: Option<String>, entry: TokenEntry) -> Self {
+        let TokenEntry { id, member, uses, max_uses, expires_ms, state, .. } = entry;
+        Self { token, id, member, uses, max_uses, expires_ms, state }
+    }
+}
+
+/// For a body without the field; `null` in it means something else.
 const fn default_lifetime() -> Option<u64> {
     Some(LIFETIME_S)
 }
@@ -46,7 +67,8 @@ pub(super) async fn list(
     let published = control.live.read();
     let group = group(&published, &owner, &name)?;
     let tokens = published.state.join_tokens().filter(|row| row.group == group.row.id);
-    Ok(http::json(StatusCode::OK, &tokens.map(entry).collect::<Vec<_>>()))
+    let tokens: Vec<_> = tokens.map(|row| TokenView::new(None, entry(row))).collect();
+    Ok(http::json(StatusCode::OK, &tokens))
 }
 
 pub(super) async fn create(
@@ -61,7 +83,7 @@ pub(super) async fn create(
     let wanted: Wanted = http::parse(if body.is_empty() { b"{}" } else { &body })?;
     let lifetime_ms = wanted.expires_in_s.map(|seconds| seconds.saturating_mul(1_000));
     let made = make_join_token(&control, group, wanted.member, wanted.max_uses, lifetime_ms).await?;
-    Ok(http::json(StatusCode::CREATED, &made))
+    Ok(http::json(StatusCode::CREATED, &TokenView::new(Some(made.token), made.entry)))
 }
 
 pub(super) async fn revoke(
