@@ -1,0 +1,154 @@
+//! What goes wrong on a real machine gets an error that says what to do, an honest exit code, and
+//! changes nothing.
+
+use std::process::{Command, Output};
+
+use support::{Process, binary, eventually, run, run_ok};
+
+use crate::lab::{Lab, text};
+
+#[track_caller]
+fn fails(command: &mut Command, code: i32, says: &[&str]) -> Output {
+    let output = run(command);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for part in says {
+        assert!(stderr.contains(part), "lacks {part:?}: {stderr}");
+    }
+    output
+}
+
+#[test]
+fn tokens_that_lead_nowhere_say_why() {
+    let lab = Lab::new();
+    let web = lab.node(2, "web");
+    let token = lab.token();
+    fails(&mut web.up_command(Some("hello")), 1, &["not a join token"]);
+    fails(&mut web.up_command(Some(&token[..token.len() - 9])), 1, &["incomplete or mistyped"]);
+    fails(&mut web.up_command(None), 1, &["lacis up TOKEN"]);
+    let make = |arguments: &[&str]| {
+        let json = run_ok(&mut lab.control(&[&["token", "create", "--format", "json"], arguments].concat()));
+        let token: serde_json::Value = serde_json::from_str(&json).unwrap();
+        (text(&token, "id"), text(&token, "token"))
+    };
+    let (id, revoked) = make(&[]);
+    run_ok(&mut lab.control(&["token", "revoke", &id]));
+    fails(&mut web.up_command(Some(&revoked)), 1, &["revoked"]);
+    let (_, expired) = make(&["--expires", "1s"]);
+    eventually("the token expires", || {
+        let stderr = run(&mut web.up_command(Some(&expired))).stderr;
+        String::from_utf8_lossy(&stderr).contains("expired").then_some(())
+    });
+    let (_, once) = make(&["--uses", "1"]);
+    let mut first = lab.node(3, "first");
+    first.up(Some(&once));
+    fails(&mut web.up_command(Some(&once)), 1, &["used"]);
+    assert_eq!(first.group()["peers"], serde_json::json!([]), "nothing changed");
+}
+
+#[test]
+fn a_control_with_another_authority_gets_no_secret() {
+    let lab = Lab::new();
+    let other = Lab::new();
+    // Both labs have their control at the same address of different switches: a token of one reaches the other.
+    let web = other.node(2, "web");
+    let output = fails(&mut web.up_command(Some(&lab.token())), 1, &["differs from the pin"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("lacis_join_"));
+}
+
+#[test]
+fn what_the_host_lacks_is_named_with_the_remedy() {
+    let lab = Lab::new();
+    let web = lab.node(2, "web");
+    let token = lab.token();
+    let inside = |script: &str| {
+        let mut command = web.host.command("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(binary("lacis"));
+        command.args(["up", &token, "--name", "web", "--format", "json", "--state"]).arg(&web.state);
+        command.arg("--socket").arg(web.state.with_extension("s"));
+        command
+    };
+    let mut without_tun = Process::start(
+        &mut inside("mount -t tmpfs none /dev/net && exec \"$@\""),
+        &lab.dir.path().join("x.log"),
+    );
+    eventually("the log names what is missing", || without_tun.log().contains("modprobe tun").then_some(()));
+    without_tun.kill();
+    let without_right = Process::start(
+        &mut inside("exec setpriv --bounding-set=-net_admin --inh-caps=-net_admin \"$@\""),
+        &lab.dir.path().join("y.log"),
+    );
+    eventually("the log names the capability", || {
+        without_right.log().contains("CAP_NET_ADMIN").then_some(())
+    });
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let (lab, web, _db) = Lab::with_two_nodes();
+    let listen = format!("{}:8443", lab.host.v4());
+    let elsewhere = lab.dir.path().join("elsewhere");
+    let mut second = lab.host.command(binary("lacis-control"));
+    fails(second.args(["serve", "--listen", &listen, "--data"]).arg(&elsewhere), 1, &["8443", "in use"]);
+    fails(&mut lab.control(&["serve", "--listen", "192.0.2.1:9443"]), 1, &["control"]);
+    let state = lab.dir.path().join("second");
+    let mut agent = web.up_command(Some(&lab.token()));
+    agent.args(["--port", "47820", "--state"]).arg(&state).arg("--socket").arg(state.with_extension("sock"));
+    let output = run(&mut agent);
+    assert_ne!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_second_agent_on_the_same_state_is_refused() {
+    let (_lab, web, _db) = Lab::with_two_nodes();
+    fails(&mut web.up_command(None), 1, &["another agent runs", "--state"]);
+    assert!(web.reaches("db"));
+}
+
+#[test]
+fn a_corrupt_cached_scope_is_fetched_again() {
+    let (_lab, mut web, db) = Lab::with_two_nodes();
+    let id = text(&web.group(), "id");
+    web.kill();
+    let path = web.state.join("scopes").join(format!("{id}.json"));
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &good[..good.len() / 2]).unwrap();
+    web.up(None);
+    web.wait("db");
+    assert!(web.log().contains("damaged"), "{}", web.log());
+    assert_eq!(web.group()["version"], db.group()["version"]);
+}
+
+#[test]
+fn a_route_that_overlaps_the_group_is_named_and_the_group_waits() {
+    let lab = Lab::new();
+    let mut web = lab.node(2, "web");
+    web.host.ip(&["route", "add", "10.128.4.0/24", "via", "192.0.2.1"]);
+    let mut agent = web.start(Some(&lab.token()));
+    eventually("the log names both", || {
+        let log = agent.log();
+        (log.contains("10.128.0.0/16") && log.contains("10.128.4.0/24")).then_some(())
+    });
+    let status = web.status();
+    assert_eq!(status["ready"], false);
+    assert!(status["degraded"][0].as_str().unwrap().contains("overlaps"), "{status}");
+    agent.kill();
+    web.host.ip(&["route", "del", "10.128.4.0/24"]);
+    web.up(None);
+}
+
+#[test]
+fn garbage_on_every_port_harms_nobody() {
+    let (lab, web, db) = Lab::with_two_nodes();
+    let garbage = "import os,socket,sys\n\
+        u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n\
+        for n in range(3000): u.sendto(bytes([n%6,0,0,0])+os.urandom(n%1400), (sys.argv[1], 47820))\n\
+        for n in range(40):\n\
+        \x20   t=socket.create_connection((sys.argv[2], 8443)); t.sendall(os.urandom(500)); t.close()\n";
+    let mut attack = lab.host.command("python3");
+    assert!(run(attack.args(["-c", garbage, &db.host.v4(), &lab.host.v4()])).status.success());
+    assert!(web.reaches("db"));
+    let mut newcomer = lab.node(4, "late");
+    newcomer.up(Some(&lab.token()));
+    web.wait("late");
+}

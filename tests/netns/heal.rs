@@ -1,0 +1,158 @@
+//! Any process may be killed at any moment and started again: it works again, and nothing is lost.
+
+use std::time::Duration;
+
+use support::{Process, eventually, eventually_within};
+
+use crate::lab::{Lab, Node, text};
+
+fn version(node: &Node) -> u64 {
+    node.group()["version"].as_u64().unwrap()
+}
+
+/// Numbered echoes, every 20 ms, until dropped.
+struct Echoes {
+    ping: Process,
+}
+
+impl Echoes {
+    fn start(from: &Node, to: &Node) -> Self {
+        let address = text(&to.group(), "address4");
+        let mut command = from.host.command("ping");
+        command.args(["-n", "-O", "-i", "0.02", &address]);
+        let mut echoes = Self { ping: Process::start(&mut command, &from.state.with_extension("ping")) };
+        echoes.answer();
+        echoes
+    }
+
+    /// Waits for the next answer and gives its number.
+    #[track_caller]
+    fn answer(&mut self) -> u64 {
+        loop {
+            let line = self.ping.line();
+            let number = line.split("icmp_seq=").nth(1).and_then(|rest| rest.split(' ').next());
+            if let Some(number) = number.filter(|_| line.contains(" time=")) {
+                return number.parse().unwrap();
+            }
+        }
+    }
+
+    /// The gap in answers around what happens in between.
+    #[track_caller]
+    fn gap(&mut self, what: &str, happens: impl FnOnce()) -> Duration {
+        let before = self.answer();
+        happens();
+        // Answers that were on their way come first; the gap is the largest jump until ten in a row.
+        let (mut last, mut gap, mut in_a_row) = (before, 0, 0);
+        while in_a_row < 10 || last < before + 10 {
+            let number = self.answer();
+            let missed = number - last;
+            in_a_row = if missed == 1 { in_a_row + 1 } else { 0 };
+            gap = gap.max(missed);
+            last = number;
+        }
+        let gap = Duration::from_millis(20 * gap);
+        println!("{what}: longest gap {} ms", gap.as_millis());
+        gap
+    }
+}
+
+#[test]
+fn control_is_killed_and_nobody_notices() {
+    let (mut lab, web, db) = Lab::with_two_nodes();
+    let before = version(&web);
+    let mut echoes = Echoes::start(&web, &db);
+    let gap = echoes.gap("control killed and started", || {
+        lab.kill_control();
+        lab.start_control();
+    });
+    assert!(gap < Duration::from_secs(1), "{gap:?}");
+    eventually("web is in sync again", || web.status()["control"]["connected"].as_bool().filter(|c| *c));
+    assert_eq!(version(&web), before, "no revision is spent without an effect");
+    let mut newcomer = lab.node(4, "late");
+    newcomer.up(Some(&lab.token()));
+    web.wait("late");
+}
+
+#[test]
+fn an_agent_is_killed_and_is_back_within_two_seconds() {
+    let (mut lab, mut web, mut db) = Lab::with_two_nodes();
+    let before = version(&web);
+    let mut echoes = Echoes::start(&web, &db);
+    for turn in ["with control", "without control"] {
+        let gap = echoes.gap(&format!("the far agent restarts, {turn}"), || {
+            db.kill();
+            db.up(None);
+        });
+        assert!(gap < Duration::from_secs(10), "{gap:?}");
+        lab.kill_control();
+    }
+    drop(echoes);
+    web.kill();
+    web.up(None);
+    let limit = Duration::from_secs(10);
+    let (_, took) = eventually_within(limit, "the near agent reaches db", || web.reaches("db").then_some(()));
+    println!("the near agent restarts, without control: {} ms from ready to an answer", took.as_millis());
+    assert_eq!(version(&web), before);
+}
+
+#[test]
+fn both_agents_are_killed_while_control_is_away() {
+    let (mut lab, mut web, mut db) = Lab::with_two_nodes();
+    let before = version(&db);
+    lab.kill_control();
+    web.kill();
+    db.kill();
+    web.up(None);
+    db.up(None);
+    web.wait("db");
+    db.wait("web");
+    assert_eq!(web.dig(&["+short", "db.main.lacis.internal", "A"]), [text(&db.group(), "address4")]);
+    lab.start_control();
+    eventually("both are in sync", || {
+        [&web, &db].iter().all(|node| node.status()["control"]["connected"] == true).then_some(())
+    });
+    assert_eq!([version(&web), version(&db)], [before, before], "control back: a delta of nothing");
+}
+
+#[test]
+fn a_token_is_not_needed_again_and_does_no_harm() {
+    let (mut lab, mut web, _db) = Lab::with_two_nodes();
+    let before = version(&web);
+    let token = lab.token();
+    web.kill();
+    web.up(Some(&token));
+    assert_eq!(version(&web), before);
+    lab.kill_control();
+    web.kill();
+    web.up(Some(&token));
+    web.wait("db");
+}
+
+#[test]
+fn a_second_start_of_control_changes_nothing() {
+    let (mut lab, web, _db) = Lab::with_two_nodes();
+    let first = lab.ready.clone();
+    let before = version(&web);
+    assert_eq!(lab.stop_control(), Some(0));
+    let second = lab.start_control();
+    for key in ["event", "api", "ca", "owner", "group"] {
+        assert_eq!(second[key], first[key], "{key}");
+    }
+    assert!(second.get("join_token").is_none() && second.get("api_token").is_none(), "{second}");
+    eventually("web is in sync again", || web.status()["control"]["connected"].as_bool().filter(|c| *c));
+    assert_eq!(version(&web), before);
+}
+
+#[test]
+fn an_address_that_somebody_takes_away_comes_back() {
+    let (_lab, web, db) = Lab::with_two_nodes();
+    let group = web.group();
+    let (interface, address) = (text(&group, "interface"), text(&group, "address4"));
+    web.host.ip(&["addr", "del", &format!("{address}/32"), "dev", &interface]);
+    eventually("the address is back", || {
+        web.host.ip(&["addr", "show", "dev", &interface]).contains(&address).then_some(())
+    });
+    eventually("db is reached", || web.reaches("db").then_some(()));
+    drop(db);
+}
