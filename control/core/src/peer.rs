@@ -152,16 +152,15 @@ fn check_alone(
     if let Some(peer) = mine.filter(|peer| peer.member != request.member) {
         return Err(member_conflict(node, &peer.member, &request.member, held));
     }
-    let is_mine = |peer: &PeerRow| mine.is_some_and(|mine| mine.id == peer.id);
-    let others = || held.peers.values().filter(|peer| !is_mine(peer));
-    if others().any(|peer| peer.key == request.key) {
+    let is_other = |id: &&PeerId| mine.is_none_or(|mine| mine.id != **id);
+    if held.peer_with_key(&request.key).filter(is_other).is_some() {
         let message = format!(
             "the WireGuard key is already used by another peer of group {:?}; make a new key for this one",
             held.row.label
         );
         return Err(Problem::new(Code::KeyTaken, message).in_field("key"));
     }
-    if others().any(|peer| peer.member == request.member && peer.instance == request.instance) {
+    if held.instance(&request.member, &request.instance).filter(is_other).is_some() {
         return Err(instance_taken(&request.member, &request.instance));
     }
     Ok(())

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lacis_proto::{
-    GroupId, Host, IdentityKey, MemberId, NodeId, OwnerId, PeerId, RecordId, Revision, ScopeId, TokenId,
+    GroupId, Host, IdentityKey, MemberId, NodeId, OwnerId, PeerId, PublicKey, RecordId, Revision, ScopeId,
+    TokenId,
 };
 
 use crate::row::{
@@ -29,6 +30,8 @@ pub struct Group {
     pub released: BTreeMap<Host, ReleasedHost>,
     by_host: BTreeMap<Host, PeerId>,
     by_node: BTreeMap<NodeId, PeerId>,
+    by_key: BTreeMap<PublicKey, PeerId>,
+    by_instance: BTreeMap<(MemberId, String), PeerId>,
 }
 
 /// All of an installation.
@@ -60,10 +63,22 @@ impl Group {
         self.by_host.contains_key(&host)
     }
 
+    /// The peer that has a key.
+    pub(crate) fn peer_with_key(&self, key: &PublicKey) -> Option<&PeerId> {
+        self.by_key.get(key)
+    }
+
+    /// The peer that is an instance of a member.
+    pub(crate) fn instance(&self, member: &MemberId, instance: &str) -> Option<&PeerId> {
+        self.by_instance.get(&(member.clone(), instance.to_owned()))
+    }
+
     fn put_peer(&mut self, row: PeerRow) {
         self.remove_peer(&row.id);
         self.by_host.insert(row.host, row.id.clone());
         self.by_node.insert(row.node.clone(), row.id.clone());
+        self.by_key.insert(row.key, row.id.clone());
+        self.by_instance.insert((row.member.clone(), row.instance.clone()), row.id.clone());
         self.peers.insert(row.id.clone(), row);
     }
 
@@ -71,6 +86,8 @@ impl Group {
         let Some(old) = self.peers.remove(id) else { return };
         self.by_host.remove(&old.host);
         self.by_node.remove(&old.node);
+        self.by_key.remove(&old.key);
+        self.by_instance.remove(&(old.member, old.instance));
     }
 }
 
@@ -149,6 +166,8 @@ impl State {
                     released: BTreeMap::new(),
                     by_host: BTreeMap::new(),
                     by_node: BTreeMap::new(),
+                    by_key: BTreeMap::new(),
+                    by_instance: BTreeMap::new(),
                 };
                 self.groups.insert(group.row.id.clone(), group);
             }
@@ -221,8 +240,8 @@ impl State {
             group.by_host.len() == group.peers.len()
                 && group.by_node.len() == group.peers.len()
                 && group.by_host.keys().all(|host| !group.released.contains_key(host))
-                && group.peers.values().map(|peer| peer.key).collect::<BTreeSet<_>>().len()
-                    == group.peers.len()
+                && group.by_key.len() == group.peers.len()
+                && group.by_instance.len() == group.peers.len()
         }));
     }
 }
