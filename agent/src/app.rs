@@ -231,5 +231,8 @@ const INPUTS: usize = 1024;
 /// Recent sessions are written at most this often: it bounds what a kill can take, and the wear of disks.
 const SAVE_SESSIONS: Duration = Duration::from_secs(2);
 
+/// What could not be applied is tried again after this: a port that is freed, a route that goes away.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Addresses of a host come in flurries; one look after this suffices.
 const SETTLE: Duration = Duration::from_millis(100);

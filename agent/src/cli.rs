@@ -64,6 +64,11 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// Says that an argument cannot be used.
+pub fn usage_error(text: &str) {
+    print::error(text);
+}
+
 /// A reply that is a failure.
 fn failed(reply: Reply) -> Failure {
     match reply {

@@ -96,7 +96,7 @@ impl Overlay {
     pub(crate) async fn reconcile(&mut self, want: &Desired) {
         self.observe().await;
         let plan = plan(want, &self.observed);
-        self.failures.clear();
+        let before = std::mem::take(&mut self.failures);
         for step in &plan.steps {
             match self.apply(step).await {
                 Ok(()) => {
@@ -104,8 +104,11 @@ impl Overlay {
                     self.observed.apply(step);
                 }
                 Err(error) => {
-                    tracing::warn!(%step, error = %report(&error), "not applied");
-                    self.failures.insert(step.to_string(), report(&error));
+                    let (step, error) = (step.to_string(), report(&error));
+                    if before.get(&step) != Some(&error) {
+                        tracing::warn!(step, error, "not applied");
+                    }
+                    self.failures.insert(step, error);
                 }
             }
         }

@@ -34,11 +34,13 @@ fn tokens_that_lead_nowhere_say_why() {
     let (id, revoked) = make(&[]);
     run_ok(&mut lab.control(&["token", "revoke", &id]));
     fails(&mut web.up_command(Some(&revoked)), 1, &["revoked"]);
-    let (_, expired) = make(&["--expires", "1s"]);
+    let (id, expired) = make(&["--expires", "1s"]);
     eventually("the token expires", || {
-        let stderr = run(&mut web.up_command(Some(&expired))).stderr;
-        String::from_utf8_lossy(&stderr).contains("expired").then_some(())
+        let list = run_ok(&mut lab.control(&["token", "list", "--format", "json"]));
+        let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+        list.iter().find(|token| token["id"] == id.as_str() && token["state"] == "expired").map(drop)
     });
+    fails(&mut web.up_command(Some(&expired)), 1, &["expired"]);
     let (_, once) = make(&["--uses", "1"]);
     let mut first = lab.node(3, "first");
     first.up(Some(&once));

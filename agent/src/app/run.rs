@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Agent, AgentError, Ask, DEFAULT_PORT, INPUTS, Input, Interfaces, Options, SAVE_SESSIONS, SETTLE,
+    Agent, AgentError, Ask, DEFAULT_PORT, INPUTS, Input, Interfaces, Options, RETRY, SAVE_SESSIONS, SETTLE,
     ask::{Question, resolve},
     enrol::{AGENT, client_of, enrolled, host_peers, hosted, key_of},
     probes::Probes,
@@ -310,6 +310,9 @@ impl Running {
     async fn reconcile(&mut self) {
         let desired = std::sync::Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
+        if !self.overlay.is_complete() {
+            self.look_at_host.get_or_insert(self.clock.now() + RETRY);
+        }
         if is_ready(&self.core, &self.overlay) {
             tracing::debug!(revision = desired.revision, "everything wanted is there");
         }

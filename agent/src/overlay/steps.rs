@@ -81,6 +81,8 @@ impl Overlay {
     fn remove(&mut self, interface: &str) -> Result<(), ApplyError> {
         let network = self.up(interface)?.network;
         self.deliver(Command::RemoveNetwork(network))?;
+        // The figures come after the removal: once they are here, the interface's name is free again.
+        drop(self.tunnel.stats());
         self.up.remove(interface);
         Ok(())
     }
