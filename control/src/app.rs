@@ -100,7 +100,7 @@ pub enum StartError {
 }
 
 /// What a start tells.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ready {
     /// The first address of control.
     pub api: String,
@@ -114,6 +114,13 @@ pub struct Ready {
     pub join_token: Option<String>,
     /// An API token of the first owner, on the first start only. Secret.
     pub api_token: Option<String>,
+}
+
+/// Without the tokens: this may end up in a log.
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("api", &self.api).field("group", &self.group).finish_non_exhaustive()
+    }
 }
 
 /// What requests are served from.

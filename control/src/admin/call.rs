@@ -26,7 +26,7 @@ pub(crate) enum Call {
 }
 
 /// A new join token, with its secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) token: String,
     #[serde(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct TokenEntry {
 }
 
 /// A new API token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct MadeApiToken {
     pub(crate) token: String,
     pub(crate) owner: OwnerId,

@@ -163,6 +163,27 @@ async fn only_new_endpoints_spend_a_revision() {
 }
 
 #[tokio::test]
+async fn a_reader_that_was_slow_finds_the_last_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let token = running.ready.join_token.clone().unwrap();
+    let (mut a, mut b) = (Client::new(&running, 1), Client::new(&running, 2));
+    let (join_a, join_b) = (a.join(&token).await, b.join(&token).await);
+    a.add_peer(&join_a, 1).await;
+    let mut watch = a.watch(Follower::default()).await;
+    let mut last = b.add_peer(&join_b, 2).await;
+    for round in 0..60u8 {
+        let request = PeerRequest { label: format!("round-{round}"), ..peer(&join_b, 2) };
+        last = b.call(Method::POST, "/agent/v1/peers", &request).await.ok();
+    }
+    let group = ScopeId::from(&join_a.grant.group);
+    watch.until(|line| matches!(line, Line::At(at) if at.scope == group && at.rev == last.version)).await;
+    let record = watch.follower.scope(&group).unwrap().live(&(&last.peer).into()).unwrap();
+    assert!(matches!(&record.body, Body::Peer(peer) if peer.label == "round-59"));
+    running.shutdown().await;
+}
+
+#[tokio::test]
 async fn beats_keep_an_idle_stream_alive() {
     let folder = tempfile::tempdir().unwrap();
     let config = crate::Config {

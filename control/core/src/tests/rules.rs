@@ -1,9 +1,12 @@
 //! One rule each.
 
-use lacis_proto::{Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, Secret};
+use lacis_proto::{
+    Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, RecordId, Revision,
+    ScopeId, Secret,
+};
 
 use super::World;
-use crate::{Command, NewGroup, Reply, limits};
+use crate::{Command, NewGroup, Reply, Row, TombstoneRow, limits};
 
 #[test]
 fn a_join_is_idempotent_on_identity_and_token() {
@@ -67,7 +70,7 @@ fn hosts_are_given_in_order_and_again_only_after_their_rest() {
     let removed = world.state.groups[&world.group].row.revision;
     assert!(world.refused(world.peer(&nodes[2].0, &nodes[2].1, 3)).message.contains("rest"));
     world.now_ms += limits::HOST_REST_MS;
-    world.applied = Some(lacis_proto::Revision(removed.0 - 1));
+    world.applied = Some(Revision(removed.0 - 1));
     let waits = world.refused(world.peer(&nodes[2].0, &nodes[2].1, 3));
     assert_eq!(waits.code, Code::PoolExhausted, "a connected agent does not know of the removal yet");
     world.applied = Some(removed);
@@ -183,6 +186,24 @@ fn a_revoked_node_loses_its_peers_and_is_not_let_in_again() {
     let token = world.token.clone();
     assert_eq!(world.refused(world.join_as(1, &token, "web")).code, Code::NodeRevoked);
     assert_eq!(world.refused(world.peer(&node, &member, 1)).code, Code::NodeRevoked);
+}
+
+#[test]
+fn the_oldest_tombstones_go_where_there_are_too_many() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    let peer = world.add(&node, &member, 1).peer;
+    let scope = ScopeId::from(&world.group);
+    let old = (0..limits::MAX_TOMBSTONES).map(|n| {
+        let record = RecordId::parse(&format!("old-{n}")).unwrap();
+        let revision = if n % 2 == 0 { Revision(1) } else { Revision(2) };
+        Row::Tombstone(TombstoneRow { scope: scope.clone(), record, revision })
+    });
+    world.state.apply(old);
+    world.ask(Command::RemovePeer { peer, by: None }).unwrap();
+    assert_eq!(world.state.groups[&world.group].row.floor, Revision(1));
+    // The newer half, the peer, and the member that went with it.
+    assert_eq!(world.state.tombstones(&scope).count(), limits::MAX_TOMBSTONES / 2 + 2);
 }
 
 #[test]
