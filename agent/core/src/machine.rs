@@ -180,7 +180,7 @@ impl AgentCore {
             protocol: version::RANGE,
             agent: self.agent.clone(),
             watch: true,
-            have: self.groups.follower.have(),
+            have: self.groups.have(),
         };
         self.actions.push_back(Action::Connect { stream: self.link.stream, request, first_url });
     }
@@ -274,7 +274,7 @@ impl AgentCore {
     fn left(&mut self, group: &GroupId) {
         if let Some(notice) = self.groups.leave(group, "this node leaves it") {
             let scope = ScopeId::from(group);
-            self.groups.follower.forget(&scope);
+            self.groups.forget(&scope);
             self.saves.remove(&scope);
             self.actions.push_back(Action::DropScope(scope));
             self.tell(notice);

@@ -116,7 +116,8 @@ impl Lab {
 
     fn answer(&mut self, scope: &ScopeId, ack_within_ms: Option<u32>) {
         let held = self.core.scope(scope).map(|held| held.cursor());
-        let held = held.filter(|_| self.have.contains_key(scope) || self.core.link.is_in_sync());
+        let told = self.have.get(scope).is_some_and(|cursor| !cursor.is_empty());
+        let held = held.filter(|_| told || self.core.link.is_in_sync());
         self.answer_to(scope, held.as_ref(), ack_within_ms);
     }
 
@@ -387,6 +388,31 @@ fn only_an_explicit_word_ends_a_membership() {
 }
 
 #[test]
+fn a_group_without_a_copy_is_named_so_that_control_can_drop_it() {
+    let control = BTreeMap::from([(node_scope(5), scope([put_node(5)]))]);
+    let mut lab = Lab::with(control.clone(), control);
+    assert_eq!(lab.have[&group_scope(1)], "");
+    lab.serve();
+    lab.line(Line::Drop(DropScope { scope: group_scope(1) }));
+    assert!(lab.core.local().hosted.is_empty());
+    assert_eq!(lab.dropped, BTreeSet::from([group_scope(1)]));
+}
+
+#[test]
+fn what_still_comes_about_a_group_that_was_left_is_passed_over() {
+    let mut lab = Lab::new();
+    lab.serve();
+    let before = lab.control[&group_scope(1)].cursor();
+    lab.event(Event::Left { group: group(1) });
+    lab.commit(&group_scope(1), [put_peer(8, "web")]);
+    lab.answer_to(&group_scope(1), Some(&before), None);
+    assert_eq!(lab.disconnects, 0);
+    assert!(lab.core.scope(&group_scope(1)).is_none());
+    lab.line(Line::Drop(DropScope { scope: group_scope(1) }));
+    assert!(lab.core.control().in_sync);
+}
+
+#[test]
 fn a_second_group_comes_up_when_its_peer_is_ready() {
     let mut lab = Lab::new();
     lab.serve();
@@ -438,7 +464,8 @@ fn a_broken_answer_is_asked_for_again_without_its_cursor() {
     lab.line(Line::At(at));
     assert!(matches!(lab.notices.last(), Some(Notice::ScopeBroken { .. })));
     lab.run_for(lab.wait(), |_| {});
-    assert_eq!(lab.have.keys().collect::<Vec<_>>(), [&node_scope(5)]);
+    assert_eq!(lab.have[&group_scope(1)], "");
+    assert_ne!(lab.have[&node_scope(5)], "");
     lab.serve();
     assert_eq!(lab.peers().len(), 2);
 }
