@@ -1,0 +1,61 @@
+//! What control keeps on disk: the last row of each key, loaded table by table as the real store does.
+
+use std::collections::BTreeMap;
+
+use lacis_control_core::{Row, State};
+
+/// Tables in the order in which they are loaded.
+type Key = (u8, String);
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    rows: BTreeMap<Key, Row>,
+}
+
+impl Store {
+    pub(crate) fn commit(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.write(row);
+        }
+    }
+
+    pub(crate) fn load(&self) -> State {
+        let mut state = State::default();
+        state.apply(self.rows.values().cloned());
+        state
+    }
+
+    fn write(&mut self, row: &Row) {
+        let key = match row {
+            Row::Owner(row) => (1, row.id.to_string()),
+            Row::Group(row) => (2, row.id.to_string()),
+            Row::Node(row) => (3, row.id.to_string()),
+            Row::Member(row) => (4, format!("{} {}", row.group, row.id)),
+            Row::Grant(row) => (5, format!("{} {} {}", row.node, row.group, row.member)),
+            Row::Peer(row) => (6, row.id.to_string()),
+            Row::Released(row) => (7, format!("{} {}", row.group, row.host)),
+            Row::Tombstone(row) => (8, format!("{} {}", row.scope, row.record)),
+            Row::JoinToken(row) => (9, row.id.to_string()),
+            Row::JoinUse(row) => (10, format!("{} {}", row.token, row.identity)),
+            Row::ApiToken(row) => (11, row.id.to_string()),
+            Row::Audit(_) => return,
+            Row::MemberGone(group, id) => return self.delete(4, &format!("{group} {id}")),
+            Row::GrantGone(node, group, member) => {
+                return self.delete(5, &format!("{node} {group} {member}"));
+            }
+            Row::PeerGone(_, id) => return self.delete(6, id.as_str()),
+            Row::Taken(group, host) => return self.delete(7, &format!("{group} {host}")),
+            Row::Revived(scope, record) => return self.delete(8, &format!("{scope} {record}")),
+            Row::Forgotten(scope, floor) => {
+                return self.rows.retain(|_, row| {
+                    !matches!(row, Row::Tombstone(row) if row.scope == *scope && row.revision <= *floor)
+                });
+            }
+        };
+        self.rows.insert(key, row.clone());
+    }
+
+    fn delete(&mut self, table: u8, key: &str) {
+        self.rows.remove(&(table, key.to_owned()));
+    }
+}
