@@ -16,7 +16,7 @@ mod watching;
 use std::{path::PathBuf, time::Duration};
 
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
-use lacis_tunnel::{MemoryTun, StartError};
+use lacis_tunnel::{DeviceError, MemoryTun, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use self::ask::{Ask, Resolved};
@@ -92,6 +92,9 @@ pub enum AgentError {
         /// Whether the same may succeed later.
         passing: bool,
     },
+    /// This host gives no overlay interface; found out before anything is asked of control.
+    #[error("{0}")]
+    Device(DeviceError),
     /// The tunnel cannot start.
     #[error("cannot start the tunnel")]
     Tunnel(#[source] StartError),

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use support::{Process, binary, eventually, run, run_ok};
+use support::{binary, eventually, run, run_ok};
 
 use crate::lab::{Lab, text};
 
@@ -70,19 +70,11 @@ fn what_the_host_lacks_is_named_with_the_remedy() {
         command.arg("--socket").arg(web.state.with_extension("s"));
         command
     };
-    let mut without_tun = Process::start(
-        &mut inside("mount -t tmpfs none /dev/net && exec \"$@\""),
-        &lab.dir.path().join("x.log"),
-    );
-    eventually("the log names what is missing", || without_tun.log().contains("modprobe tun").then_some(()));
-    without_tun.kill();
-    let without_right = Process::start(
-        &mut inside("exec setpriv --bounding-set=-net_admin --inh-caps=-net_admin \"$@\""),
-        &lab.dir.path().join("y.log"),
-    );
-    eventually("the log names the capability", || {
-        without_right.log().contains("CAP_NET_ADMIN").then_some(())
-    });
+    let before = run_ok(&mut lab.control(&["status", "--format", "json"]));
+    fails(&mut inside("mount -t tmpfs none /dev/net && exec \"$@\""), 1, &["modprobe tun"]);
+    let without = "exec setpriv --bounding-set=-net_admin --inh-caps=-net_admin \"$@\"";
+    fails(&mut inside(without), 1, &["CAP_NET_ADMIN", "setcap"]);
+    assert_eq!(run_ok(&mut lab.control(&["status", "--format", "json"])), before, "nobody joined");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Any process may be killed at any moment and started again: it works again, and nothing is lost.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use support::{Process, eventually, eventually_within};
+use support::{Process, eventually, eventually_within, pause};
 
 use crate::lab::{Lab, Node, text};
 
@@ -155,4 +155,30 @@ fn an_address_that_somebody_takes_away_comes_back() {
     });
     eventually("db is reached", || web.reaches("db").then_some(()));
     drop(db);
+}
+
+#[test]
+fn a_join_that_is_cut_at_any_moment_ends_with_one_peer() {
+    let (mut lab, mut web, _db) = Lab::with_two_nodes();
+    for turn in 0..10u8 {
+        let mut node = lab.node(10 + turn, &format!("cut-{turn}"));
+        let mut first = node.start(Some(&lab.token()));
+        // A join takes some 100 ms in a debug build: the kills fall before, into and after it.
+        pause(Duration::from_millis(u64::from(turn) * 20));
+        lab.kill_control();
+        first.kill();
+        lab.start_control();
+        node.up(Some(&lab.token()));
+    }
+    // An agent whose control dies ten times in a row asks ever more rarely; a fresh one asks at once.
+    web.kill();
+    web.up(None);
+    let group = eventually("web knows everybody", || {
+        let group = web.group();
+        (group["peers"].as_array().unwrap().len() >= 11).then_some(group)
+    });
+    let peers = group["peers"].as_array().unwrap();
+    let addresses: BTreeSet<String> = peers.iter().map(|peer| text(peer, "address4")).collect();
+    let members: BTreeSet<String> = peers.iter().map(|peer| text(peer, "member")).collect();
+    assert_eq!((peers.len(), addresses.len(), members.len()), (11, 11, 11), "{group}");
 }

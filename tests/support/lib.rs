@@ -13,4 +13,4 @@ mod wait;
 
 pub use host::{Bridge, Host, in_a_world};
 pub use process::{Process, binary, run, run_ok};
-pub use wait::{eventually, eventually_within};
+pub use wait::{eventually, eventually_within, pause};

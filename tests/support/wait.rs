@@ -5,6 +5,12 @@ use std::time::{Duration, Instant};
 /// Far more than anything here takes on a busy machine.
 const GENEROUS: Duration = Duration::from_secs(30);
 
+/// Lets time pass, for what must come at any moment.
+#[expect(clippy::disallowed_methods, reason = "the moment of a kill is not a condition to wait for")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// How often a condition of another process is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 

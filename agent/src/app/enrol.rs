@@ -54,6 +54,7 @@ pub(super) async fn enrolled(
         agent: AGENT.to_owned(),
         protocol: version::RANGE,
     };
+    tracing::info!(urls = token.urls.join(" "), "joining");
     let reply = client.join(token, &request).await?;
     check_grant(&reply)?;
     let mut enrolment = match known {

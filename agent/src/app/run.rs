@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, time::D
 
 use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
 use lacis_proto::{Endpoint, GroupId, PublicKey, ReportRequest};
-use lacis_tunnel::{Config, Port, Tunnel};
+use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -29,6 +29,9 @@ use crate::{
     state::{Enrolment, RecentSession, State},
 };
 
+/// Name of the interface that is tried at start.
+const TRIAL: &str = "lcstrial";
+
 /// Starts an agent and its loop.
 pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let state = State::open(&options.state)?;
@@ -36,6 +39,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let interfaces = std::mem::replace(&mut options.interfaces, Interfaces::Kernel);
     let (devices, host, host_changes) = match interfaces {
         Interfaces::Kernel => {
+            // Made and let go: what this host refuses is said before a token is spent.
+            drop(Device::open_tun(TRIAL, options.mtu).map_err(AgentError::Device)?);
             let (host, changes) = Host::open()?;
             (Devices::Kernel(host.clone()), Some(host), Some(changes))
         }
