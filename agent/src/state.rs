@@ -152,6 +152,14 @@ impl State {
         write_json(&self.dir.join("enrolment.json"), enrolment)
     }
 
+    /// Forgets that this node belongs to a group, so that a token brings it back. Its key there stays.
+    pub(crate) fn leave(&self, group: &GroupId) -> Result<(), StateError> {
+        let Some(mut enrolment) = self.enrolment()? else { return Ok(()) };
+        enrolment.grants.retain(|signed| signed.grant.group != *group);
+        enrolment.peers.retain(|peer| peer.group != *group);
+        self.save_enrolment(&enrolment)
+    }
+
     /// Copies of scopes that are complete; the others are named with what is wrong with them.
     pub(crate) fn scopes(&self) -> (BTreeMap<ScopeId, Scope>, Vec<(PathBuf, String)>) {
         scopes::load_all(&self.dir.join("scopes"))

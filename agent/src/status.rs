@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"agent":"0.1.0","node":"node_…","ready":true,"port":47820,
-//!  "control":{"url":"https://…","connected":true,"last_word_s":1.2},
+//!  "control":{"url":"https://…","connected":true,"last_word_s":1.2,"trouble":null},
 //!  "groups":[{"id":"ng_…","label":"main","interface":"lcs1a2b3c4d","version":7,"member":"external_…",
 //!             "peer":"…","name":"web-1.main.lacis.internal","address4":"10.128.0.5","address6":"fd…::5",
 //!             "resolver4":"10.128.0.1","resolver6":"fd…::1",
@@ -47,6 +47,8 @@ pub struct ControlStatus {
     pub connected: bool,
     /// Age of the last word from control, in seconds.
     pub last_word_s: Option<f64>,
+    /// Why there is no stream.
+    pub trouble: Option<String>,
 }
 
 /// One group of this node.

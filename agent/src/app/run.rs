@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
-use lacis_proto::{Endpoint, GroupId, PublicKey, ReportRequest};
+use lacis_proto::{Endpoint, EndpointKind, GroupId, PublicKey, ReportRequest};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
     sync::{mpsc, watch},
@@ -17,7 +17,7 @@ use super::{
     enrol::{AGENT, client_of, enrolled, host_peers, hosted, key_of},
     probes::Probes,
     status::{is_ready, status},
-    watching::{Watching, watch as start_watching},
+    watching::{Heard, Watching, watch as start_watching},
 };
 use crate::{
     clock::{Clock, random},
@@ -76,7 +76,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         probes: Probes::default(),
         zones,
         changed,
-        url: watch::Sender::new(None),
+        heard: watch::Sender::new(Heard::default()),
         sessions: Sessions::default(),
         endpoints,
         host,
@@ -108,7 +108,8 @@ async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<End
         return options.endpoints.clone();
     }
     match host {
-        None => Vec::new(),
+        // Whoever plays the host runs on this machine, and so do the other agents.
+        None => vec![Endpoint { kind: EndpointKind::Host, addr: ([127, 0, 0, 1], port).into() }],
         Some(host) => host.endpoints(port).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "addresses of this host are unknown");
             Vec::new()
@@ -166,7 +167,7 @@ struct Running {
     probes: Probes,
     zones: watch::Sender<Zones>,
     changed: watch::Sender<u64>,
-    url: watch::Sender<Option<String>>,
+    heard: watch::Sender<Heard>,
     sessions: Sessions,
     endpoints: Vec<Endpoint>,
     host: Option<Host>,
@@ -206,6 +207,8 @@ impl Running {
             self.save_sessions_if_due();
         }
         self.serving.abort();
+        // Whoever asks now hears that nobody runs here; a socket left behind would be replaced anyway.
+        let _ = std::fs::remove_file(&self.options.socket);
         self.sessions.due = Some(Duration::ZERO);
         self.save_sessions_if_due();
         Ok(())
@@ -225,8 +228,8 @@ impl Running {
             Input::Tunnel(event) => self.take_tunnel(event).await,
             Input::Ask(Question::Status(answer)) => {
                 let degraded = self.overlay.failures().map(str::to_owned).collect();
-                let url = self.url.borrow().clone();
-                let status = status(&self.core, &self.overlay, url.as_deref(), degraded, self.clock.now());
+                let heard = self.heard.borrow().clone();
+                let status = status(&self.core, &self.overlay, heard, degraded, self.clock.now());
                 let _ = answer.send(status);
             }
             Input::Ask(Question::Resolve { target, family, answer }) => {
@@ -296,10 +299,15 @@ impl Running {
                 let saved = self.core.scope(&id).map(|scope| self.state.save_scope(&id, scope));
                 report_state(saved.transpose().map(drop));
             }
-            Action::DropScope(id) => report_state(self.state.remove_scope(&id)),
+            Action::DropScope(id) => {
+                report_state(self.state.remove_scope(&id));
+                if let Ok(group) = GroupId::parse(id.as_str()) {
+                    report_state(self.state.leave(&group));
+                }
+            }
             Action::Connect { stream, request, .. } => {
-                let (inputs, url) = (self.inputs.clone(), self.url.clone());
-                self.watching = Some(start_watching(stream, request, self.client.clone(), inputs, url));
+                let (inputs, heard) = (self.inputs.clone(), self.heard.clone());
+                self.watching = Some(start_watching(stream, request, self.client.clone(), inputs, heard));
             }
             Action::Disconnect { stream } => {
                 self.watching.take_if(|watching| watching.stream == stream);

@@ -6,7 +6,7 @@ use lacis_agent_core::{AgentCore, Hosted, Netmap};
 use lacis_proto::{GroupId, PeerId, Revision, in_suffix, member_name, overlay_addrs, sanitize};
 use lacis_tunnel::{NetworkId, PeerStats, Stats};
 
-use super::enrol::AGENT;
+use super::{enrol::AGENT, watching::Heard};
 use crate::{
     overlay::Overlay,
     status::{ControlStatus, GroupStatus, PeerStatus, Status},
@@ -18,7 +18,7 @@ type Figures = BTreeMap<(NetworkId, [u8; 32]), PeerStats>;
 pub(super) fn status(
     core: &AgentCore,
     overlay: &Overlay,
-    url: Option<&str>,
+    heard: Heard,
     degraded: Vec<String>,
     now: Duration,
 ) -> Status {
@@ -30,9 +30,10 @@ pub(super) fn status(
         ready: is_ready(core, overlay),
         port: overlay.tunnel.port(),
         control: ControlStatus {
-            url: url.map(str::to_owned),
+            url: heard.url,
             connected: control.in_sync,
             last_word_s: control.last_line.map(|last| seconds(now.saturating_sub(last))),
+            trouble: if control.in_sync { None } else { heard.trouble },
         },
         groups: core
             .netmaps()

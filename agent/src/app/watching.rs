@@ -1,13 +1,36 @@
 //! The watch stream as a task of its own that feeds the loop.
 
-use std::time::Duration;
-
 use lacis_agent_core::{Event, StreamId};
 use lacis_proto::WatchRequest;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use super::Input;
 use crate::control::{CallError, Caller, ControlClient, StreamError};
+
+/// What the last attempts to reach control came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    /// Where the last stream came from.
+    pub(super) url: Option<String>,
+    /// Why there is none now.
+    pub(super) trouble: Option<String>,
+}
+
+impl Heard {
+    /// Notes a failure; says it once, not at every attempt.
+    fn failed(&mut self, error: &CallError) -> bool {
+        let trouble = Some(error.to_string());
+        if self.trouble == trouble {
+            return false;
+        }
+        tracing::warn!(%error, "tunnels and names go on from what is known");
+        self.trouble = trouble;
+        true
+    }
+}
 
 /// One attempt to watch, and the stream that it becomes. Ends when dropped.
 #[derive(Debug)]
@@ -28,14 +51,17 @@ pub(super) fn watch(
     request: WatchRequest,
     client: (ControlClient, Caller),
     inputs: mpsc::Sender<Input>,
-    url: tokio::sync::watch::Sender<Option<String>>,
+    heard: watch::Sender<Heard>,
 ) -> Watching {
     let task = tokio::spawn(async move {
         let (client, caller) = client;
         let event = match client.watch(&caller, &request).await {
-            Err(error) => failed(stream, &error),
+            Err(error) => {
+                heard.send_if_modified(|heard| heard.failed(&error));
+                Event::ConnectFailed { stream, problem: error.problem().cloned(), retry_after: None }
+            }
             Ok(mut lines) => {
-                url.send_replace(Some(lines.url.clone()));
+                heard.send_replace(Heard { url: Some(lines.url.clone()), trouble: None });
                 loop {
                     match lines.next().await {
                         Ok(Some(line)) => {
@@ -54,9 +80,4 @@ pub(super) fn watch(
         let _ = inputs.send(Input::Core(Box::new(event))).await;
     });
     Watching { stream, task }
-}
-
-fn failed(stream: StreamId, error: &CallError) -> Event {
-    tracing::debug!(%error, "no stream");
-    Event::ConnectFailed { stream, problem: error.problem().cloned(), retry_after: None::<Duration> }
 }

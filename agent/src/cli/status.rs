@@ -44,7 +44,8 @@ fn control(status: &Status) -> String {
     if status.control.connected {
         format!("control {url}, last word {age}")
     } else {
-        format!("control {url} is away, last word {age}; tunnels and names stay as they are")
+        let trouble = status.control.trouble.as_deref().unwrap_or("connecting");
+        format!("control {url}, last word {age}, now away: {trouble}; tunnels and names stay as they are")
     }
 }
 

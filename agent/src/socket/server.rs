@@ -27,6 +27,8 @@ const MAX_REQUEST: u64 = 4096;
 const REQUEST: Duration = Duration::from_secs(5);
 /// Conversations at the same time; the next waits.
 const MAX_CONVERSATIONS: usize = 64;
+/// Rest after a connection that could not be taken, so that the lack of descriptors is no busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a peer that is waited for is asked.
 const WAIT_PROBE: Duration = Duration::from_millis(250);
 
@@ -75,7 +77,7 @@ async fn accept(listener: UnixListener, ask: Ask) {
                 });
             }
             // Out of descriptors: conversations end and free some.
-            Err(_) => tokio::task::yield_now().await,
+            Err(_) => sleep_until(Instant::now() + ACCEPT_PAUSE).await,
         }
     }
 }
