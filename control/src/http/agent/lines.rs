@@ -13,6 +13,9 @@ use crate::live::Live;
 /// Size at which lines are handed on: a reader that is slow holds up this much, not a whole snapshot.
 const FRAME: usize = 64 * 1024;
 
+/// How soon an agent confirms a removal: sooner than the number rests anyway (`HOST_REST_MS`).
+const ACK_WITHIN_MS: u32 = 1_000;
+
 /// What a reader holds, by scope; `None` for a scope of which it holds nothing that counts.
 pub(super) type Held = BTreeMap<ScopeId, Option<Cursor>>;
 
@@ -65,7 +68,9 @@ impl Frames {
             self.line(&Line::Del(Del { scope: scope.clone(), ids }));
         }
         let (rev, digest) = (answer.at.revision, answer.at.digest);
-        self.line(&Line::At(At { scope: scope.clone(), rev, digest, ack_within_ms: None }));
+        // The number of a removed peer is given again only once every connected agent has let go of it.
+        let ack_within_ms = (answer.reset || !answer.dels.is_empty()).then_some(ACK_WITHIN_MS);
+        self.line(&Line::At(At { scope: scope.clone(), rev, digest, ack_within_ms }));
     }
 
     fn line(&mut self, line: &Line) {
