@@ -1,0 +1,64 @@
+//! Random bytes on every port harm nobody.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, UdpSocket, UnixStream},
+    time::timeout,
+};
+
+use crate::lab::{Control, DEADLINE, Node, passes};
+
+/// Bytes that follow from a number.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    })
+    .take(length)
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_bytes_on_every_port_harm_nobody() {
+    let control = Control::start().await;
+    let (a, b) = (Node::join("a", &control.token).await, Node::join("b", &control.token).await);
+    a.sees("b", |status| status.control.connected && !status.groups[0].peers.is_empty()).await;
+    passes(&a, &b, 4, "before").await;
+
+    let wire = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for seed in 0..400 {
+        let mut bytes = noise(seed, 1 + usize::try_from(seed).unwrap() * 7 % 1_400);
+        // A known type in front gets past the first look.
+        if seed % 2 == 0 && bytes.len() > 4 {
+            bytes[..4].copy_from_slice(&[u8::try_from(1 + seed % 4).unwrap(), 0, 0, 0]);
+        }
+        wire.send_to(&bytes, ("127.0.0.1", a.agent.as_ref().unwrap().port())).await.unwrap();
+    }
+    for seed in 0..20 {
+        let bytes = noise(seed, 2_000);
+        let mut stream = TcpStream::connect(control.addr).await.unwrap();
+        let _ = stream.write_all(&bytes).await;
+        let mut stream = UnixStream::connect(a.socket()).await.unwrap();
+        let _ = stream.write_all(&bytes).await;
+    }
+    for bad in [&b"{\"status\":{}"[..], b"{\"wait\":7}\n", b"\n", b"null\n", &[b'['; 5_000]] {
+        let mut stream = UnixStream::connect(a.socket()).await.unwrap();
+        let _ = stream.write_all(bad).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("an answer or an end");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.contains("bad_request"), "{answer}");
+    }
+    passes(&a, &b, 4, "after").await;
+    passes(&b, &a, 6, "after").await;
+    assert_eq!(control.call("GET", "", None).await.0, 200);
+    a.sees("control", |status| status.control.connected).await;
+    let late = Node::join("late", &control.token).await;
+    let known = timeout(Duration::from_secs(20), a.sees("late", |status| status.groups[0].peers.len() == 2));
+    known.await.unwrap();
+    drop(late);
+}
