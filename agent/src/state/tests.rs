@@ -58,6 +58,19 @@ fn what_is_saved_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_group_that_was_left_is_gone_from_the_enrolment() {
+    let (_dir, state) = state();
+    let group = GroupId::from_random([1; 16]);
+    state.leave(&group).unwrap();
+    let peer = PeerId::from_random([1; 16]);
+    let member = MemberId::external_from_random([1; 16]);
+    let hosted = HostedPeer { group: group.clone(), member, peer, host: Host(5) };
+    state.save_enrolment(&Enrolment { peers: vec![hosted], ..enrolment() }).unwrap();
+    state.leave(&group).unwrap();
+    assert_eq!(state.enrolment().unwrap(), Some(enrolment()));
+}
+
+#[test]
 fn a_second_agent_on_the_same_folder_is_refused() {
     let (dir, _state) = state();
     assert!(matches!(State::open(&dir.path().join("state")), Err(StateError::Locked { .. })));
