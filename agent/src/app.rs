@@ -7,6 +7,7 @@
 //! it takes an input, hands it to the core, then drains the core's actions.
 
 mod ask;
+mod change;
 mod enrol;
 mod probes;
 mod run;
@@ -15,11 +16,15 @@ mod watching;
 
 use std::{path::PathBuf, time::Duration};
 
+use ipnetwork::IpNetwork;
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
 use lacis_tunnel::{DeviceError, MemoryTun, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub(crate) use self::ask::{Ask, Resolved};
+pub(crate) use self::{
+    ask::{Ask, Resolved},
+    change::Change,
+};
 use crate::{
     clock::Clock,
     control::{CallError, TrustError},
@@ -92,6 +97,23 @@ pub enum AgentError {
         /// Whether the same may succeed later.
         passing: bool,
     },
+    /// The group has addresses that this node needs for something else; it was left again.
+    #[error(
+        "group {group} has the range {range}, which overlaps {theirs} of group {other} on this node; leave one of them"
+    )]
+    Overlap {
+        /// The group that was to be joined.
+        group: GroupId,
+        /// Its range.
+        range: IpNetwork,
+        /// The group that this node is in.
+        other: String,
+        /// That group's range.
+        theirs: IpNetwork,
+    },
+    /// The change that was asked for cannot be made now.
+    #[error("{0}")]
+    Change(&'static str),
     /// This host gives no overlay interface; found out before anything is asked of control.
     #[error("{0}")]
     Device(DeviceError),
@@ -226,6 +248,8 @@ enum Input {
     Tunnel(lacis_tunnel::Event),
     /// From the local API.
     Ask(ask::Question),
+    /// A join or leave has ended.
+    Changed(Result<(), AgentError>),
 }
 
 /// Inputs that wait for the loop; whoever finds it full waits.

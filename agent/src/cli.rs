@@ -1,5 +1,6 @@
 //! The command line: asks the agent, prints, and turns failures into exit codes.
 
+mod membership;
 mod ping;
 mod print;
 mod status;
@@ -48,6 +49,9 @@ impl From<AskError> for Failure {
 pub async fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Up(args) => up::up(args).await,
+        Command::Down(args) => membership::down(args).await,
+        Command::Join(args) => membership::join(args).await,
+        Command::Leave(args) => membership::leave(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Completion { shell } => {
@@ -74,7 +78,12 @@ fn failed(reply: Reply) -> Failure {
     match reply {
         Reply::Error { kind: ErrorKind::TimedOut, message } => Failure::NotInTime(message),
         Reply::Error {
-            kind: ErrorKind::BadRequest | ErrorKind::UnknownPeer | ErrorKind::Stopping,
+            kind:
+                ErrorKind::BadRequest
+                | ErrorKind::UnknownPeer
+                | ErrorKind::Stopping
+                | ErrorKind::Forbidden
+                | ErrorKind::Failed,
             message,
         } => Failure::Failed(message),
         Reply::Status(_) | Reply::Pong(_) | Reply::Done {} => {

@@ -1,7 +1,12 @@
 //! Arguments and environment of `lacis`: raw text in, checked options out. The only reader of the
 //! environment.
 
-use std::{fs, io::Read as _, net::SocketAddr, path::PathBuf};
+use std::{
+    fs,
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -30,6 +35,7 @@ First steps:
   lacis up TOKEN             on each machine
   lacis status               who is there
   lacis ping NAME            is it reachable
+  lacis join TOKEN           one more group; `lacis leave GROUP` ends it
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no agent runs here.";
 
@@ -38,6 +44,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no
 pub enum Command {
     /// Join with a token, or start again from what is known, and stay in the foreground.
     Up(UpArgs),
+    /// End the agent that runs here; membership stays, and `lacis up` goes on.
+    Down(Common),
+    /// Join one more group with a token, while the agent runs.
+    Join(JoinArgs),
+    /// Leave a group, or everything.
+    Leave(LeaveArgs),
     /// Show this node, its groups and their peers.
     Status(StatusArgs),
     /// Ask a peer for an echo through its tunnel, by name, label, id or address.
@@ -93,6 +105,39 @@ pub struct UpArgs {
     /// Publish this endpoint instead of the host's addresses. Repeatable.
     #[arg(long, value_name = "IP:PORT")]
     pub endpoint: Vec<SocketAddr>,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `lacis join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// Join token; "-" reads it from standard input.
+    #[arg(
+        env = "LACIS_JOIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        required_unless_present = "token_file"
+    )]
+    pub token: Option<String>,
+    /// File that holds the join token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `lacis leave`.
+#[derive(Debug, Args)]
+pub struct LeaveArgs {
+    /// Id or label of the group.
+    #[arg(value_name = "GROUP", required_unless_present = "purge")]
+    pub group: Option<String>,
+    /// Leave every group, end the agent, and leave nothing behind on this host.
+    #[arg(long, conflicts_with = "group")]
+    pub purge: bool,
     /// Socket and format.
     #[command(flatten)]
     pub common: Common,
@@ -165,7 +210,8 @@ impl UpArgs {
         if self.endpoint.len() > MAX_ENDPOINTS {
             return Err(ConfigError::Endpoints);
         }
-        let token = self.token_text()?.map(|text| text.parse::<JoinToken>()).transpose()?;
+        let text = token_text(self.token.as_deref(), self.token_file.as_deref())?;
+        let token = text.map(|text| text.parse::<JoinToken>()).transpose()?;
         let endpoints = self.endpoint.into_iter().map(|addr| Endpoint { kind: EndpointKind::Static, addr });
         Ok(Options {
             state: self.state,
@@ -179,22 +225,33 @@ impl UpArgs {
             interfaces: Interfaces::Kernel,
         })
     }
+}
 
-    fn token_text(&self) -> Result<Option<String>, ConfigError> {
-        if let Some(path) = &self.token_file {
-            let from = path.display().to_string();
-            let text = fs::read_to_string(path);
-            return text.map(Some).map_err(|source| ConfigError::TokenFile { from, source });
-        }
-        if self.token.as_deref() == Some("-") {
-            let mut text = String::new();
-            let read =
-                std::io::stdin().take(lacis_proto::MAX_TOKEN_TEXT as u64 + 1).read_to_string(&mut text);
-            let from = "standard input".to_owned();
-            return read.map(|_| Some(text)).map_err(|source| ConfigError::TokenFile { from, source });
-        }
-        Ok(self.token.clone())
+impl JoinArgs {
+    /// The token, checked.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn token(&self) -> Result<JoinToken, ConfigError> {
+        let text = token_text(self.token.as_deref(), self.token_file.as_deref())?;
+        Ok(text.unwrap_or_default().parse()?)
     }
+}
+
+/// The token as it stands on the command line, in a file or on standard input.
+fn token_text(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
+    if let Some(path) = file {
+        let from = path.display().to_string();
+        let text = fs::read_to_string(path);
+        return text.map(Some).map_err(|source| ConfigError::TokenFile { from, source });
+    }
+    if token == Some("-") {
+        let mut text = String::new();
+        let read = std::io::stdin().take(lacis_proto::MAX_TOKEN_TEXT as u64 + 1).read_to_string(&mut text);
+        let from = "standard input".to_owned();
+        return read.map(|_| Some(text)).map_err(|source| ConfigError::TokenFile { from, source });
+    }
+    Ok(token.map(str::to_owned))
 }
 
 /// The host's name, as the kernel has it.

@@ -22,9 +22,10 @@ use std::{
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
+use hyper::Method;
 use lacis_proto::{
-    Authorization, Code, IdentityKey, JoinReply, JoinRequest, JoinToken, PeerReply, PeerRequest, Problem,
-    ReportReply, ReportRequest, Signature, Signer, WatchRequest, request_bytes,
+    Authorization, Code, IdentityKey, JoinReply, JoinRequest, JoinToken, PeerId, PeerReply, PeerRequest,
+    Problem, ReportReply, ReportRequest, Signature, Signer, WatchRequest, request_bytes,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -84,6 +85,15 @@ impl ControlClient {
         self.post(caller, "/agent/v1/peers", body).await
     }
 
+    /// Takes this node's peer out of its group. One that control does not know is gone already.
+    pub(crate) async fn remove_peer(&self, caller: &Caller, peer: &PeerId) -> Result<(), CallError> {
+        let path = format!("/agent/v1/peers/{peer}");
+        match self.answered(caller, &Method::DELETE, &path, &[]).await {
+            Err(CallError::Refused(problem)) if problem.code == Code::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Tells where this node's peers can be reached.
     pub(crate) async fn report(
         &self,
@@ -95,7 +105,7 @@ impl ControlClient {
 
     /// Opens the watch stream. The answer has begun when this returns.
     pub(crate) async fn watch(&self, caller: &Caller, body: &WatchRequest) -> Result<WatchStream, CallError> {
-        let attempt = self.answered(caller, "/agent/v1/watch", &to_json(body)).await?;
+        let attempt = self.answered(caller, &Method::POST, "/agent/v1/watch", &to_json(body)).await?;
         Ok(WatchStream::new(attempt))
     }
 
@@ -105,7 +115,7 @@ impl ControlClient {
         path: &str,
         body: &B,
     ) -> Result<R, CallError> {
-        let attempt = self.answered(caller, path, &to_json(body)).await?;
+        let attempt = self.answered(caller, &Method::POST, path, &to_json(body)).await?;
         let url = attempt.url.clone();
         let bytes = tokio::time::timeout(CALL, attempt.body())
             .await
@@ -114,25 +124,37 @@ impl ControlClient {
     }
 
     /// The beginning of a successful answer, after trying every address and the clock.
-    async fn answered(&self, caller: &Caller, path: &str, body: &[u8]) -> Result<Attempt, CallError> {
-        match self.try_in_turn(caller, path, body).await {
+    async fn answered(
+        &self,
+        caller: &Caller,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Attempt, CallError> {
+        match self.try_in_turn(caller, method, path, body).await {
             Err(CallError::Refused(problem)) if problem.code == Code::ClockSkew => {
                 let Some(theirs) = problem.now_ms else { return Err(CallError::Refused(problem)) };
                 self.learn_time(theirs);
-                self.try_in_turn(caller, path, body).await
+                self.try_in_turn(caller, method, path, body).await
             }
             other => other,
         }
     }
 
-    async fn try_in_turn(&self, caller: &Caller, path: &str, body: &[u8]) -> Result<Attempt, CallError> {
+    async fn try_in_turn(
+        &self,
+        caller: &Caller,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Attempt, CallError> {
         let first = self.inner.last_good.load(Ordering::Relaxed);
         let mut unreachable = Vec::new();
         for turn in 0..self.inner.urls.len() {
             let index = (first + turn) % self.inner.urls.len();
             let url = &self.inner.urls[index];
-            let authorization = self.sign(caller, path, body);
-            let attempt = Attempt::post(url, &self.inner.trust, path, &authorization, body.to_vec());
+            let authorization = self.sign(caller, method, path, body);
+            let attempt = Attempt::send(url, &self.inner.trust, method, path, &authorization, body.to_vec());
             match tokio::time::timeout(CALL, attempt).await {
                 Ok(Ok(attempt)) => {
                     self.inner.last_good.store(index, Ordering::Relaxed);
@@ -145,10 +167,10 @@ impl ControlClient {
         Err(CallError::Unreachable { tried: unreachable })
     }
 
-    fn sign(&self, caller: &Caller, path: &str, body: &[u8]) -> String {
+    fn sign(&self, caller: &Caller, method: &Method, path: &str, body: &[u8]) -> String {
         let offset = self.inner.offset_ms.load(Ordering::Relaxed);
         let unix_ms = self.inner.clock.unix_ms().saturating_add_signed(offset);
-        let bytes = request_bytes("POST", path, unix_ms, body, &caller.audience);
+        let bytes = request_bytes(method.as_str(), path, unix_ms, body, &caller.audience);
         let signature = Signature(self.inner.identity.sign(&bytes).to_bytes());
         Authorization { signer: caller.signer.clone(), unix_ms, signature }.to_string()
     }

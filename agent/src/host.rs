@@ -10,9 +10,13 @@ mod link;
 mod route;
 mod underlay;
 
+pub(crate) use self::route::overlap;
+
+use std::sync::Arc;
+
 use ipnetwork::IpNetwork;
 use rtnetlink::{Handle, MulticastGroup, packet_core::ErrorMessage};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 /// Something that the host did not do.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,8 @@ pub(crate) enum HostError {
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     netlink: Handle,
+    /// Held during a listing: the kernel refuses a second one on the same socket (EBUSY).
+    listing: Arc<Mutex<()>>,
 }
 
 impl Host {
@@ -50,7 +56,7 @@ impl Host {
                 }
             }
         });
-        Ok((Self { netlink }, changes))
+        Ok((Self { netlink, listing: Arc::default() }, changes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The local API: a Unix socket on which the command line asks the running agent.
 //!
-//! One request per connection, a line of JSON; answers are lines of JSON. Anyone on the node may ask
-//! (DESIGN ruling 28); nothing here changes anything.
+//! One request per connection, a line of JSON; answers are lines of JSON. Anyone on the node may read;
+//! root, whoever runs the agent, and the group `lacis` may change (DESIGN ruling 28).
 //!
 //! ```text
 //! {"status":{}}                                           ─▶ {"status":{…}}
@@ -9,10 +9,13 @@
 //! {"wait":{"until":{"peer":"web-2"},"timeout_ms":10000}}  ─▶ {"done":{}}
 //! {"ping":{"target":"web-2","count":3,"interval_ms":200,"timeout_ms":2000,"family":null}}
 //!                                                         ─▶ {"pong":{…}} … {"done":{}}
+//! {"join":{"token":"lacis_join_…"}} {"leave":{"group":"main"}} {"purge":{}} {"down":{}}
+//!                                                         ─▶ {"done":{}}
 //! anything that fails                                     ─▶ {"error":{"kind":"…","message":"…"}}
 //! ```
 
 mod client;
+mod rights;
 mod server;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +42,20 @@ pub enum Request {
     },
     /// Is this peer there?
     Ping(PingRequest),
+    /// Join another group.
+    Join {
+        /// The token.
+        token: String,
+    },
+    /// Leave a group.
+    Leave {
+        /// Its id or label.
+        group: String,
+    },
+    /// Leave every group, end, and leave nothing behind on this host.
+    Purge {},
+    /// End; membership stays.
+    Down {},
 }
 
 /// See [`Request::Wait`].
@@ -97,4 +114,8 @@ pub enum ErrorKind {
     TimedOut,
     /// The agent is going down.
     Stopping,
+    /// Only root, whoever runs the agent, and the group `lacis` may change anything.
+    Forbidden,
+    /// The change failed.
+    Failed,
 }

@@ -133,6 +133,11 @@ impl State {
         self.secret(self.dir.join("keys").join(format!("{group}.key")), make)
     }
 
+    /// Removes the key of a group that this node has left.
+    pub(crate) fn remove_tunnel_key(&self, group: &GroupId) -> Result<(), StateError> {
+        remove(self.dir.join("keys").join(format!("{group}.key")))
+    }
+
     /// Where this node belongs, or `None` before its first join.
     pub(crate) fn enrolment(&self) -> Result<Option<Enrolment>, StateError> {
         let path = self.dir.join("enrolment.json");
@@ -172,13 +177,12 @@ impl State {
 
     /// Removes the copy of a scope.
     pub(crate) fn remove_scope(&self, id: &ScopeId) -> Result<(), StateError> {
-        let path = self.scope_path(id);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StateError::Write { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove(self.scope_path(id))
+    }
+
+    /// Removes the folder with everything in it: this node has no identity any more.
+    pub(crate) fn purge(&self) -> Result<(), StateError> {
+        fs::remove_dir_all(&self.dir).map_err(|source| StateError::Write { path: self.dir.clone(), source })
     }
 
     /// Peers with recent sessions; none where the file is missing or damaged.
@@ -221,6 +225,13 @@ impl Enrolment {
             peers: Vec::new(),
             port: None,
         }
+    }
+}
+
+fn remove(path: PathBuf) -> Result<(), StateError> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::Write { path, source }),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

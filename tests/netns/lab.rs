@@ -128,6 +128,17 @@ impl Node {
         self.agent.take().unwrap().terminate()
     }
 
+    /// Waits until the agent ends by itself, and gives its exit code.
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.agent.take().unwrap().exit_code()
+    }
+
+    /// The socket of the agent.
+    pub(crate) fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
     /// A `lacis` command that asks this node's agent.
     pub(crate) fn lacis(&self, arguments: &[&str]) -> Command {
         let mut command = self.host.command(binary("lacis"));

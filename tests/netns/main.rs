@@ -2,7 +2,10 @@
 //!
 //! Runs inside a world of its own (`deploy/world`); `./tests/run netns` does that.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic; helpers outside of test functions are part of it")]
+
 mod bad_luck;
+mod groups;
 mod heal;
 mod lab;
 mod names;

@@ -6,7 +6,7 @@ use lacis_agent_core::{AgentCore, AnswerCode, Kind, Netmap, Question as DnsQuest
 use lacis_proto::{GroupId, sanitize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Input, status::peer_label};
+use super::{Change, Input, status::peer_label};
 use crate::status::{Pong, Status};
 
 /// A peer that was meant.
@@ -23,6 +23,7 @@ pub(crate) enum Question {
     Status(oneshot::Sender<Status>),
     Resolve { target: String, family: Option<u8>, answer: oneshot::Sender<Option<Resolved>> },
     Probe { to: Resolved, seq: u16, answer: oneshot::Sender<Pong> },
+    Change { change: Change, answer: oneshot::Sender<Result<(), String>> },
 }
 
 /// Asks the loop. Every answer is `None` when the agent has ended.
@@ -52,6 +53,11 @@ impl Ask {
     pub(crate) async fn probe(&self, to: &Resolved, seq: u16) -> Option<Pong> {
         let to = to.clone();
         self.ask(|answer| Question::Probe { to, seq, answer }).await
+    }
+
+    /// Changes which groups this node is in, or ends the agent.
+    pub(crate) async fn change(&self, change: Change) -> Option<Result<(), String>> {
+        self.ask(|answer| Question::Change { change, answer }).await
     }
 
     /// Hears whenever something about the agent's groups changes.

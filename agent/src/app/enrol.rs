@@ -3,107 +3,168 @@
 //! Each step is on disk before the next begins, and each can be repeated: an agent killed anywhere here
 //! goes on at its next start, and control gives the same answers again.
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
-use lacis_agent_core::Hosted;
+use ipnetwork::IpNetwork;
+use lacis_agent_core::{Hosted, interface_name};
 use lacis_proto::{
-    ControlId, Endpoint, GroupId, JoinRequest, JoinToken, PeerRequest, PublicKey, Signer, version,
+    Code, ControlId, Endpoint, GroupId, JoinRequest, JoinToken, PeerReply, PeerRequest, PublicKey, Signer,
+    version,
 };
 use lacis_tunnel::{PrivateKey, generate_private_key};
 
-use super::{AgentError, Options};
+use super::AgentError;
 use crate::{
+    clock::Clock,
     control::{Caller, ControlClient, Trust, identity_key},
+    host::{Host, overlap},
     state::{Enrolment, HostedPeer, SignedGrant, State},
 };
 
 /// This agent's version.
 pub(super) const AGENT: &str = env!("CARGO_PKG_VERSION");
 
-/// A client for the control that a node belongs to, and how the node signs.
-pub(super) fn client_of(
-    enrolment: &Enrolment,
-    identity: &SigningKey,
-    options: &Options,
-) -> Result<(ControlClient, Caller), AgentError> {
-    let trust = Trust::new(&enrolment.pins)?;
-    let client = ControlClient::new(enrolment.urls.clone(), trust, identity.clone(), options.clock);
-    let audience = ControlId::of(&enrolment.control_key).as_str().to_owned();
-    Ok((client, Caller { signer: Signer::Node(enrolment.node.clone()), audience }))
+/// What it takes to bring this node into a group. Cheap to clone, so that a join can have a task of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Enroller {
+    pub(super) state: Arc<State>,
+    pub(super) identity: SigningKey,
+    pub(super) clock: Clock,
+    pub(super) host_name: String,
+    /// Absent where interfaces are in memory: there are no routes to overlap.
+    pub(super) host: Option<Host>,
 }
 
-/// Where this node belongs, after joining with the token where it has not been used here before.
-pub(super) async fn enrolled(
-    state: &State,
-    identity: &SigningKey,
-    options: &Options,
-) -> Result<Enrolment, AgentError> {
-    let known = state.enrolment()?;
-    let Some(token) = &options.token else { return known.ok_or(AgentError::NotEnrolled) };
-    if let Some(known) =
-        known.as_ref().filter(|known| known.grants.iter().any(|grant| grant.token == token.id))
-    {
-        return Ok(known.clone());
+/// A range of a group that this node is in, with the group's name for people.
+pub(super) type Range = (String, IpNetwork);
+
+impl Enroller {
+    /// A client for the control that this node belongs to, and how the node signs.
+    pub(super) fn client_of(&self, enrolment: &Enrolment) -> Result<(ControlClient, Caller), AgentError> {
+        let trust = Trust::new(&enrolment.pins)?;
+        let client = ControlClient::new(enrolment.urls.clone(), trust, self.identity.clone(), self.clock);
+        let audience = ControlId::of(&enrolment.control_key).as_str().to_owned();
+        Ok((client, Caller { signer: Signer::Node(enrolment.node.clone()), audience }))
     }
-    let client =
-        ControlClient::new(token.urls.clone(), Trust::new(&token.pins)?, identity.clone(), options.clock);
-    let request = JoinRequest {
-        token: token.id.clone(),
-        secret: token.secret.clone(),
-        identity: identity_key(identity),
-        host_name: options.host_name.clone(),
-        agent: AGENT.to_owned(),
-        protocol: version::RANGE,
-    };
-    tracing::info!(urls = token.urls.join(" "), "joining");
-    let reply = client.join(token, &request).await?;
-    check_grant(&reply)?;
-    let mut enrolment = match known {
-        Some(known) if known.control_key != reply.control_key => {
-            return Err(AgentError::OtherControl { node: known.node });
-        }
-        Some(known) => Enrolment { node: reply.node, urls: reply.urls, pins: reply.pins, ..known },
-        None => Enrolment::new(reply.node, reply.control_key, with_the_token(reply.urls, token), reply.pins),
-    };
-    let grant = SignedGrant { token: token.id.clone(), grant: reply.grant, signature: reply.grant_signature };
-    tracing::info!(node = %enrolment.node, group = %grant.grant.group, member = %grant.grant.member, "joined");
-    enrolment.grants.push(grant);
-    state.save_enrolment(&enrolment)?;
-    Ok(enrolment)
-}
 
-/// A peer for each grant that has none yet. `Err` only where no group is left to run.
-pub(super) async fn host_peers(
-    state: &State,
-    enrolment: &mut Enrolment,
-    client: &(ControlClient, Caller),
-    label: &str,
-    endpoints: &[Endpoint],
-) -> Result<(), AgentError> {
-    for SignedGrant { grant, .. } in enrolment.grants.clone() {
-        if enrolment.peers.iter().any(|peer| peer.group == grant.group) {
-            continue;
+    /// Where this node belongs after a join with the token; at once where it has been used here before.
+    pub(super) async fn join(
+        &self,
+        known: Option<Enrolment>,
+        token: &JoinToken,
+    ) -> Result<Enrolment, AgentError> {
+        if let Some(known) = &known
+            && known.grants.iter().any(|grant| grant.token == token.id)
+        {
+            return Ok(known.clone());
         }
-        let request = PeerRequest {
-            group: grant.group.clone(),
-            member: grant.member.clone(),
-            instance: enrolment.node.as_str().to_owned(),
-            key: public_key(&key_of(state, &grant.group)?),
-            label: label.to_owned(),
-            endpoints: endpoints.to_vec(),
+        let trust = Trust::new(&token.pins)?;
+        let client = ControlClient::new(token.urls.clone(), trust, self.identity.clone(), self.clock);
+        let request = JoinRequest {
+            token: token.id.clone(),
+            secret: token.secret.clone(),
+            identity: identity_key(&self.identity),
+            host_name: self.host_name.clone(),
+            agent: AGENT.to_owned(),
+            protocol: version::RANGE,
         };
-        match client.0.add_peer(&client.1, &request).await {
-            Ok(reply) => {
-                let (group, member) = (grant.group, grant.member);
-                enrolment.peers.push(HostedPeer { group, member, peer: reply.peer, host: reply.host });
-                state.save_enrolment(enrolment)?;
+        tracing::info!(urls = token.urls.join(" "), "joining");
+        let reply = client.join(token, &request).await?;
+        check_grant(&reply)?;
+        let mut enrolment = match known {
+            Some(known) if known.control_key != reply.control_key => {
+                return Err(AgentError::OtherControl { node: known.node });
             }
-            Err(error) if enrolment.peers.is_empty() => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(group = %grant.group, %error, "not in this group yet; tried again at the next start")
+            Some(known) => Enrolment { node: reply.node, urls: reply.urls, pins: reply.pins, ..known },
+            None => {
+                Enrolment::new(reply.node, reply.control_key, with_the_token(reply.urls, token), reply.pins)
+            }
+        };
+        let grant =
+            SignedGrant { token: token.id.clone(), grant: reply.grant, signature: reply.grant_signature };
+        tracing::info!(node = %enrolment.node, group = %grant.grant.group, member = %grant.grant.member, "joined");
+        enrolment.grants.retain(|old| old.grant.group != grant.grant.group);
+        enrolment.grants.push(grant);
+        self.state.save_enrolment(&enrolment)?;
+        Ok(enrolment)
+    }
+
+    /// A peer for each grant that has none yet. A group whose ranges overlap `taken`, or a route of this
+    /// host, is left again.
+    pub(super) async fn host_peers(
+        &self,
+        enrolment: &mut Enrolment,
+        endpoints: &[Endpoint],
+        taken: &[Range],
+    ) -> Result<(), AgentError> {
+        let (client, caller) = self.client_of(enrolment)?;
+        for SignedGrant { grant, .. } in enrolment.grants.clone() {
+            if enrolment.peers.iter().any(|peer| peer.group == grant.group) {
+                continue;
+            }
+            let request = PeerRequest {
+                group: grant.group.clone(),
+                member: grant.member.clone(),
+                instance: enrolment.node.as_str().to_owned(),
+                key: public_key(&key_of(&self.state, &grant.group)?),
+                label: self.host_name.clone(),
+                endpoints: endpoints.to_vec(),
+            };
+            let reply = match client.add_peer(&caller, &request).await {
+                Err(error) if error.problem().is_some_and(|problem| problem.code == Code::NoGrant) => {
+                    // Taken out at control while this node was away: the token, or a new one, brings it back.
+                    self.forget(enrolment, &grant.group)?;
+                    return Err(error.into());
+                }
+                other => other?,
+            };
+            if let Err(overlap) = self.check_ranges(&grant.group, &reply, taken).await {
+                client.remove_peer(&caller, &reply.peer).await?;
+                self.forget(enrolment, &grant.group)?;
+                return Err(overlap);
+            }
+            let (group, member) = (grant.group, grant.member);
+            enrolment.peers.push(HostedPeer { group, member, peer: reply.peer, host: reply.host });
+            self.state.save_enrolment(enrolment)?;
+        }
+        Ok(())
+    }
+
+    /// Takes this node out of a group: at control first, then here.
+    pub(super) async fn leave(&self, enrolment: &mut Enrolment, group: &GroupId) -> Result<(), AgentError> {
+        if let Some(peer) = enrolment.peers.iter().find(|peer| peer.group == *group) {
+            let (client, caller) = self.client_of(enrolment)?;
+            client.remove_peer(&caller, &peer.peer).await?;
+        }
+        self.forget(enrolment, group)
+    }
+
+    fn forget(&self, enrolment: &mut Enrolment, group: &GroupId) -> Result<(), AgentError> {
+        enrolment.peers.retain(|peer| peer.group != *group);
+        enrolment.grants.retain(|grant| grant.grant.group != *group);
+        self.state.save_enrolment(enrolment)?;
+        Ok(self.state.remove_tunnel_key(group)?)
+    }
+
+    async fn check_ranges(
+        &self,
+        group: &GroupId,
+        reply: &PeerReply,
+        taken: &[Range],
+    ) -> Result<(), AgentError> {
+        let ranges = [IpNetwork::V4(reply.pool), IpNetwork::V6(reply.prefix6)];
+        for range in ranges {
+            if let Some((other, theirs)) = taken.iter().find(|(_, theirs)| overlap(range, *theirs)) {
+                let (other, theirs) = (other.clone(), *theirs);
+                return Err(AgentError::Overlap { group: group.clone(), range, other, theirs });
             }
         }
+        match &self.host {
+            Some(host) => Ok(host.check_overlap(&ranges, &interface_name(group)).await?),
+            None => Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// This node's key in a group, made at the first call.

@@ -1,6 +1,6 @@
 //! Start-up and the event loop.
 
-use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
 use lacis_proto::{Endpoint, EndpointKind, GroupId, PublicKey, ReportRequest};
@@ -14,7 +14,8 @@ use tokio::{
 use super::{
     Agent, AgentError, Ask, DEFAULT_PORT, INPUTS, Input, Interfaces, Options, RETRY, SAVE_SESSIONS, SETTLE,
     ask::{Question, resolve},
-    enrol::{AGENT, client_of, enrolled, host_peers, hosted, key_of},
+    change::Changing,
+    enrol::{AGENT, Enroller, hosted, key_of},
     probes::Probes,
     status::{is_ready, status},
     watching::{Heard, Watching, watch as start_watching},
@@ -29,37 +30,40 @@ use crate::{
     state::{Enrolment, RecentSession, State},
 };
 
-/// Name of the interface that is tried at start.
-const TRIAL: &str = "lcstrial";
-
 /// Starts an agent and its loop.
 pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
-    let state = State::open(&options.state)?;
+    let state = Arc::new(State::open(&options.state)?);
     let identity = state.identity()?;
     let interfaces = std::mem::replace(&mut options.interfaces, Interfaces::Kernel);
     let (devices, host, host_changes) = match interfaces {
         Interfaces::Kernel => {
-            // Made and let go: what this host refuses is said before a token is spent.
-            drop(Device::open_tun(TRIAL, options.mtu).map_err(AgentError::Device)?);
+            try_this_host(options.mtu)?;
             let (host, changes) = Host::open()?;
             (Devices::Kernel(host.clone()), Some(host), Some(changes))
         }
         Interfaces::Memory(hosts) => (Devices::Memory(hosts), None, None),
     };
-    let mut enrolment = enrolled(&state, &identity, &options).await?;
-    let client = client_of(&enrolment, &identity, &options)?;
+    let (clock, host_name) = (options.clock, options.host_name.clone());
+    let enroller = Enroller { state, identity, clock, host_name, host };
+    let known = enroller.state.enrolment()?;
+    let mut enrolment = match &options.token {
+        Some(token) => enroller.join(known, token).await?,
+        None => known.ok_or(AgentError::NotEnrolled)?,
+    };
     let (inputs, input) = mpsc::channel(INPUTS);
     let tunnel = start_tunnel(&enrolment, &options, inputs.clone())?;
     if enrolment.port != Some(tunnel.port()) {
         enrolment.port = Some(tunnel.port());
-        state.save_enrolment(&enrolment)?;
+        enroller.state.save_enrolment(&enrolment)?;
     }
-    let endpoints = endpoints(host.as_ref(), &options, tunnel.port()).await;
-    host_peers(&state, &mut enrolment, &client, &options.host_name, &endpoints).await?;
-
+    let endpoints = endpoints(enroller.host.as_ref(), &options, tunnel.port()).await;
+    // Groups that are known go on at once, whether control answers or not; the loop asks for the others.
+    if enrolment.peers.is_empty() {
+        enroller.host_peers(&mut enrolment, &endpoints, &[]).await?;
+    }
     let (zones, answered) = watch::channel(Zones::default());
     let mut overlay = Overlay::new(tunnel, devices, DnsServer::new(answered));
-    let boot = boot(&state, &enrolment, &options, endpoints.clone(), &mut overlay)?;
+    let boot = boot(&enroller.state, &enrolment, &options, endpoints.clone(), &mut overlay)?;
     let (changed, changes) = watch::channel(0);
     let ask = Ask::new(inputs.clone(), changes);
     let serving = tokio::spawn(socket::serve(options.socket.clone(), ask.clone()).await?);
@@ -67,10 +71,11 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
     let running = Running {
         core: AgentCore::new(boot),
-        clock: options.clock,
+        clock,
         overlay,
-        state,
-        client,
+        client: enroller.client_of(&enrolment)?,
+        enroller,
+        changing: None,
         inputs,
         watching: None,
         probes: Probes::default(),
@@ -79,14 +84,19 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         heard: watch::Sender::new(Heard::default()),
         sessions: Sessions::default(),
         endpoints,
-        host,
         options,
         serving: serving.abort_handle(),
         look_at_host: None,
-        broken: None,
+        ending: None,
     };
     let task = tokio::spawn(running.run(input, stopped, host_changes));
     Ok(Agent { node, port, stop, ask, task })
+}
+
+/// Makes an interface and lets it go: what this host refuses is said before a token is spent.
+fn try_this_host(mtu: u16) -> Result<(), AgentError> {
+    let name = format!("lcst{}", std::process::id());
+    Device::open_tun(&name, mtu).map(drop).map_err(AgentError::Device)
 }
 
 fn start_tunnel(
@@ -156,25 +166,35 @@ struct Sessions {
     due: Option<Duration>,
 }
 
-struct Running {
-    core: AgentCore,
+pub(super) struct Running {
+    pub(super) core: AgentCore,
     clock: Clock,
-    overlay: Overlay,
-    state: State,
-    client: (ControlClient, Caller),
-    inputs: mpsc::Sender<Input>,
+    pub(super) overlay: Overlay,
+    pub(super) client: (ControlClient, Caller),
+    pub(super) enroller: Enroller,
+    pub(super) changing: Option<Changing>,
+    pub(super) inputs: mpsc::Sender<Input>,
     watching: Option<Watching>,
     probes: Probes,
     zones: watch::Sender<Zones>,
     changed: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
     sessions: Sessions,
-    endpoints: Vec<Endpoint>,
-    host: Option<Host>,
+    pub(super) endpoints: Vec<Endpoint>,
     options: Options,
     serving: AbortHandle,
     look_at_host: Option<Duration>,
-    broken: Option<String>,
+    pub(super) ending: Option<Ending>,
+}
+
+/// Why the loop ends.
+pub(super) enum Ending {
+    /// It was told to.
+    Told,
+    /// It was told to, and to leave nothing behind.
+    Purge,
+    /// The tunnel broke.
+    Broken(String),
 }
 
 impl Running {
@@ -184,10 +204,11 @@ impl Running {
         mut stopped: mpsc::Receiver<()>,
         mut host_changes: Option<mpsc::Receiver<()>>,
     ) -> Result<(), AgentError> {
-        for session in self.state.recent_sessions() {
+        for session in self.enroller.state.recent_sessions() {
             self.sessions.at.insert((session.group, session.key), session.endpoint);
         }
         self.feed(Event::Started).await;
+        self.ask_for_missing_peers();
         loop {
             let next =
                 [self.core.deadline(), self.sessions.due, self.look_at_host].into_iter().flatten().min();
@@ -201,17 +222,31 @@ impl Running {
                 Some(input) = input.recv() => self.take(input).await,
                 () = sleep_until(wake) => self.due().await,
             }
-            if let Some(reason) = self.broken.take() {
-                return Err(AgentError::Broken(reason));
-            }
             self.save_sessions_if_due();
+            match self.ending.take() {
+                Some(Ending::Broken(reason)) => return Err(AgentError::Broken(reason)),
+                Some(Ending::Purge) => return self.purge(),
+                Some(Ending::Told) => break,
+                None => {}
+            }
         }
+        self.end();
+        Ok(())
+    }
+
+    /// Ends with nothing left: the state folder goes too.
+    fn purge(mut self) -> Result<(), AgentError> {
+        self.end();
+        self.enroller.state.purge()?;
+        Ok(())
+    }
+
+    fn end(&mut self) {
         self.serving.abort();
         // Whoever asks now hears that nobody runs here; a socket left behind would be replaced anyway.
         let _ = std::fs::remove_file(&self.options.socket);
         self.sessions.due = Some(Duration::ZERO);
         self.save_sessions_if_due();
-        Ok(())
     }
 
     async fn due(&mut self) {
@@ -240,6 +275,8 @@ impl Running {
                     self.probes.send(&self.overlay.tunnel, network, to, seq, answer);
                 }
             }
+            Input::Ask(Question::Change { change, answer }) => self.begin(change, Some(answer)),
+            Input::Changed(result) => self.changed(result).await,
         }
     }
 
@@ -269,7 +306,7 @@ impl Running {
                 self.overlay.device_gone(network);
                 self.reconcile().await;
             }
-            Tunnel::Fatal { reason } => self.broken = Some(reason),
+            Tunnel::Fatal { reason } => self.ending = Some(Ending::Broken(reason)),
         }
     }
 
@@ -277,7 +314,7 @@ impl Running {
         Some((self.overlay.group_of(network)?.clone(), PublicKey::try_new(key).ok()?))
     }
 
-    async fn feed(&mut self, event: Event) {
+    pub(super) async fn feed(&mut self, event: Event) {
         self.core.handle(self.clock.now(), event);
         while let Some(action) = self.core.poll() {
             self.perform(action).await;
@@ -296,13 +333,13 @@ impl Running {
             }
             Action::Initiate { group, keys } => self.initiate(&group, &keys),
             Action::SaveScope(id) => {
-                let saved = self.core.scope(&id).map(|scope| self.state.save_scope(&id, scope));
+                let saved = self.core.scope(&id).map(|scope| self.enroller.state.save_scope(&id, scope));
                 report_state(saved.transpose().map(drop));
             }
             Action::DropScope(id) => {
-                report_state(self.state.remove_scope(&id));
+                report_state(self.enroller.state.remove_scope(&id));
                 if let Ok(group) = GroupId::parse(id.as_str()) {
-                    report_state(self.state.leave(&group));
+                    report_state(self.enroller.state.leave(&group));
                 }
             }
             Action::Connect { stream, request, .. } => {
@@ -321,7 +358,7 @@ impl Running {
     }
 
     async fn reconcile(&mut self) {
-        let desired = std::sync::Arc::clone(self.core.desired());
+        let desired = Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
         if !self.overlay.is_complete() {
             self.look_at_host.get_or_insert(self.clock.now() + RETRY);
@@ -354,7 +391,7 @@ impl Running {
     /// Addresses of the host came or went: interfaces may lack something, and peers must know.
     async fn look_at_host(&mut self) {
         self.reconcile().await;
-        let now = endpoints(self.host.as_ref(), &self.options, self.overlay.tunnel.port()).await;
+        let now = endpoints(self.enroller.host.as_ref(), &self.options, self.overlay.tunnel.port()).await;
         if now != self.endpoints {
             self.endpoints.clone_from(&now);
             self.feed(Event::EndpointsChanged(now)).await;
@@ -382,7 +419,7 @@ impl Running {
             key: *key,
             endpoint: *endpoint,
         });
-        report_state(self.state.save_recent_sessions(&sessions.collect::<Vec<_>>()));
+        report_state(self.enroller.state.save_recent_sessions(&sessions.collect::<Vec<_>>()));
     }
 
     fn touch(&self) {

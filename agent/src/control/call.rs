@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1,
     header,
@@ -85,9 +85,10 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Sends one request over a connection of its own.
-    pub(crate) async fn post(
+    pub(crate) async fn send(
         url: &str,
         trust: &Trust,
+        method: &Method,
         path: &str,
         authorization: &str,
         body: Vec<u8>,
@@ -99,7 +100,9 @@ impl Attempt {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(tls)).await.map_err(AttemptError::Http)?;
         tokio::spawn(connection);
-        let request = Request::post(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, authority)
             .header(header::AUTHORIZATION, authorization)
             .header(header::CONTENT_TYPE, "application/json")

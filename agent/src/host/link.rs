@@ -90,6 +90,7 @@ impl Host {
     }
 
     pub(super) async fn addresses(&self, index: Option<u32>) -> Result<Vec<AddressMessage>, HostError> {
+        let _alone = self.listing.lock().await;
         let request = self.netlink.address().get();
         let request = match index {
             Some(index) => request.set_link_index_filter(index),
@@ -100,6 +101,7 @@ impl Host {
     }
 
     pub(super) async fn links(&self) -> Result<Vec<LinkMessage>, HostError> {
+        let _alone = self.listing.lock().await;
         let messages = self.netlink.link().get().execute().try_collect().await;
         messages.map_err(|source| HostError::Refused { what: "list interfaces".to_owned(), source })
     }

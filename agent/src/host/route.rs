@@ -60,6 +60,7 @@ impl Host {
     }
 
     async fn routes(&self) -> Result<Vec<RouteMessage>, HostError> {
+        let _alone = self.listing.lock().await;
         let mut routes = Vec::new();
         for message in
             [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
@@ -118,7 +119,8 @@ fn prefix_and_interface(route: &RouteMessage) -> Option<(IpNetwork, u32)> {
     Some((prefix, index?))
 }
 
-fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+/// Whether two ranges share an address.
+pub(crate) fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
 }
 

@@ -15,9 +15,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{ErrorKind, PingRequest, Reply, Request, Until};
+use super::{ErrorKind, PingRequest, Reply, Request, Until, rights::may_change};
 use crate::{
-    app::{Ask, Resolved},
+    app::{Ask, Change, Resolved},
     status::Pong,
 };
 
@@ -83,6 +83,7 @@ async fn accept(listener: UnixListener, ask: Ask) {
 }
 
 async fn converse(stream: UnixStream, ask: Ask) {
+    let trusted = may_change(&stream);
     let (read, write) = stream.into_split();
     let mut line = Vec::new();
     let mut read = BufReader::new(read.take(MAX_REQUEST));
@@ -95,7 +96,7 @@ async fn converse(stream: UnixStream, ask: Ask) {
     let end = match request {
         Err(error) => Some(failure(ErrorKind::BadRequest, format!("not a request: {error}"))),
         Ok(request) => tokio::select! {
-            end = respond(request, &ask, &mut answer) => end,
+            end = respond(request, trusted, &ask, &mut answer) => end,
             // The asker went away: nobody waits for the rest.
             _ = read.read_u8() => None,
         },
@@ -117,8 +118,15 @@ impl Answering {
     }
 }
 
-async fn respond(request: Request, ask: &Ask, answer: &mut Answering) -> Option<Reply> {
+async fn respond(request: Request, trusted: bool, ask: &Ask, answer: &mut Answering) -> Option<Reply> {
     match request {
+        Request::Join { token } => match token.parse() {
+            Ok(token) => Some(change(Change::Join(Box::new(token)), trusted, ask).await),
+            Err(error) => Some(failure(ErrorKind::BadRequest, error.to_string())),
+        },
+        Request::Leave { group } => Some(change(Change::Leave(group), trusted, ask).await),
+        Request::Purge {} => Some(change(Change::Purge, trusted, ask).await),
+        Request::Down {} => Some(change(Change::Down, trusted, ask).await),
         Request::Status {} => {
             let status = ask.status().await;
             Some(status.map_or_else(stopping, |status| Reply::Status(Box::new(status))))
@@ -132,6 +140,18 @@ async fn respond(request: Request, ask: &Ask, answer: &mut Answering) -> Option<
             }
         }
         Request::Ping(request) => ping(&request, ask, answer).await,
+    }
+}
+
+async fn change(change: Change, trusted: bool, ask: &Ask) -> Reply {
+    if !trusted {
+        let message = "only root, whoever runs the agent, and the group lacis may change anything; try sudo";
+        return failure(ErrorKind::Forbidden, message.to_owned());
+    }
+    match ask.change(change).await {
+        Some(Ok(())) => Reply::Done {},
+        Some(Err(message)) => failure(ErrorKind::Failed, message),
+        None => stopping(),
     }
 }
 

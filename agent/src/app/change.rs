@@ -1,0 +1,172 @@
+//! Changes of the groups that a running agent is in, one at a time: joins and leaves.
+//!
+//! A change talks to control in a task of its own, so that the loop goes on; the enrolment on disk is
+//! the truth, and the loop takes over what the task wrote there.
+
+use ipnetwork::IpNetwork;
+use lacis_agent_core::Event;
+use lacis_proto::{Endpoint, GroupId, JoinToken};
+use tokio::sync::oneshot;
+
+use super::{
+    AgentError, Input,
+    enrol::{Enroller, Range, hosted, key_of},
+    run::{Ending, Running},
+};
+
+/// What may be changed.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// Join with a token.
+    Join(Box<JoinToken>),
+    /// Leave a group: its id or label.
+    Leave(String),
+    /// Leave every group, end, and leave nothing behind on this host.
+    Purge,
+    /// End; membership stays.
+    Down,
+}
+
+/// Where the answer to a change goes.
+pub(super) type Answer = oneshot::Sender<Result<(), String>>;
+
+/// A change under way.
+#[derive(Debug)]
+pub(super) struct Changing {
+    change: Option<Change>,
+    answer: Option<Answer>,
+}
+
+impl Running {
+    /// Asks control for the peers that a former run was granted and did not get.
+    pub(super) fn ask_for_missing_peers(&mut self) {
+        let enrolment = self.enroller.state.enrolment().ok().flatten();
+        let Some(enrolment) = enrolment.filter(|known| known.grants.len() > known.peers.len()) else {
+            return;
+        };
+        let (enroller, endpoints, taken) = (self.enroller.clone(), self.endpoints.clone(), self.taken());
+        self.changing = Some(Changing { change: None, answer: None });
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let mut enrolment = enrolment;
+            let result = enroller.host_peers(&mut enrolment, &endpoints, &taken).await;
+            let _ = inputs.send(Input::Changed(result)).await;
+        });
+    }
+
+    /// Begins a change; its answer comes when it is done.
+    pub(super) fn begin(&mut self, change: Change, answer: Option<Answer>) {
+        if self.changing.is_some() {
+            return tell(answer, Err(&AgentError::Change("another join or leave is under way; try again")));
+        }
+        if matches!(change, Change::Down) {
+            self.ending = Some(Ending::Told);
+            return tell(answer, Ok(()));
+        }
+        let groups = match &change {
+            Change::Leave(name) => match self.group_called(name) {
+                Some(group) => vec![group],
+                None => {
+                    return tell(
+                        answer,
+                        Err(&AgentError::Change("this node is in no group of that id or label")),
+                    );
+                }
+            },
+            Change::Purge => self.core.local().hosted.keys().cloned().collect(),
+            Change::Join(_) | Change::Down => Vec::new(),
+        };
+        let (enroller, endpoints, taken) = (self.enroller.clone(), self.endpoints.clone(), self.taken());
+        self.changing = Some(Changing { change: Some(change.clone()), answer });
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let result = carry_out(&enroller, change, &groups, &endpoints, &taken).await;
+            let _ = inputs.send(Input::Changed(result)).await;
+        });
+    }
+
+    /// Takes over what a change came to.
+    pub(super) async fn changed(&mut self, result: Result<(), AgentError>) {
+        let Some(changing) = self.changing.take() else { return };
+        if let Err(error) = self.follow_enrolment().await {
+            tracing::warn!(%error, "the change is not followed");
+        }
+        if let (Ok(()), Some(Change::Purge)) = (&result, &changing.change) {
+            self.ending = Some(Ending::Purge);
+        }
+        if let Err(error) = &result {
+            tracing::warn!(%error, "the change failed");
+        }
+        tell(changing.answer, result.as_ref().copied());
+    }
+
+    /// Brings the loop to what the enrolment on disk says.
+    async fn follow_enrolment(&mut self) -> Result<(), AgentError> {
+        let Some(enrolment) = self.enroller.state.enrolment()? else { return Ok(()) };
+        self.client = self.enroller.client_of(&enrolment)?;
+        for peer in &enrolment.peers {
+            if !self.core.local().hosted.contains_key(&peer.group) {
+                let key = key_of(&self.enroller.state, &peer.group)?;
+                let hosted = hosted(&enrolment, peer, &key);
+                self.overlay.add_key(peer.group.clone(), key);
+                self.feed(Event::PeerReady { group: peer.group.clone(), hosted }).await;
+            }
+        }
+        let gone: Vec<GroupId> = self.core.local().hosted.keys().cloned().collect();
+        for group in gone.into_iter().filter(|group| !enrolment.peers.iter().any(|peer| peer.group == *group))
+        {
+            self.feed(Event::Left { group }).await;
+        }
+        Ok(())
+    }
+
+    fn group_called(&self, name: &str) -> Option<GroupId> {
+        let is_it = |group: &GroupId| {
+            let label = self.core.netmaps().get(group).map(|netmap| netmap.label.as_str());
+            group.as_str() == name || label == Some(name)
+        };
+        self.core.local().hosted.keys().find(|group| is_it(group)).cloned()
+    }
+
+    /// Ranges of the groups that this node is in.
+    fn taken(&self) -> Vec<Range> {
+        let netmaps = self.core.netmaps().values();
+        netmaps
+            .flat_map(|netmap| {
+                let ranges = [IpNetwork::V4(netmap.pool), IpNetwork::V6(netmap.prefix6)];
+                ranges.map(|range| (netmap.label.clone(), range))
+            })
+            .collect()
+    }
+}
+
+async fn carry_out(
+    enroller: &Enroller,
+    change: Change,
+    groups: &[GroupId],
+    endpoints: &[Endpoint],
+    taken: &[Range],
+) -> Result<(), AgentError> {
+    let known = enroller.state.enrolment()?.ok_or(AgentError::NotEnrolled)?;
+    match change {
+        Change::Join(token) => {
+            let mut enrolment = enroller.join(Some(known), &token).await?;
+            enroller.host_peers(&mut enrolment, endpoints, taken).await
+        }
+        Change::Leave(_) | Change::Purge => {
+            let mut enrolment = known;
+            for group in groups {
+                enroller.leave(&mut enrolment, group).await?;
+            }
+            Ok(())
+        }
+        Change::Down => Ok(()),
+    }
+}
+
+fn tell(answer: Option<Answer>, result: Result<(), &AgentError>) {
+    if let Some(answer) = answer {
+        // Whoever asked may have gone away; the change stands.
+        let _ = answer.send(result.map_err(|error| crate::overlay::report(error)));
+    }
+}
