@@ -19,6 +19,7 @@ mod record;
 mod scope;
 mod sign;
 mod stream;
+mod text;
 mod token;
 pub mod version;
 

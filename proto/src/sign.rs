@@ -16,10 +16,12 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::VerifyingKey;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{ControlId, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, PublicKey};
+use crate::{
+    ControlId, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, PublicKey, text::text_on_the_wire,
+};
 
 /// An Ed25519 signature, in URL-safe base64 on the wire.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -207,12 +209,6 @@ impl fmt::Display for Signature {
     }
 }
 
-impl fmt::Debug for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl FromStr for Signature {
     type Err = SignatureError;
 
@@ -225,18 +221,7 @@ impl FromStr for Signature {
     }
 }
 
-impl Serialize for Signature {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Signature {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+text_on_the_wire!(Signature);
 
 #[cfg(test)]
 mod tests;
