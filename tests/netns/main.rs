@@ -9,4 +9,5 @@ mod groups;
 mod heal;
 mod lab;
 mod names;
+mod service;
 mod talk;

@@ -1,7 +1,11 @@
 //! `lacis up`: the agent in the foreground.
 
+use sd_notify::NotifyState;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Interval, interval},
+};
 
 use super::{Failure, print};
 use crate::{
@@ -23,12 +27,21 @@ pub(super) async fn up(args: UpArgs) -> Result<(), Failure> {
     let ready = agent.ready();
     tokio::pin!(ready);
     let mut announced = false;
+    let mut alive = watchdog();
     loop {
         tokio::select! {
             is_ready = &mut ready, if !announced => {
                 announced = true;
                 if let (Some(()), Some(status)) = (is_ready, agent.status().await) {
                     announce(&status, format);
+                    // Whoever started this without a service manager is told nothing.
+                    let _ = sd_notify::notify(&[NotifyState::Ready]);
+                }
+            }
+            () = tick(&mut alive) => {
+                // Only a loop that still answers is alive.
+                if agent.status().await.is_some() {
+                    let _ = sd_notify::notify(&[NotifyState::Watchdog]);
                 }
             }
             ended = agent.ended() => return ended.map_err(|error| failure(&error)),
@@ -36,7 +49,20 @@ pub(super) async fn up(args: UpArgs) -> Result<(), Failure> {
             _ = terminate.recv() => break,
         }
     }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     agent.stop().await.map_err(|error| failure(&error))
+}
+
+/// Ticks twice in the time that the service manager waits for a sign of life, where it does.
+fn watchdog() -> Option<Interval> {
+    sd_notify::watchdog_enabled().map(|patience| interval(patience / 2))
+}
+
+async fn tick(alive: &mut Option<Interval>) {
+    match alive {
+        Some(alive) => drop(alive.tick().await),
+        None => std::future::pending().await,
+    }
 }
 
 fn announce(status: &Status, format: Format) {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,11 +32,14 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let running = start(config).await?;
     announce(&running.ready, args.common.format).context("cannot print")?;
     tracing::info!(addr = %running.addr, "control is ready");
+    // Whoever started this without a service manager is told nothing.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("control drains");
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     running.shutdown().await;
     Ok(())
 }
