@@ -39,7 +39,7 @@ use crate::stats::Counters;
 use crate::timers::{Bucket, Due, Wheel};
 use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::vnet::Vnet;
-use crate::udp::train::Sent;
+use crate::udp::train::{Datagrams, Sent};
 
 use network::Network;
 use peer::Peer;
@@ -50,8 +50,10 @@ pub(crate) use network::NetworkSettings;
 
 /// Where effects go.
 pub(crate) trait Output {
-    /// Sends datagrams of `stride` bytes, the last of which may be shorter.
-    fn transmit(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent;
+    /// Sends datagrams, all with the same congestion mark.
+    fn transmit(&mut self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent;
+    /// Asks for the largest UDP payload that reaches `to` in one packet.
+    fn payload_room(&mut self, to: &Endpoint) -> Option<usize>;
     /// Writes one frame to the device of a network.
     fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>);
     /// Tells the control side.
@@ -81,6 +83,8 @@ pub(crate) struct Engine {
     pending_bytes: usize,
     jitter: Jitter,
     counters: Counters,
+    /// The moment of the last entry.
+    now: Instant,
     /// Changes with every route; caches of route answers hold the value they were made under.
     generation: u64,
 }
@@ -105,6 +109,7 @@ impl Engine {
             pending_bytes: 0,
             jitter: Jitter::new(seed.rotate_left(17)),
             counters: Counters::default(),
+            now,
             generation: 1,
         }
     }
@@ -112,9 +117,17 @@ impl Engine {
     /// Sends the trains under construction.
     pub(crate) fn flush_trains(&mut self, out: &mut dyn Output) {
         self.trains.flush(out, &mut self.counters);
-        while let Some(peer) = self.trains.lost_source() {
-            if let Some(peer) = self.peers.get_mut(peer) {
-                peer.path.forget_local();
+        while let Some((peer, trouble)) = self.trains.trouble() {
+            let Some(path) = self.peers.get_mut(peer).map(|state| &mut state.path) else { continue };
+            match trouble {
+                Sent::SourceGone => path.forget_local(),
+                Sent::Singly => path.refuse_trains(self.now),
+                Sent::Narrow => {
+                    if let Some(room) = path.proven.and_then(|to| out.payload_room(&to)) {
+                        path.narrowed(self.now, room);
+                    }
+                }
+                Sent::Whole | Sent::Full | Sent::Refused => {}
             }
         }
     }
@@ -133,6 +146,7 @@ impl Engine {
 
     /// Does what is due at `now`.
     pub(crate) fn on_tick(&mut self, now: Instant, out: &mut dyn Output) {
+        self.now = now;
         let mut due = std::mem::take(&mut self.due);
         self.wheel.collect(now, &mut due);
         for (peer, at) in due.drain(..) {

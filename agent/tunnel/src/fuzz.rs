@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::clock;
+use crate::ecn::Ecn;
 use crate::engine::{Engine, NetworkSettings, Output};
 use crate::limits;
 use crate::mailbox::{Event, NetworkId, PeerConfig};
@@ -13,7 +14,7 @@ use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Vnet};
 use crate::tunnel::{self, PrivateKey};
 use crate::udp::receive::Message;
-use crate::udp::train::Sent;
+use crate::udp::train::{Datagrams, Sent};
 use crate::wire;
 
 #[cfg(test)]
@@ -76,7 +77,7 @@ pub fn receive(bytes: &[u8]) {
     };
     engine.set_peer(now, peer, &mut out);
     let stride = bytes.first().map_or(1, |first| usize::from(*first) * 6 + 1);
-    engine.on_wire(now, &Message { from, to: None, stride, bytes }, &mut out);
+    engine.on_wire(now, &Message { from, to: None, ecn: Ecn::NotCapable, stride, bytes }, &mut out);
     let mut frame = bytes.to_vec();
     frame.resize(bytes.len() + 16, 0);
     engine.on_tun(now, network, &mut frame, bytes.len(), &mut out);
@@ -85,6 +86,7 @@ pub fn receive(bytes: &[u8]) {
     for train in &out.sent {
         assert!(train.to == from && train.stride > 0, "datagrams go to known places alone");
         assert!(train.bytes.len() <= limits::UDP_PAYLOAD, "a train fits one send");
+        assert!(train.ecn == Ecn::NotCapable, "what answers a stranger carries no mark");
     }
     for frame in &out.delivered {
         assert!(
@@ -100,6 +102,7 @@ pub fn receive(bytes: &[u8]) {
 pub(crate) struct SentTrain {
     pub(crate) to: SocketAddr,
     pub(crate) stride: usize,
+    pub(crate) ecn: Ecn,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -117,12 +120,27 @@ pub(crate) struct Recorder {
     pub(crate) sent: Vec<SentTrain>,
     pub(crate) delivered: Vec<Frame>,
     pub(crate) events: Vec<Event>,
+    /// Largest payload of the way, when it is known; trains of larger datagrams leave one by one.
+    pub(crate) room: Option<usize>,
+    /// Whether trains leave one by one for another reason.
+    pub(crate) no_segmentation: bool,
 }
 
 impl Output for Recorder {
-    fn transmit(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
-        self.sent.push(SentTrain { to: to.remote, stride, bytes: bytes.to_vec() });
-        Sent::Whole
+    fn transmit(&mut self, to: &Endpoint, Datagrams { stride, ecn, bytes }: Datagrams<'_>) -> Sent {
+        self.sent.push(SentTrain { to: to.remote, stride, ecn, bytes: bytes.to_vec() });
+        if bytes.len() <= stride {
+            return Sent::Whole;
+        }
+        match self.room {
+            Some(room) if stride > room => Sent::Narrow,
+            _ if self.no_segmentation => Sent::Singly,
+            _ => Sent::Whole,
+        }
+    }
+
+    fn payload_room(&mut self, _: &Endpoint) -> Option<usize> {
+        self.room
     }
 
     fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>) {

@@ -25,6 +25,7 @@
 
 mod checksum;
 mod clock;
+mod ecn;
 mod engine;
 #[doc(hidden)]
 pub mod fuzz;
@@ -32,6 +33,7 @@ mod icmp;
 mod index;
 mod limits;
 mod mailbox;
+mod mss;
 mod packet;
 mod path;
 mod probe;

@@ -25,6 +25,17 @@ pub(crate) const RECEIVE_SLOTS: usize = 8;
 /// Size of a receive slot: the largest datagram the kernel's GRO builds.
 pub(crate) const RECEIVE_SLOT: usize = 65_536;
 
+/// A path found narrow is tried anew after this long, as the kernel does with what it learnt (RFC 1191 §6.3).
+pub(crate) const PATH_MTU_AGE: Duration = Duration::from_secs(600);
+
+/// An offload that the kernel refused is tried again after this long.
+pub(crate) const OFFLOAD_REST: Duration = Duration::from_secs(60);
+
+/// Packet every IPv6 host may send whole (RFC 8200 §5).
+pub(crate) const LEAST_V6: usize = 1280;
+/// Packet every IPv4 host must take (RFC 791 §3.1).
+pub(crate) const LEAST_V4: usize = 576;
+
 /// Room for opened packets between two flushes towards the devices: four full receives.
 pub(crate) const ARENA: usize = 4 * RECEIVE_SLOT;
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::checksum;
+
 /// IP protocol numbers.
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
@@ -43,7 +45,7 @@ pub(crate) fn transport(packet: &[u8]) -> Option<(u8, usize)> {
 #[inline]
 pub(crate) fn pseudo_sum(packet: &[u8], protocol: u8) -> u64 {
     let addresses = if packet[0] >> 4 == 4 { &packet[12..20] } else { &packet[8..40] };
-    crate::checksum::partial(addresses) + crate::checksum::word(u16::from(protocol))
+    checksum::partial(addresses) + checksum::word(u16::from(protocol))
 }
 
 /// Reads a big-endian 16-bit field; `None` past the end.
@@ -62,6 +64,15 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 #[inline]
 pub(crate) fn len16(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// Brings the checksum at `at` in line with a change of some 16-bit words elsewhere in what it covers (RFC 1624 §3).
+#[inline]
+pub(crate) fn patch_checksum(packet: &mut [u8], at: usize, before: &[u8], after: &[u8]) {
+    let Some(Ok(check)) = packet.get(at..at + 2).map(<[u8; 2]>::try_from) else { return };
+    let removed = u64::from(!checksum::fold(checksum::partial(before)));
+    let sum = u64::from(!u16::from_ne_bytes(check)) + removed + checksum::partial(after);
+    packet[at..at + 2].copy_from_slice(&checksum::finish(sum));
 }
 
 #[inline]

@@ -4,6 +4,7 @@
 //! initiation alone proves nothing: it may be a replay from elsewhere.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use crate::limits;
 
@@ -19,6 +20,11 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     pub(crate) proven: Option<Endpoint>,
+    /// The largest packet the way carries once sealed, where that was found to be less than the overlay's MTU, and
+    /// until when that is believed.
+    narrow: Option<(usize, Instant)>,
+    /// Until when datagrams leave one by one, since the kernel takes no trains for this way.
+    alone: Option<Instant>,
     candidates: Vec<SocketAddr>,
 }
 
@@ -42,7 +48,47 @@ impl Path {
         if moved || seen.local.is_some() {
             self.proven = Some(seen);
         }
+        if moved {
+            (self.narrow, self.alone) = (None, None);
+        }
         moved
+    }
+
+    /// Takes note that the way carries UDP payloads of at most `room` bytes.
+    pub(crate) fn narrowed(&mut self, now: Instant, room: usize) {
+        let until = now + limits::PATH_MTU_AGE;
+        let packet = room.saturating_sub(limits::SEAL_OVERHEAD);
+        self.narrow = Some((packet, until));
+        if packet < limits::LEAST_V6 {
+            // Such packets leave in fragments of the underlay, which trains cannot be.
+            self.alone = Some(until);
+        }
+    }
+
+    /// Takes note that the kernel refuses trains for this way.
+    pub(crate) fn refuse_trains(&mut self, now: Instant) {
+        self.alone = Some(now + limits::OFFLOAD_REST);
+    }
+
+    /// Whether datagrams leave one by one.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.is_some()
+    }
+
+    /// Returns the largest packet that goes this way, in a network of this MTU.
+    ///
+    /// Never less than what every host of the family may send; the underlay cuts what is still too wide.
+    #[inline]
+    pub(crate) fn packet_limit(&self, mtu: usize, v4: bool) -> usize {
+        let Some((packet, _)) = self.narrow else { return mtu };
+        packet.max(if v4 { limits::LEAST_V4 } else { limits::LEAST_V6 }).min(mtu)
+    }
+
+    /// Forgets limits that were found too long ago, so that a way that got better is tried again.
+    pub(crate) fn recover(&mut self, now: Instant) {
+        self.narrow = self.narrow.filter(|(_, until)| now < *until);
+        self.alone = self.alone.filter(|until| now < *until);
     }
 
     /// Lets go of the local address, which the kernel refuses to send from.

@@ -96,6 +96,8 @@ counters! {
     drop_send_refused,
     /// Trains sent datagram by datagram because the kernel refused them whole.
     segmentation_fallbacks,
+    /// Trains sent datagram by datagram because the way is narrower than their datagrams.
+    trains_too_wide,
     /// Coalesced packets written one by one because the kernel refused them whole.
     coalescing_fallbacks,
     /// Source addresses that went away and were let go.
@@ -110,6 +112,12 @@ counters! {
     drop_no_route,
     /// Packets larger than the MTU.
     drop_too_big,
+    /// Packets and super-packets that were cut smaller to fit their path.
+    packets_cut,
+    /// Connections whose segment size was lowered to fit.
+    segment_sizes_lowered,
+    /// Packets of senders without ECN that met congestion (RFC 6040 asks for the drop).
+    drop_congestion,
     /// Frames dropped because too many waited for a session.
     drop_pending,
     /// Datagrams that are no WireGuard message.

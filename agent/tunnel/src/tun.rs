@@ -2,6 +2,7 @@
 
 pub(crate) mod coalesce;
 pub(crate) mod device;
+pub(crate) mod fragment;
 mod netlink;
 pub(crate) mod split;
 pub(crate) mod vnet;

@@ -1,5 +1,6 @@
 //! The underlay side: sockets, readiness, trains out and messages in.
 
+pub(crate) mod path_mtu;
 pub(crate) mod poll;
 pub(crate) mod receive;
 pub(crate) mod socket;

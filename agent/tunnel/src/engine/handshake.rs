@@ -20,6 +20,7 @@ use crate::mailbox::Event;
 use crate::path::{Endpoint, Path};
 use crate::timers::Due;
 use crate::tunnel::{Protocol, Ticked};
+use crate::udp::train::Datagrams;
 use crate::wire;
 
 /// A round ends after this long without an answer (WireGuard paper §6.1: `REKEY_ATTEMPT_TIME`).
@@ -111,7 +112,7 @@ impl Engine {
         round.attempts += 1;
         let attempts = round.attempts;
         for to in state.path.targets(attempts > 1) {
-            out.transmit(&to, message.len(), message);
+            out.transmit(&to, Datagrams::single(message));
             self.counters.initiations_out += 1;
         }
         if attempts == limits::UNANSWERED_AFTER + 1
@@ -125,6 +126,7 @@ impl Engine {
     pub(super) fn tick_peer(&mut self, now: Instant, peer: u32, due: Due, out: &mut dyn Output) {
         let Some(state) = self.peers.get_mut(peer) else { return };
         let Some(live) = state.live.as_mut().filter(|live| live.due == due) else { return };
+        state.path.recover(now);
         let mut message = [0; MESSAGE];
         let ticked = live.protocol.tick(&mut message);
         let silent = live.round.is_some_and(|round| now.saturating_duration_since(round.started) >= GIVE_UP);
@@ -137,7 +139,7 @@ impl Engine {
             }
             Ticked::Send(length) => {
                 if let Some(to) = state.path.proven {
-                    out.transmit(&to, length, &message[..length]);
+                    out.transmit(&to, Datagrams::single(&message[..length]));
                 }
             }
             Ticked::Quiet | Ticked::Expired => {

@@ -3,25 +3,36 @@
 use std::time::Instant;
 
 use super::{Engine, Output};
+use crate::ecn::{self, Ecn};
 use crate::mailbox::Event;
+use crate::mss;
 use crate::packet;
 use crate::path::Endpoint;
 use crate::tunnel::{Opened, Refusal};
 use crate::udp::receive::Message;
 use crate::wire;
 
+/// Where a message came from, and what that has proven so far.
+#[derive(Debug)]
+struct Arrival {
+    from: Endpoint,
+    ecn: Ecn,
+    /// The peer whose path this message has proven already.
+    proven: Option<u32>,
+}
+
 impl Engine {
     /// Takes a message from a socket: datagrams of one source.
     pub(crate) fn on_wire(&mut self, now: Instant, message: &Message<'_>, out: &mut dyn Output) {
         self.counters.trains_in += 1;
+        self.now = now;
         let from = Endpoint { remote: message.from, local: message.to };
-        // The peer whose path this message has proven already.
-        let mut proven = None;
+        let mut arrival = Arrival { from, ecn: message.ecn, proven: None };
         for datagram in message.bytes.chunks(message.stride.max(1)) {
             self.counters.datagrams_in += 1;
             match wire::classify(datagram) {
                 Some(wire::Message::Data { receiver }) => {
-                    self.on_data(now, receiver, datagram, &from, &mut proven, out);
+                    self.on_data(now, receiver, datagram, &mut arrival, out);
                 }
                 Some(wire::Message::Initiation) => self.on_initiation(now, datagram, &from, out),
                 Some(wire::Message::Response { receiver }) => {
@@ -39,10 +50,10 @@ impl Engine {
         now: Instant,
         receiver: u32,
         datagram: &[u8],
-        from: &Endpoint,
-        proven: &mut Option<u32>,
+        arrival: &mut Arrival,
         out: &mut dyn Output,
     ) {
+        let from = &arrival.from;
         if self.coalescer.is_full()
             || self.arena.len() - self.arena_used < datagram.len().max(wire::INITIATION)
         {
@@ -59,15 +70,15 @@ impl Engine {
         match opened {
             Opened::Packet(length) => {
                 live.last_data = now;
-                if *proven != Some(peer) || live.confirming == Some(receiver) {
-                    *proven = Some(peer);
+                if arrival.proven != Some(peer) || live.confirming == Some(receiver) {
                     self.authenticated(now, peer, receiver, from, out);
+                    arrival.proven = Some(peer);
                 }
-                self.accept(now, peer, length, out);
+                self.accept(now, peer, length, arrival.ecn, out);
             }
             Opened::Empty => {
-                *proven = Some(peer);
                 self.authenticated(now, peer, receiver, from, out);
+                arrival.proven = Some(peer);
             }
             Opened::Reply(_) => {}
             Opened::Refused(Refusal::Replay) => self.counters.drop_replay += 1,
@@ -120,9 +131,9 @@ impl Engine {
 
     /// Checks the opened packet at the end of the arena and hands it to the coalescer.
     #[inline]
-    fn accept(&mut self, now: Instant, peer: u32, length: usize, out: &mut dyn Output) {
+    fn accept(&mut self, now: Instant, peer: u32, length: usize, ecn: Ecn, out: &mut dyn Output) {
         let offset = self.arena_used;
-        let packet = &self.arena[offset..offset + length];
+        let packet = &mut self.arena[offset..offset + length];
         let Some(addresses) = packet::addresses(packet) else {
             self.counters.drop_malformed_packet += 1;
             return;
@@ -140,6 +151,13 @@ impl Engine {
         if !net.is_ours(addresses.destination) {
             self.counters.drop_destination += 1;
             return;
+        }
+        if !ecn::decapsulate(packet, ecn) {
+            self.counters.drop_congestion += 1;
+            return;
+        }
+        if mss::clamp(packet, state.path.packet_limit(net.mtu, addresses.source.is_ipv4())) {
+            self.counters.segment_sizes_lowered += 1;
         }
         state.rx_bytes += length as u64;
         self.counters.bytes_in += length as u64;

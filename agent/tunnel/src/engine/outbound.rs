@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
+use super::trains::Car;
 use super::{Engine, Output};
+use crate::ecn::Ecn;
 use crate::icmp::{self, Problem};
 use crate::limits;
+use crate::mss;
 use crate::packet;
 use crate::tun::coalesce::Pieces;
+use crate::tun::fragment::Fragments;
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Gso, Vnet};
 
@@ -26,6 +30,7 @@ impl Engine {
         length: usize,
         out: &mut dyn Output,
     ) {
+        self.now = now;
         self.counters.device_frames_in += 1;
         let parsed = Vnet::parse(&frame[..length])
             .and_then(|vnet| packet::addresses(&frame[vnet::LEN..length]).map(|addresses| (vnet, addresses)));
@@ -47,12 +52,61 @@ impl Engine {
             return;
         };
         let mtu = net.mtu;
-        if vnet.gso == Gso::None && length - vnet::LEN > mtu {
-            self.counters.drop_too_big += 1;
-            self.answer(now, network, Problem::TooBig(packet::len16(mtu)), &frame[vnet::LEN..length], out);
-            return;
+        let v4 = addresses.source.is_ipv4();
+        let limit = self.peers.get(peer).map_or(mtu, |state| state.path.packet_limit(mtu, v4));
+        match Fit::of(&vnet, &frame[vnet::LEN..length], limit) {
+            Fit::Whole => {}
+            Fit::Smaller(segment) => {
+                self.counters.packets_cut += 1;
+                self.answer(
+                    now,
+                    network,
+                    Problem::TooBig(packet::len16(limit)),
+                    &frame[vnet::LEN..length],
+                    out,
+                );
+                frame[..vnet::LEN].copy_from_slice(&Vnet { segment, ..vnet }.encode());
+            }
+            Fit::TooBig => {
+                if vnet.gso != Gso::None || !self.send_fragments(now, peer, &mut frame[..length], limit, out)
+                {
+                    self.counters.drop_too_big += 1;
+                    let about = &frame[vnet::LEN..length];
+                    self.answer(now, network, Problem::TooBig(packet::len16(limit)), about, out);
+                }
+                return;
+            }
         }
         self.send_frame(now, peer, frame, length, out);
+    }
+
+    /// Sends a packet that may be cut in fragments of at most `limit` bytes; returns whether it may.
+    fn send_fragments(
+        &mut self,
+        now: Instant,
+        peer: u32,
+        frame: &mut [u8],
+        limit: usize,
+        out: &mut dyn Output,
+    ) -> bool {
+        let packet = &mut frame[vnet::LEN..];
+        if Fragments::new(packet, limit).is_none() {
+            return false;
+        }
+        let Some(vnet) = Vnet::parse(frame) else { return false };
+        let packet = &mut frame[vnet::LEN..];
+        // Its checksum covers all fragments, so it is finished before the cut.
+        if Splitter::new(&vnet, packet).is_none() {
+            return false;
+        }
+        let Some(mut fragments) = Fragments::new(packet, limit) else { return false };
+        let mut piece = vec![0; vnet::LEN + limit + SLACK];
+        while let Some(length) = fragments.next(&mut piece[vnet::LEN..vnet::LEN + limit]) {
+            piece[..vnet::LEN].fill(0);
+            self.send_frame(now, peer, &mut piece, vnet::LEN + length, out);
+        }
+        self.counters.packets_cut += 1;
+        true
     }
 
     /// Sends a frame to a peer, or lets it wait for the session.
@@ -68,25 +122,29 @@ impl Engine {
             return;
         }
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let (Some(live), mtu) = (&mut state.live, self.networks.get(state.network).map_or(0, |net| net.mtu))
-        else {
-            return;
-        };
+        let mtu = self.networks.get(state.network).map_or(0, |net| net.mtu);
+        let v4 = frame[vnet::LEN] >> 4 == 4;
+        let (limit, alone) = (state.path.packet_limit(mtu, v4), state.path.is_alone());
+        let Some(live) = &mut state.live else { return };
         live.last_data = now;
         let Some(to) = state.path.proven.filter(|_| live.protocol.is_up()) else {
             self.counters.drop_pending += live.pending.push(&frame[..length], &mut self.pending_bytes);
             self.start_round(now, peer, out);
             return;
         };
-        let splitter =
-            Vnet::parse(frame).and_then(|vnet| Splitter::new(&vnet, &mut frame[vnet::LEN..length]));
-        let Some(mut splitter) = splitter else {
+        let splitter = Vnet::parse(frame)
+            .and_then(|vnet| Some((vnet.gso, Splitter::new(&vnet, &mut frame[vnet::LEN..length])?)));
+        let Some((gso, mut splitter)) = splitter else {
             self.counters.drop_malformed_frame += 1;
             return;
         };
+        if gso == Gso::None && mss::clamp(&mut frame[vnet::LEN..length], limit) {
+            self.counters.segment_sizes_lowered += 1;
+        }
+        let ecn = Ecn::of_packet(&frame[vnet::LEN..length]);
         while let Some(range) = splitter.next(&mut frame[vnet::LEN..length]) {
             let (start, end) = (vnet::LEN + range.start, vnet::LEN + range.end);
-            let padded = padded_length(range.len(), mtu);
+            let padded = padded_length(range.len(), limit);
             // The bytes behind a segment are the next one's payload: they step aside while zeros take their place.
             let behind = end..start + padded;
             let mut kept = [0; PADDING];
@@ -94,10 +152,10 @@ impl Engine {
             kept.copy_from_slice(&frame[behind.clone()]);
             frame[behind.clone()].fill(0);
             let plain = &frame[start..start + padded];
-            let size = padded + limits::SEAL_OVERHEAD;
+            let car = Car { peer, to: &to, ecn, size: padded + limits::SEAL_OVERHEAD, alone };
             let protocol = &mut live.protocol;
             let seal = |buffer: &mut [u8]| protocol.seal(plain, buffer);
-            let sealed = self.trains.append(peer, &to, size, out, &mut self.counters, seal);
+            let sealed = self.trains.append(car, out, &mut self.counters, seal);
             frame[behind].copy_from_slice(kept);
             if sealed {
                 self.counters.device_packets_in += 1;
@@ -129,6 +187,37 @@ impl Engine {
         if net.errors.take(now) {
             self.counters.icmp_out += 1;
             out.deliver(network, &Vnet::default(), Pieces::single(&reply[..length]));
+        }
+    }
+}
+
+/// How a frame fits into packets of some size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// As it is.
+    Whole,
+    /// A TCP super-packet fits with smaller segments, of this size.
+    Smaller(u16),
+    /// Not at all.
+    TooBig,
+}
+
+impl Fit {
+    fn of(vnet: &Vnet, packet: &[u8], limit: usize) -> Self {
+        let transport = usize::from(vnet.checksum_start);
+        let headers = match vnet.gso {
+            Gso::None => return if packet.len() <= limit { Self::Whole } else { Self::TooBig },
+            Gso::Udp => transport + 8,
+            Gso::Tcp4 | Gso::Tcp6 => {
+                transport + packet.get(transport + 12).map_or(0, |byte| usize::from(byte >> 4) * 4)
+            }
+        };
+        if headers + usize::from(vnet.segment) <= limit || packet.len() <= limit {
+            return Self::Whole;
+        }
+        match limit.checked_sub(headers) {
+            Some(segment @ 1..) if vnet.gso != Gso::Udp => Self::Smaller(packet::len16(segment)),
+            _ => Self::TooBig,
         }
     }
 }

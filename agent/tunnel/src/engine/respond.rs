@@ -11,7 +11,7 @@ use super::{Engine, Output};
 use crate::limits;
 use crate::path::Endpoint;
 use crate::tunnel::{Admission, Opened};
-use crate::wire;
+use crate::udp::train::Datagrams;
 
 impl Engine {
     /// An initiation: whose is it, and is the sender who it says?
@@ -32,7 +32,7 @@ impl Engine {
             Some((network, Admission::Welcome)) => network,
             Some((_, Admission::Cookie(length))) => {
                 self.counters.cookies_out += 1;
-                out.transmit(from, length, &answer[..length]);
+                out.transmit(from, Datagrams::single(&answer[..length]));
                 return;
             }
             Some((_, Admission::Refused)) | None => {
@@ -58,7 +58,7 @@ impl Engine {
             reply.initiation == *message && now.saturating_duration_since(reply.made) < limits::REPLY_CACHE
         });
         if let Some(reply) = copy {
-            out.transmit(from, wire::RESPONSE, &reply.response);
+            out.transmit(from, Datagrams::single(&reply.response));
             self.counters.responses_out += 1;
             return;
         }
@@ -78,7 +78,7 @@ impl Engine {
             // The peer renews the session; a renewal of ours beside it would only be a second one.
             live.round = None;
         }
-        out.transmit(from, wire::RESPONSE, response);
+        out.transmit(from, Datagrams::single(response));
         self.counters.responses_out += 1;
     }
 
@@ -102,7 +102,7 @@ impl Engine {
             Admission::Welcome => {}
             Admission::Cookie(length) => {
                 self.counters.cookies_out += 1;
-                out.transmit(from, length, &answer[..length]);
+                out.transmit(from, Datagrams::single(&answer[..length]));
                 return;
             }
             Admission::Refused => {
@@ -117,7 +117,7 @@ impl Engine {
         live.confirming = None;
         self.prove(peer, from, out);
         // The keepalive confirms the keys to the peer and must come before any data.
-        out.transmit(from, length, &answer[..length]);
+        out.transmit(from, Datagrams::single(&answer[..length]));
         self.handshake_done(now, peer, from, out);
     }
 

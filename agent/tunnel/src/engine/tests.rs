@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::ecn::Ecn;
 use crate::fuzz::{Frame, Recorder, samples};
 use crate::mailbox::PeerConfig;
 use crate::tun::vnet;
@@ -13,6 +14,7 @@ use crate::udp::receive::Message;
 
 mod handshakes;
 mod packets;
+mod ways;
 
 const NET: NetworkId = NetworkId(1);
 const MTU: u16 = 1420;
@@ -212,7 +214,7 @@ fn pass(
             kept.reverse();
         }
         for bytes in kept {
-            let message = Message { from, to: None, stride: bytes.len(), bytes };
+            let message = Message { from, to: None, ecn: train.ecn, stride: bytes.len(), bytes };
             to.engine.on_wire(now, &message, &mut to.out);
         }
     }

@@ -1,13 +1,14 @@
 //! Trains under construction.
 //!
-//! A train has one destination and datagrams of one size, the last of which may be shorter and ends it. Each peer has
+//! A train has one destination, one congestion mark and datagrams of one size, the last of which may be shorter and ends it. Each peer has
 //! at most one open train, so its packets leave in order; the least recently used one leaves when room is needed.
 
+use crate::ecn::Ecn;
 use crate::engine::Output;
 use crate::limits;
 use crate::path::Endpoint;
 use crate::stats::Counters;
-use crate::udp::train::Sent;
+use crate::udp::train::{Datagrams, Sent};
 
 /// Room beyond the payload: boringtun asks for 148 bytes even when it writes 32.
 const BUFFER: usize = limits::UDP_PAYLOAD + 256;
@@ -16,6 +17,7 @@ const BUFFER: usize = limits::UDP_PAYLOAD + 256;
 struct Train {
     peer: u32,
     to: Endpoint,
+    ecn: Ecn,
     stride: usize,
     length: usize,
     count: usize,
@@ -24,13 +26,25 @@ struct Train {
     buffer: Box<[u8]>,
 }
 
+/// What is known of a datagram before it is sealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Car<'a> {
+    pub(crate) peer: u32,
+    pub(crate) to: &'a Endpoint,
+    pub(crate) ecn: Ecn,
+    /// Its size once sealed.
+    pub(crate) size: usize,
+    /// Whether it must leave with a call of its own.
+    pub(crate) alone: bool,
+}
+
 /// The open trains, and buffers for more.
 #[derive(Debug)]
 pub(crate) struct Trains {
     open: Vec<Train>,
     spare: Vec<Box<[u8]>>,
-    /// Peers whose source address the kernel refused.
-    lost: Vec<u32>,
+    /// Peers with whose trains something was wrong, and what.
+    troubles: Vec<(u32, Sent)>,
     segment_limit: usize,
     clock: u64,
 }
@@ -40,39 +54,39 @@ impl Trains {
         Self {
             open: Vec::with_capacity(limits::OPEN_TRAINS),
             spare: Vec::with_capacity(limits::OPEN_TRAINS),
-            lost: Vec::new(),
+            troubles: Vec::new(),
             segment_limit: segment_limit.max(1),
             clock: 0,
         }
     }
 
-    /// Appends one datagram of `size` bytes, which `seal` writes, to the peer's train; sends what must leave first.
+    /// Appends one datagram, which `seal` writes, to the peer's train; sends what must leave first.
     ///
     /// Returns whether `seal` wrote it.
     #[inline]
     pub(crate) fn append(
         &mut self,
-        peer: u32,
-        to: &Endpoint,
-        size: usize,
+        car: Car<'_>,
         out: &mut dyn Output,
         counters: &mut Counters,
         seal: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> bool {
+        let Car { to, ecn, size, alone, .. } = car;
         if size > limits::UDP_PAYLOAD {
             return false;
         }
-        let at = self.train_for(peer, to, out, counters);
-        let limit = self.segment_limit;
+        let at = self.train_for(&car, out, counters);
+        let limit = if alone { 1 } else { self.segment_limit };
         let train = &mut self.open[at];
         let fits = !train.closed
             && train.to == *to
+            && train.ecn == ecn
             && (train.count == 0 || size <= train.stride)
             && train.length + size <= limits::UDP_PAYLOAD
             && train.count < limit;
         if !fits {
-            dispatch(train, out, counters, &mut self.lost);
-            train.to = *to;
+            dispatch(train, out, counters, &mut self.troubles);
+            (train.to, train.ecn) = (*to, ecn);
         }
         let Some(written) = seal(&mut train.buffer[train.length..]) else { return false };
         if train.count == 0 {
@@ -87,25 +101,20 @@ impl Trains {
     /// Sends all open trains.
     pub(crate) fn flush(&mut self, out: &mut dyn Output, counters: &mut Counters) {
         while let Some(mut train) = self.open.pop() {
-            dispatch(&mut train, out, counters, &mut self.lost);
+            dispatch(&mut train, out, counters, &mut self.troubles);
             self.spare.push(train.buffer);
         }
     }
 
-    /// Returns a peer whose source address is gone, each once.
-    pub(crate) fn lost_source(&mut self) -> Option<u32> {
-        self.lost.pop()
+    /// Returns a peer and what was wrong with a train of its, each once.
+    pub(crate) fn trouble(&mut self) -> Option<(u32, Sent)> {
+        self.troubles.pop()
     }
 
     /// Finds or opens the peer's train.
     #[inline]
-    fn train_for(
-        &mut self,
-        peer: u32,
-        to: &Endpoint,
-        out: &mut dyn Output,
-        counters: &mut Counters,
-    ) -> usize {
+    fn train_for(&mut self, car: &Car<'_>, out: &mut dyn Output, counters: &mut Counters) -> usize {
+        let Car { peer, to, ecn, .. } = *car;
         self.clock += 1;
         if let Some(at) = self.open.iter().position(|train| train.peer == peer) {
             self.open[at].used = self.clock;
@@ -115,30 +124,47 @@ impl Trains {
             && let Some(oldest) = (0..self.open.len()).min_by_key(|at| self.open[*at].used)
         {
             let mut train = self.open.swap_remove(oldest);
-            dispatch(&mut train, out, counters, &mut self.lost);
+            dispatch(&mut train, out, counters, &mut self.troubles);
             self.spare.push(train.buffer);
         }
         let buffer = self.spare.pop().unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
         let used = self.clock;
-        self.open.push(Train { peer, to: *to, stride: 0, length: 0, count: 0, closed: false, used, buffer });
+        self.open.push(Train {
+            peer,
+            to: *to,
+            ecn,
+            stride: 0,
+            length: 0,
+            count: 0,
+            closed: false,
+            used,
+            buffer,
+        });
         self.open.len() - 1
     }
 }
 
 /// Sends a train and empties it.
-fn dispatch(train: &mut Train, out: &mut dyn Output, counters: &mut Counters, lost: &mut Vec<u32>) {
+fn dispatch(
+    train: &mut Train,
+    out: &mut dyn Output,
+    counters: &mut Counters,
+    troubles: &mut Vec<(u32, Sent)>,
+) {
     if train.count > 0 {
-        let sent = out.transmit(&train.to, train.stride, &train.buffer[..train.length]);
+        let bytes = &train.buffer[..train.length];
+        let sent = out.transmit(&train.to, Datagrams { stride: train.stride, ecn: train.ecn, bytes });
         counters.trains_out += 1;
         counters.datagrams_out += train.count as u64;
         match sent {
             Sent::Whole | Sent::Full => {}
             Sent::Singly => counters.segmentation_fallbacks += 1,
+            Sent::Narrow => counters.trains_too_wide += 1,
             Sent::Refused => counters.drop_send_refused += 1,
-            Sent::SourceGone => {
-                counters.sources_lost += 1;
-                lost.push(train.peer);
-            }
+            Sent::SourceGone => counters.sources_lost += 1,
+        }
+        if matches!(sent, Sent::Singly | Sent::Narrow | Sent::SourceGone) {
+            troubles.push((train.peer, sent));
         }
     }
     (train.stride, train.length, train.count, train.closed) = (0, 0, 0, false);
@@ -157,7 +183,8 @@ mod tests {
                 buffer[..*size].fill(mark);
                 Some(*size)
             };
-            assert!(trains.append(peer, &to, *size, out, &mut Counters::default(), sealed));
+            let car = Car { peer, to: &to, ecn: Ecn::NotCapable, size: *size, alone: false };
+            assert!(trains.append(car, out, &mut Counters::default(), sealed));
         }
     }
 

@@ -44,6 +44,38 @@ pub(crate) fn udp(from: &str, to: &str, port: u16, payload: &[u8]) -> Vec<u8> {
     ip(from, to, packet::UDP, 1, datagram, 6)
 }
 
+/// Builds a TCP packet without payload with these options, a multiple of four bytes.
+pub(crate) fn syn(from: &str, to: &str, flags: u8, options: &[u8]) -> Vec<u8> {
+    let mut segment = vec![0; 20];
+    segment[0..4].copy_from_slice(&[0x10, 0, 0, 80]);
+    segment[12..16].copy_from_slice(&[0x50 + u8::try_from(options.len() / 4 * 16).unwrap(), flags, 0x20, 0]);
+    segment.extend_from_slice(options);
+    ip(from, to, packet::TCP, 1, segment, 16)
+}
+
+/// Lets an IPv4 packet be cut on its way.
+pub(crate) fn fragmentable(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[6] = 0;
+    packet[10..12].fill(0);
+    let sum = checksum::partial(&packet[..20]);
+    packet[10..12].copy_from_slice(&checksum::finish(sum));
+    packet
+}
+
+/// Gives a packet a traffic class, with the checksum that belongs to it.
+pub(crate) fn marked(mut packet: Vec<u8>, class: u8) -> Vec<u8> {
+    if packet[0] >> 4 == 4 {
+        packet[1] = class;
+        packet[10..12].fill(0);
+        let sum = checksum::partial(&packet[..20]);
+        packet[10..12].copy_from_slice(&checksum::finish(sum));
+    } else {
+        packet[0] = 0x60 | class >> 4;
+        packet[1] = packet[1] & 0xf | class << 4;
+    }
+    packet
+}
+
 /// Turns an echo request into its reply. The checksum is left wrong: whoever takes replies out does not look at it.
 pub(crate) fn echo_reply(request: &[u8]) -> Vec<u8> {
     let mut reply = request.to_vec();

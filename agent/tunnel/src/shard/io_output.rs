@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 
 use super::is_v6;
+use crate::ecn::Ecn;
 use crate::engine::Output;
 use crate::limits;
 use crate::mailbox::Event;
@@ -13,14 +14,16 @@ use crate::tun::coalesce::Pieces;
 use crate::tun::device::Device;
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Gso, Vnet};
+use crate::udp::path_mtu;
 use crate::udp::socket::UdpSocket;
-use crate::udp::train::{self, Sent};
+use crate::udp::train::{self, Datagrams, Sent};
 
 /// A train that waits for room in the socket.
 #[derive(Debug)]
 struct Parked {
     to: Endpoint,
     stride: usize,
+    ecn: Ecn,
     bytes: Vec<u8>,
 }
 
@@ -99,27 +102,28 @@ impl IoOutput {
     /// Sends waiting trains, oldest first, until the socket is full again.
     pub(super) fn send_parked(&mut self) {
         while let Some(parked) = self.parked.pop_front() {
-            if self.send_now(&parked.to, parked.stride, &parked.bytes) == Sent::Full {
+            let Parked { to, stride, ecn, bytes } = &parked;
+            if self.send_now(to, Datagrams { stride: *stride, ecn: *ecn, bytes }) == Sent::Full {
                 self.parked.push_front(parked);
                 return;
             }
         }
     }
 
-    fn send_now(&self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
+    fn send_now(&self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent {
         match self.socket(is_v6(to.remote)) {
-            Some(socket) => train::send(socket, to, stride, bytes),
+            Some(socket) => train::send(socket, to, datagrams),
             None => Sent::Refused,
         }
     }
 
-    fn park(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) {
+    fn park(&mut self, to: &Endpoint, Datagrams { stride, ecn, bytes }: Datagrams<'_>) {
         if self.parked.len() >= limits::PARKED_TRAINS {
             self.counters.drop_parked_full += 1;
             return;
         }
         self.counters.trains_parked += 1;
-        self.parked.push_back(Parked { to: *to, stride, bytes: bytes.to_vec() });
+        self.parked.push_back(Parked { to: *to, stride, ecn, bytes: bytes.to_vec() });
     }
 
     /// Writes a merged packet as the packets it was made of, and stops merging its kind.
@@ -141,12 +145,16 @@ impl IoOutput {
 }
 
 impl Output for IoOutput {
-    fn transmit(&mut self, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
-        let sent = if self.is_blocked() { Sent::Full } else { self.send_now(to, stride, bytes) };
+    fn transmit(&mut self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent {
+        let sent = if self.is_blocked() { Sent::Full } else { self.send_now(to, datagrams) };
         if sent == Sent::Full {
-            self.park(to, stride, bytes);
+            self.park(to, datagrams);
         }
         sent
+    }
+
+    fn payload_room(&mut self, to: &Endpoint) -> Option<usize> {
+        path_mtu::payload_room(to)
     }
 
     fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>) {

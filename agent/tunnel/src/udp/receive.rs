@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 
+use crate::ecn::Ecn;
 use crate::limits;
 use crate::udp::socket::UdpSocket;
 
-/// Room for the stride and the destination address; words, so that headers inside are aligned.
+/// Room for the stride, the destination address and the traffic class; words, so that headers inside are aligned.
 const CONTROL: usize = 12;
 
 /// Space between slots, so that their starts do not share cache sets.
@@ -23,6 +24,8 @@ pub(crate) struct Message<'a> {
     pub(crate) from: SocketAddr,
     /// Our address it was sent to.
     pub(crate) to: Option<IpAddr>,
+    /// The congestion mark of all of them.
+    pub(crate) ecn: Ecn,
     /// Size of each datagram but the last.
     pub(crate) stride: usize,
     pub(crate) bytes: &'a [u8],
@@ -100,17 +103,17 @@ impl Receiver {
         let from = socket_address(&self.names[at])?;
         let start = at * (limits::RECEIVE_SLOT + STAGGER);
         let bytes = self.slots.get(start..start + self.lengths[at])?;
-        let (stride, to) = self.control(at);
-        Some(Message { from, to, stride: stride.unwrap_or(bytes.len()).max(1), bytes })
+        let Control { stride, to, ecn } = self.control(at);
+        Some(Message { from, to, ecn, stride: stride.unwrap_or(bytes.len()).max(1), bytes })
     }
 
-    /// Reads stride and destination from the control messages of slot `at`.
-    fn control(&self, at: usize) -> (Option<usize>, Option<IpAddr>) {
+    /// Reads the control messages of slot `at`.
+    fn control(&self, at: usize) -> Control {
         // SAFETY: plain data of the C interface; all zeros is a valid value.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         header.msg_control = self.controls[at].as_ptr().cast_mut().cast();
         header.msg_controllen = self.controls_used[at];
-        let (mut stride, mut to) = (None, None);
+        let mut found = Control::default();
         // SAFETY: the control buffer was filled by the kernel up to `msg_controllen`; it is only read here.
         let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
         while !next.is_null() {
@@ -120,23 +123,38 @@ impl Receiver {
                 let data = libc::CMSG_DATA(next);
                 match ((*next).cmsg_level, (*next).cmsg_type) {
                     (libc::SOL_UDP, libc::UDP_GRO) => {
-                        stride = usize::try_from(data.cast::<libc::c_int>().read_unaligned()).ok();
+                        let stride = usize::try_from(data.cast::<libc::c_int>().read_unaligned());
+                        found.stride = stride.ok().filter(|stride| *stride > 0);
                     }
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                         let info = data.cast::<libc::in_pktinfo>().read_unaligned();
-                        to = Some(IpAddr::V4(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())));
+                        found.to = Some(IpAddr::V4(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes())));
                     }
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                         let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                        to = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                        found.to = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                    }
+                    // One byte for IPv4, a host-order word for IPv6.
+                    (libc::IPPROTO_IP, libc::IP_TOS) => found.ecn = Ecn::of_class(data.read()),
+                    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                        let class = data.cast::<libc::c_int>().read_unaligned();
+                        found.ecn = Ecn::of_class(class.to_le_bytes()[0]);
                     }
                     _ => {}
                 }
                 next = libc::CMSG_NXTHDR(&raw const header, next);
             }
         }
-        (stride.filter(|stride| *stride > 0), to)
+        found
     }
+}
+
+/// What comes beside a message.
+#[derive(Clone, Copy, Debug, Default)]
+struct Control {
+    stride: Option<usize>,
+    to: Option<IpAddr>,
+    ecn: Ecn,
 }
 
 impl std::fmt::Debug for Receiver {
@@ -161,5 +179,44 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             Some(SocketAddrV6::new(address, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id).into())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::path::Endpoint;
+    use crate::udp::poll::Poll;
+    use crate::udp::train::{self, Datagrams, Sent};
+
+    #[test]
+    fn a_mark_crosses_the_kernel_with_its_train() {
+        for (v6, local) in [(false, "127.0.0.1"), (true, "::1")] {
+            let (Ok(from), Ok(to)) = (UdpSocket::bind(v6, 0), UdpSocket::bind(v6, 0)) else {
+                assert!(v6, "a host may lack IPv6, not IPv4");
+                continue;
+            };
+            let mut poll = Poll::new().unwrap();
+            poll.add(&to.as_fd(), 1).unwrap();
+            let local: IpAddr = local.parse().unwrap();
+            let place = Endpoint { remote: SocketAddr::new(local, to.port().unwrap()), local: Some(local) };
+            let bytes: Vec<u8> = (0..250).collect();
+            for ecn in [Ecn::Zero, Ecn::NotCapable, Ecn::Congested, Ecn::One] {
+                let sent = train::send(&from, &place, Datagrams { stride: 100, ecn, bytes: &bytes });
+                assert_eq!(sent, Sent::Whole);
+                let (mut receiver, mut seen) = (Receiver::new(), Vec::new());
+                while seen.len() < bytes.len() {
+                    assert!(poll.wait(Some(std::time::Duration::from_secs(10))).unwrap().count() > 0);
+                    for at in 0..receiver.receive(&to).unwrap() {
+                        let message = receiver.message(at).unwrap();
+                        assert_eq!((message.ecn, message.to), (ecn, Some(local)));
+                        seen.extend_from_slice(message.bytes);
+                    }
+                }
+                assert_eq!(seen, bytes);
+            }
+        }
     }
 }

@@ -39,7 +39,7 @@ impl UdpSocket {
         Ok(self.socket.local_addr()?.as_socket().map_or(0, |address| address.port()))
     }
 
-    /// Asks for large buffers, merged receives and the address each message was sent to. The socket works without any.
+    /// Asks for large buffers, merged receives, the address each message was sent to and its congestion mark. The socket works without any.
     fn tune(&self) {
         let size = libc::c_int::try_from(limits::SOCKET_BUFFER).unwrap_or(libc::c_int::MAX);
         for (forced, plain) in
@@ -50,12 +50,16 @@ impl UdpSocket {
                 let _ = self.set(libc::SOL_SOCKET, plain, size);
             }
         }
-        let (level, option) = if self.v6 {
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+        let (level, destination, class) = if self.v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVTCLASS)
         } else {
-            (libc::IPPROTO_IP, libc::IP_PKTINFO)
+            (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVTOS)
         };
-        for (what, level, option) in [("gro", libc::SOL_UDP, libc::UDP_GRO), ("pktinfo", level, option)] {
+        for (what, level, option) in [
+            ("gro", libc::SOL_UDP, libc::UDP_GRO),
+            ("pktinfo", level, destination),
+            ("traffic class", level, class),
+        ] {
             if let Err(error) = self.set(level, option, 1) {
                 tracing::debug!(what, %error, "socket option refused");
             }

@@ -7,11 +7,35 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::SockAddr;
 
+use crate::ecn::Ecn;
 use crate::path::Endpoint;
+use crate::udp::path_mtu;
 use crate::udp::socket::UdpSocket;
 
-/// Room for the segment size and the source address; words, so that headers inside are aligned.
+/// Room for the segment size, the source address and the traffic class; words, so that headers inside are aligned.
 const CONTROL: usize = 12;
+
+/// What one call sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagrams<'a> {
+    /// Size of each datagram but the last, which may be shorter.
+    pub(crate) stride: usize,
+    /// The congestion mark of all of them.
+    pub(crate) ecn: Ecn,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Datagrams<'a> {
+    /// One message of ours, unmarked.
+    pub(crate) fn single(bytes: &'a [u8]) -> Self {
+        Self { stride: bytes.len(), ecn: Ecn::NotCapable, bytes }
+    }
+
+    /// Whether there is more than one.
+    fn several(&self) -> bool {
+        self.bytes.len() > self.stride
+    }
+}
 
 /// What became of a train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +44,8 @@ pub(crate) enum Sent {
     Whole,
     /// It left datagram by datagram, since the kernel would not take it whole.
     Singly,
+    /// It left datagram by datagram and maybe in fragments, since the way is narrower than its datagrams.
+    Narrow,
     /// The socket is full. Nothing of it left; try again when it is writable.
     Full,
     /// The source address is gone; it left, or was tried, without one.
@@ -28,30 +54,35 @@ pub(crate) enum Sent {
     Refused,
 }
 
-/// Sends `bytes`, cut into datagrams of `stride` bytes, the last of which may be shorter.
-pub(crate) fn send(socket: &UdpSocket, to: &Endpoint, stride: usize, bytes: &[u8]) -> Sent {
-    let Err(error) = send_once(socket, to, stride, bytes) else { return Sent::Whole };
+/// Sends datagrams to one place.
+pub(crate) fn send(socket: &UdpSocket, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent {
+    let Err(error) = send_once(socket, to, datagrams) else { return Sent::Whole };
     match error.raw_os_error() {
         Some(libc::EAGAIN) => Sent::Full,
         // ENOBUFS passes; a second refusal is taken as loss.
-        Some(libc::ENOBUFS | libc::EINTR) => match send_once(socket, to, stride, bytes) {
+        Some(libc::ENOBUFS | libc::EINTR) => match send_once(socket, to, datagrams) {
             Ok(()) => Sent::Whole,
             Err(_) => Sent::Refused,
         },
+        // EMSGSIZE, on older kernels EINVAL: the way is narrower than a segment. Datagram by datagram, the kernel cuts
+        // them to fragments.
+        Some(libc::EMSGSIZE | libc::EINVAL) if datagrams.several() && is_narrow(to, datagrams.stride) => {
+            send_singly(socket, to, datagrams, Sent::Narrow)
+        }
         Some(libc::EINVAL | libc::ENETUNREACH | libc::EADDRNOTAVAIL | libc::EHOSTUNREACH)
             if to.local.is_some() =>
         {
             let anywhere = Endpoint { remote: to.remote, local: None };
-            match send(socket, &anywhere, stride, bytes) {
+            match send(socket, &anywhere, datagrams) {
                 Sent::Full => Sent::Full,
-                Sent::Whole | Sent::Singly | Sent::SourceGone | Sent::Refused => Sent::SourceGone,
+                Sent::Whole | Sent::Singly | Sent::Narrow | Sent::SourceGone | Sent::Refused => {
+                    Sent::SourceGone
+                }
             }
         }
-        // EIO: no checksum offload on the way out. EINVAL, EMSGSIZE: the way is narrower than a segment.
-        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) if bytes.len() > stride => {
-            let sent =
-                bytes.chunks(stride).filter(|one| send_once(socket, to, one.len(), one).is_ok()).count();
-            if sent > 0 { Sent::Singly } else { Sent::Refused }
+        // EIO: no checksum offload on the way out, which segmentation needs.
+        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) if datagrams.several() => {
+            send_singly(socket, to, datagrams, Sent::Singly)
         }
         _ => {
             tracing::debug!(to = %to.remote, %error, "send refused");
@@ -60,7 +91,20 @@ pub(crate) fn send(socket: &UdpSocket, to: &Endpoint, stride: usize, bytes: &[u8
     }
 }
 
-fn send_once(socket: &UdpSocket, to: &Endpoint, stride: usize, bytes: &[u8]) -> io::Result<()> {
+/// Sends each datagram with a call of its own; returns `sent` when any left.
+fn send_singly(socket: &UdpSocket, to: &Endpoint, datagrams: Datagrams<'_>, sent: Sent) -> Sent {
+    let Datagrams { stride, ecn, bytes } = datagrams;
+    let leaves = |one| send_once(socket, to, Datagrams { ecn, ..Datagrams::single(one) }).is_ok();
+    if bytes.chunks(stride).filter(|one| leaves(one)).count() > 0 { sent } else { Sent::Refused }
+}
+
+/// Whether the way to `to` is known to carry less than `payload` bytes in one packet.
+fn is_narrow(to: &Endpoint, payload: usize) -> bool {
+    path_mtu::payload_room(to).is_some_and(|room| room < payload)
+}
+
+fn send_once(socket: &UdpSocket, to: &Endpoint, datagrams: Datagrams<'_>) -> io::Result<()> {
+    let Datagrams { stride, ecn, bytes } = datagrams;
     let name = SockAddr::from(reachable(socket, to.remote));
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut control = [0_u64; CONTROL];
@@ -73,7 +117,7 @@ fn send_once(socket: &UdpSocket, to: &Endpoint, stride: usize, bytes: &[u8]) -> 
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(&control);
     let mut used = 0;
-    if bytes.len() > stride {
+    if datagrams.several() {
         let size = u16::try_from(stride).map_err(|_| io::ErrorKind::InvalidInput)?;
         used += put(&mut header, used, libc::SOL_UDP, libc::UDP_SEGMENT, size);
     }
@@ -90,6 +134,14 @@ fn send_once(socket: &UdpSocket, to: &Endpoint, stride: usize, bytes: &[u8]) -> 
             used += put(&mut header, used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
         None => {}
+    }
+    if ecn != Ecn::NotCapable {
+        let (level, kind) = if socket.v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        };
+        used += put(&mut header, used, level, kind, libc::c_int::from(ecn.bits()));
     }
     header.msg_controllen = used;
     if used == 0 {
@@ -111,7 +163,10 @@ fn put<T: Copy>(
     let size = libc::c_uint::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: CMSG_LEN and CMSG_SPACE only compute.
     let (length, space) = unsafe { (libc::CMSG_LEN(size) as usize, libc::CMSG_SPACE(size) as usize) };
-    assert!(used + space <= CONTROL * 8, "the control buffer holds a segment size and one source address");
+    assert!(
+        used + space <= CONTROL * 8,
+        "the control buffer holds a segment size, one source address and a mark"
+    );
     // SAFETY: the buffer has room for `space` bytes at `used`, as just asserted; it is aligned to words and `used` is a
     // sum of CMSG_SPACEs, hence aligned as well. The value is written unaligned.
     unsafe {

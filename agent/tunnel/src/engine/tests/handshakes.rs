@@ -114,7 +114,7 @@ fn data_from_strangers_draws_nothing() {
     let mut data = [0; 64];
     data[0] = 4;
     let from = "198.51.100.1:9".parse().unwrap();
-    let message = Message { from, to: None, stride: 64, bytes: &data };
+    let message = Message { from, to: None, ecn: Ecn::NotCapable, stride: 64, bytes: &data };
     lab.a.engine.on_wire(lab.now, &message, &mut lab.a.out);
     assert!(lab.a.out.sent.is_empty());
     assert_eq!(lab.a.counters().drop_unknown_index, 1);
@@ -140,7 +140,13 @@ fn a_replayed_initiation_is_answered_but_moves_nothing() {
     let initiation = lab.a.out.sent[0].bytes.clone();
     lab.carry();
     let elsewhere = address('a', 9);
-    let message = Message { from: elsewhere, to: None, stride: wire::INITIATION, bytes: &initiation };
+    let message = Message {
+        from: elsewhere,
+        to: None,
+        ecn: Ecn::NotCapable,
+        stride: wire::INITIATION,
+        bytes: &initiation,
+    };
     lab.b.engine.on_wire(lab.now, &message, &mut lab.b.out);
     assert_eq!(lab.b.out.sent.len(), 1);
     assert_eq!((lab.b.out.sent[0].to, lab.b.out.sent[0].bytes.len()), (elsewhere, wire::RESPONSE));
@@ -242,14 +248,21 @@ fn a_flood_of_handshakes_is_asked_for_cookies() {
     let initiation = lab.a.out.sent[0].bytes.clone();
     for port in 0..1000_u16 {
         let from = SocketAddr::from(([198, 51, 100, 1], port + 1));
-        let message = Message { from, to: None, stride: wire::INITIATION, bytes: &initiation };
+        let message =
+            Message { from, to: None, ecn: Ecn::NotCapable, stride: wire::INITIATION, bytes: &initiation };
         lab.b.engine.on_wire(lab.now, &message, &mut lab.b.out);
     }
     assert!(lab.b.counters().cookies_out > 0);
     // A cookie is taken in and proves the address with the next initiation.
     lab.b.out.sent.retain(|train| train.bytes.len() == wire::COOKIE);
     let cookie = lab.b.out.sent[0].bytes.clone();
-    let message = Message { from: address('b', 0), to: None, stride: wire::COOKIE, bytes: &cookie };
+    let message = Message {
+        from: address('b', 0),
+        to: None,
+        ecn: Ecn::NotCapable,
+        stride: wire::COOKIE,
+        bytes: &cookie,
+    };
     lab.a.engine.on_wire(lab.now, &message, &mut lab.a.out);
     assert_eq!(lab.a.counters().drop_handshake, 0);
 }

@@ -29,7 +29,7 @@ fn a_train_arrives_as_its_datagrams_from_the_address_asked_for() {
     let (socket, to) = receiver();
     let to = Endpoint { local: Some([127, 0, 0, 3].into()), ..to };
     let bytes: Vec<u8> = (0..250).collect();
-    assert_eq!(output.transmit(&to, 100, &bytes), Sent::Whole);
+    assert_eq!(output.transmit(&to, Datagrams { stride: 100, ..Datagrams::single(&bytes) }), Sent::Whole);
     let mut buffer = [0; 2000];
     for expected in bytes.chunks(100) {
         let (length, from) = socket.recv_from(&mut buffer).unwrap();
@@ -42,7 +42,7 @@ fn a_source_address_that_is_gone_does_not_stop_the_train() {
     let mut output = output();
     let (socket, to) = receiver();
     let to = Endpoint { local: Some([203, 0, 113, 7].into()), ..to };
-    assert_eq!(output.transmit(&to, 4, b"data"), Sent::SourceGone);
+    assert_eq!(output.transmit(&to, Datagrams::single(b"data")), Sent::SourceGone);
     let mut buffer = [0; 16];
     assert_eq!(socket.recv(&mut buffer).unwrap(), 4);
 }
@@ -51,9 +51,9 @@ fn a_source_address_that_is_gone_does_not_stop_the_train() {
 fn behind_a_waiting_train_all_wait_in_order_up_to_the_limit() {
     let mut output = output();
     let (socket, to) = receiver();
-    output.park(&to, 1, &[0]);
+    output.park(&to, Datagrams::single(&[0]));
     for n in 1..=40_u8 {
-        assert_eq!(output.transmit(&to, 1, &[n]), Sent::Full);
+        assert_eq!(output.transmit(&to, Datagrams::single(&[n])), Sent::Full);
     }
     assert!(output.is_blocked());
     let kept = u8::try_from(limits::PARKED_TRAINS).unwrap();
@@ -70,7 +70,7 @@ fn behind_a_waiting_train_all_wait_in_order_up_to_the_limit() {
 #[test]
 fn an_address_without_socket_is_refused() {
     let to = Endpoint { remote: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9)), local: None };
-    assert_eq!(output().transmit(&to, 4, b"data"), Sent::Refused);
+    assert_eq!(output().transmit(&to, Datagrams::single(b"data")), Sent::Refused);
 }
 
 #[test]
