@@ -177,10 +177,15 @@ impl Follower {
                 .map_err(|reason| FollowError::Refused { scope: at.scope.clone(), reason })?;
         }
         let cursor = Cursor { epoch, revision: at.rev, digest: at.digest };
-        let scope = self.scopes.entry(at.scope.clone()).or_insert_with(|| Scope::new(epoch));
+        let (held, mut new) = (self.scopes.get_mut(&at.scope), Scope::new(epoch));
+        let is_new = held.is_none();
+        let scope = held.unwrap_or(&mut new);
         if let Err(source) = scope.apply(staged.reset, staged.puts, &staged.dels, cursor) {
             self.distrusted.insert(at.scope.clone());
             return Err(FollowError::Apply { scope: at.scope, source });
+        }
+        if is_new {
+            self.scopes.insert(at.scope.clone(), new);
         }
         self.distrusted.remove(&at.scope);
         Ok(Applied::Scope { scope: at.scope, ack_within_ms: at.ack_within_ms })

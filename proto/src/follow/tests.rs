@@ -102,3 +102,14 @@ fn a_commit_point_before_hello_is_refused() {
     let answer = lines(&control, &follower);
     assert_eq!(follow(&mut follower, answer), Err(FollowError::NoHello));
 }
+
+#[test]
+fn a_refused_answer_about_a_new_scope_makes_no_copy() {
+    let mut control = Scope::new(Epoch(1));
+    control.commit([put(1)]);
+    let mut follower = Follower::default();
+    follow(&mut follower, vec![hello(1)]).unwrap();
+    let at = lines(&control, &follower).pop().unwrap();
+    assert!(matches!(follow(&mut follower, vec![at]), Err(FollowError::Apply { .. })));
+    assert!(follower.scope(&scope_id()).is_none());
+}
