@@ -28,7 +28,7 @@ mod trains;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::index::Indices;
 use crate::limits;
@@ -73,6 +73,10 @@ pub(crate) struct Engine {
     /// Entries of the wheel under work; kept for its memory.
     due: Vec<(u32, Due)>,
     pace: Bucket,
+    /// Initiations of others that wait for their turn.
+    arrivals: VecDeque<respond::Arrived>,
+    /// Initiations that may still be answered before the packets get their turn.
+    answers_left: u32,
     /// Peers whose initiation waits for the pace.
     waiting: VecDeque<u32>,
     trains: Trains,
@@ -101,6 +105,8 @@ impl Engine {
             wheel: Wheel::new(now),
             due: Vec::new(),
             pace: Bucket::new(now, limits::INITIATIONS_PER_SECOND, limits::INITIATION_BURST),
+            arrivals: VecDeque::new(),
+            answers_left: limits::HANDSHAKES_PER_TURN,
             waiting: VecDeque::new(),
             trains: Trains::new(segment_limit),
             arena: vec![0; limits::ARENA].into_boxed_slice(),
@@ -138,8 +144,9 @@ impl Engine {
         self.arena_used = 0;
     }
 
-    /// Sends and writes all that is under construction.
+    /// Ends a turn: sends and writes all that is under construction.
     pub(crate) fn flush(&mut self, out: &mut dyn Output) {
+        self.answers_left = limits::HANDSHAKES_PER_TURN;
         self.flush_trains(out);
         self.flush_runs(out);
     }
@@ -149,10 +156,11 @@ impl Engine {
         self.now = now;
         let mut due = std::mem::take(&mut self.due);
         self.wheel.collect(now, &mut due);
-        for (peer, at) in due.drain(..) {
+        for (peer, at) in due.drain(..due.len().min(limits::TICKS_PER_TURN)) {
             self.tick_peer(now, peer, at, out);
         }
         self.due = due;
+        self.answer_arrivals(now, out);
         while let Some(peer) = self.waiting.front().copied() {
             if !self.pace.take(now) {
                 break;
@@ -165,8 +173,21 @@ impl Engine {
 
     /// Returns when [`Engine::on_tick`] wants to be called next.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let paced = (!self.waiting.is_empty()).then(|| now + std::time::Duration::from_millis(20));
+        if !self.due.is_empty() || !self.arrivals.is_empty() {
+            return Some(now);
+        }
+        let paced = (!self.waiting.is_empty()).then(|| now + Duration::from_millis(20));
         [self.wheel.deadline(), paced].into_iter().flatten().min()
+    }
+
+    /// The machine slept for `asleep` before `now`. Every session is renewed, paced with others; those that are older
+    /// than keys may be end at once.
+    pub(crate) fn on_resume(&mut self, now: Instant, asleep: Duration, out: &mut dyn Output) {
+        self.now = now;
+        self.counters.resumptions += 1;
+        for peer in 0..self.peers.end() {
+            self.resume_peer(now, peer, asleep, out);
+        }
     }
 
     /// Turns merging towards devices on or off.

@@ -49,7 +49,7 @@ mod udp;
 mod wire;
 
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
-pub use start::{Config, Port, StartError, Tunnel};
+pub use start::{Config, Offloads, Port, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
 pub use tunnel::{PresharedKey, PrivateKey, generate_private_key, public_key};

@@ -39,6 +39,9 @@ pub(crate) const LEAST_V4: usize = 576;
 /// Room for opened packets between two flushes towards the devices: four full receives.
 pub(crate) const ARENA: usize = 4 * RECEIVE_SLOT;
 
+/// Slice asked of the scheduler: the time of a few trains, a fraction of the usual 3 ms. Shorter ones cost throughput.
+pub(crate) const SLICE: Duration = Duration::from_micros(300);
+
 /// Super-packets read from one device before others get their turn.
 pub(crate) const DEVICE_BUDGET: usize = 8;
 
@@ -69,6 +72,14 @@ pub(crate) const CANDIDATES: usize = 8;
 /// takes about a tenth of a core.
 pub(crate) const HANDSHAKES_PER_SECOND: u64 = 500;
 
+/// Initiations of others answered between two looks at the packets: about two milliseconds.
+pub(crate) const HANDSHAKES_PER_TURN: u32 = 8;
+/// Initiations that wait for their turn: 200 B each, half a storm of ten thousand peers.
+pub(crate) const HANDSHAKES_WAITING: usize = 4096;
+
+/// Tunnels looked at between two looks at the packets: about a millisecond.
+pub(crate) const TICKS_PER_TURN: usize = 512;
+
 /// Initiations per second that we start ourselves: about a twelfth of a core.
 pub(crate) const INITIATIONS_PER_SECOND: u32 = 500;
 /// Initiations that may leave at once before pacing sets in.
@@ -94,6 +105,12 @@ pub(crate) const REPLY_CACHE: Duration = Duration::from_secs(10);
 pub(crate) const IDLE: Duration = Duration::from_secs(300);
 /// A tunnel that a stranger's initiation opened and no data confirmed goes sooner.
 pub(crate) const UNCONFIRMED_IDLE: Duration = Duration::from_secs(15);
+
+/// A suspension longer than this draws new handshakes: mappings on the way are gone, and the other side may have given
+/// up. Shorter ones are bridged by the sessions.
+pub(crate) const SUSPENSION: Duration = Duration::from_secs(20);
+/// Keys are not used past this age (WireGuard paper §6.1: `REJECT_AFTER_TIME`).
+pub(crate) const SESSION_AGE: Duration = Duration::from_secs(180);
 
 /// How often a peer is looked at while its handshake runs.
 pub(crate) const TICK_HANDSHAKE: Duration = Duration::from_millis(250);

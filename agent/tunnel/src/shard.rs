@@ -9,20 +9,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver as Commands;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::engine::{Engine, NetworkSettings};
 use crate::limits;
 use crate::mailbox::{Command, Event, NetworkConfig, NetworkId};
 use crate::random;
+use crate::start::Offloads;
 use crate::udp::poll::{Poll, Ready, Waker};
 use crate::udp::receive::Receiver;
-use crate::udp::socket::{self, UdpSocket};
+use crate::udp::socket;
 
 mod io_output;
+mod slice;
 
-use io_output::IoOutput;
+pub(crate) use io_output::IoOutput;
 
 const MAILBOX: u64 = 0;
 const SOCKET_V4: u64 = 1;
@@ -40,6 +42,8 @@ pub(crate) struct Shard {
     stop: Arc<AtomicBool>,
     receiver: Receiver,
     frame: Box<[u8]>,
+    /// How long the machine had slept when that was last looked at.
+    asleep: Duration,
     /// Whether devices are left unread because the socket is full.
     held: bool,
 }
@@ -47,22 +51,26 @@ pub(crate) struct Shard {
 impl Shard {
     /// Watches the sockets and allocates all buffers.
     pub(crate) fn new(
-        v4: UdpSocket,
-        v6: Option<UdpSocket>,
-        events: Box<dyn Fn(Event) + Send>,
+        io: IoOutput,
+        offloads: Offloads,
         commands: Commands<Command>,
         waker: Arc<Waker>,
         stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&*waker, MAILBOX)?;
-        poll.add(&v4, SOCKET_V4)?;
-        if let Some(v6) = &v6 {
-            poll.add(v6, SOCKET_V6)?;
+        for (v6, token) in [(false, SOCKET_V4), (true, SOCKET_V6)] {
+            if let Some(socket) = io.socket(v6) {
+                poll.add(socket, token)?;
+            }
         }
+        let segments = if offloads.segmented_sends { socket::segment_limit() } else { 1 };
+        let mut engine = Engine::new(clock::now(), random::seed(), segments);
+        engine.set_coalescing(offloads.coalesced_writes, offloads.coalesced_writes);
         Ok(Self {
-            engine: Engine::new(clock::now(), random::seed(), socket::segment_limit()),
-            io: IoOutput::new(v4, v6, events),
+            engine,
+            io,
+            asleep: clock::asleep(),
             poll,
             commands,
             waker,
@@ -75,6 +83,9 @@ impl Shard {
 
     /// Carries packets until told to stop.
     pub(crate) fn run(mut self) {
+        if let Err(error) = slice::shorten(limits::SLICE) {
+            tracing::debug!(%error, "scheduling slice not shortened");
+        }
         let mut ready: Vec<Ready> = Vec::with_capacity(64);
         while !self.stop.load(Ordering::Relaxed) {
             ready.clear();
@@ -91,7 +102,9 @@ impl Shard {
             self.io.counters.wakeups += 1;
             let now = clock::now();
             // First the clocks: a tunnel is ticked before it is touched, also after a long sleep.
+            self.io.now = now;
             if self.engine.deadline(now).is_some_and(|at| at <= now) {
+                self.notice_suspension(now);
                 self.engine.on_tick(now, &mut self.io);
             }
             for event in &ready {
@@ -99,6 +112,17 @@ impl Shard {
             }
             self.engine.flush(&mut self.io);
             self.settle();
+        }
+    }
+
+    /// Renews sessions after the machine slept.
+    fn notice_suspension(&mut self, now: Instant) {
+        let asleep = clock::asleep();
+        let suspended = asleep.saturating_sub(self.asleep);
+        self.asleep = asleep;
+        if suspended > limits::SUSPENSION {
+            tracing::info!(seconds = suspended.as_secs(), "the machine slept, sessions are renewed");
+            self.engine.on_resume(now, suspended, &mut self.io);
         }
     }
 
@@ -128,7 +152,10 @@ impl Shard {
         for _ in 0..limits::SOCKET_BUDGET {
             let Some(socket) = self.io.socket(v6) else { return };
             // Errors here are those of earlier sends, reported late; the next call goes on.
-            let Ok(count) = self.receiver.receive(socket) else { return };
+            let Ok(count) = self.receiver.receive(socket) else {
+                self.io.counters.receives_empty += 1;
+                return;
+            };
             self.io.counters.receives += 1;
             for at in 0..count {
                 if let Some(message) = self.receiver.message(at) {
@@ -152,6 +179,7 @@ impl Shard {
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
                 {
+                    self.io.counters.device_reads_empty += 1;
                     return;
                 }
                 Err(error) => return self.lose_device(slot, &error),
@@ -224,6 +252,7 @@ impl Shard {
             Command::Stats(reply) => {
                 let mut stats = self.engine.stats(now);
                 stats.counters.add(&self.io.counters);
+                stats.counters.drop_socket_full = self.io.dropped_by_sockets();
                 // Whoever asked may have stopped waiting.
                 let _ = reply.try_send(stats);
             }

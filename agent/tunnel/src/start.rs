@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::mailbox::{self, Command, Event, SendError};
-use crate::shard::Shard;
+use crate::shard::{IoOutput, Shard};
 use crate::stats::Stats;
 use crate::udp::poll::Waker;
 use crate::udp::socket::UdpSocket;
@@ -36,6 +36,25 @@ pub struct Config {
     pub ipv6: bool,
     /// Called on the shard's thread with every event. It must not block.
     pub events: Box<dyn Fn(Event) + Send>,
+}
+
+/// Which offloads of the kernel to use. All of them by default; turning one off helps to find out which one fails.
+///
+/// Those of a device are chosen when it is opened: [`Device::open_tun_plain`](crate::Device::open_tun_plain).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// Send trains with one system call (`UDP_SEGMENT`).
+    pub segmented_sends: bool,
+    /// Receive datagrams that the kernel merged (`UDP_GRO`).
+    pub merged_receives: bool,
+    /// Write packets of one flow to the device as one.
+    pub coalesced_writes: bool,
+}
+
+impl Default for Offloads {
+    fn default() -> Self {
+        Self { segmented_sends: true, merged_receives: true, coalesced_writes: true }
+    }
 }
 
 impl std::fmt::Debug for Config {
@@ -88,6 +107,14 @@ impl Tunnel {
     /// # Errors
     /// When the port is taken or the kernel refuses what the shard needs.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Offloads::default())
+    }
+
+    /// Does what [`Tunnel::start`] does, with some offloads turned off.
+    ///
+    /// # Errors
+    /// As [`Tunnel::start`].
+    pub fn start_with(config: Config, offloads: Offloads) -> Result<Self, StartError> {
         let step = |step| move |source| StartError::Start { step, source };
         let (v4, v6) = bind(config.port, config.ipv6)?;
         let port = v4.port().map_err(step("reading the port"))?;
@@ -95,7 +122,8 @@ impl Tunnel {
         let ipv6 = v6.is_some();
         let (commands, queue) = mailbox::mailbox(waker.clone());
         let stop = Arc::new(AtomicBool::new(false));
-        let shard = Shard::new(v4, v6, config.events, queue, waker.clone(), stop.clone())
+        let io = IoOutput::new(v4, v6, config.events, offloads);
+        let shard = Shard::new(io, offloads, queue, waker.clone(), stop.clone())
             .map_err(step("watching the sockets"))?;
         let builder = std::thread::Builder::new().name(String::from("lacis-shard"));
         let thread = builder.spawn(move || shard.run()).map_err(step("starting a thread"))?;

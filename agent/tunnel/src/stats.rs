@@ -86,6 +86,12 @@ counters! {
     bytes_out,
     /// Bytes of overlay packets opened and accepted.
     bytes_in,
+    /// Receive calls that found nothing.
+    receives_empty,
+    /// Reads of devices that found nothing.
+    device_reads_empty,
+    /// Datagrams the kernel dropped because a socket's receive buffer was full.
+    drop_socket_full,
     /// Times the shard slept and woke.
     wakeups,
     /// Trains that had to wait for room in the socket.
@@ -98,6 +104,8 @@ counters! {
     segmentation_fallbacks,
     /// Trains sent datagram by datagram because the way is narrower than their datagrams.
     trains_too_wide,
+    /// Offloads that were refused and are tried again.
+    offloads_tried_again,
     /// Coalesced packets written one by one because the kernel refused them whole.
     coalescing_fallbacks,
     /// Source addresses that went away and were let go.
@@ -130,6 +138,12 @@ counters! {
     drop_replay,
     /// Handshake messages that were refused.
     drop_handshake,
+    /// Initiations that waited for their turn, so that packets were not held up.
+    handshakes_deferred,
+    /// Initiations dropped because too many waited for their turn.
+    drop_handshakes_full,
+    /// Suspensions of the machine that drew new handshakes.
+    resumptions,
     /// Cookie replies sent because of load.
     cookies_out,
     /// Packets opened whose source does not belong to the peer that sealed them.

@@ -172,6 +172,22 @@ impl Engine {
         live.due = self.wheel.schedule(peer, now + pause);
     }
 
+    /// Renews a peer's session after the machine slept; the kernel's clock, which sessions go by, stood still.
+    pub(super) fn resume_peer(&mut self, now: Instant, peer: u32, asleep: Duration, out: &mut dyn Output) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.last_handshake = state.last_handshake.and_then(|at| at.checked_sub(asleep));
+        let Some(live) = &state.live else { return };
+        let (up, waits) = (live.protocol.is_up(), live.round.is_some());
+        let age = state.last_handshake.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        state.path.forget_local();
+        if age >= limits::SESSION_AGE {
+            self.close_tunnel(peer);
+        }
+        if up || waits {
+            self.start_round(now, peer, out);
+        }
+    }
+
     /// Ends a round that nobody answered. A peer with keepalive is tried again, as its mapping must be held open.
     fn give_up(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
         self.close_tunnel(peer);

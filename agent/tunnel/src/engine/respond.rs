@@ -9,9 +9,19 @@ use super::handshake::MESSAGE;
 use super::peer::Reply;
 use super::{Engine, Output};
 use crate::limits;
+use crate::mailbox::NetworkId;
 use crate::path::Endpoint;
 use crate::tunnel::{Admission, Opened};
 use crate::udp::train::Datagrams;
+use crate::wire;
+
+/// An initiation that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    network: NetworkId,
+    message: [u8; wire::INITIATION],
+    from: Endpoint,
+}
 
 impl Engine {
     /// An initiation: whose is it, and is the sender who it says?
@@ -28,18 +38,46 @@ impl Engine {
             let admission = gate.admit(from.remote, message, &mut answer);
             (admission != Admission::Refused).then_some((*slot, admission))
         });
-        let network = match admitted {
-            Some((network, Admission::Welcome)) => network,
+        match admitted {
+            Some((network, Admission::Welcome)) if self.answers_left > 0 => {
+                self.answers_left -= 1;
+                self.meet(now, network, message, from, out);
+            }
+            Some((network, Admission::Welcome)) => self.defer(network, message, from),
             Some((_, Admission::Cookie(length))) => {
                 self.counters.cookies_out += 1;
                 out.transmit(from, Datagrams::single(&answer[..length]));
-                return;
             }
-            Some((_, Admission::Refused)) | None => {
-                self.counters.drop_handshake += 1;
-                return;
+            Some((_, Admission::Refused)) | None => self.counters.drop_handshake += 1,
+        }
+    }
+
+    /// Keeps an admitted initiation for a later turn. Its sender repeats it anyway if there are too many.
+    pub(super) fn defer(&mut self, network: u32, message: &[u8], from: &Endpoint) {
+        let id = self.networks.get(network).map(|net| net.id);
+        let (Some(network), Some(message)) = (id, message.first_chunk()) else { return };
+        if self.arrivals.len() >= limits::HANDSHAKES_WAITING {
+            self.counters.drop_handshakes_full += 1;
+            return;
+        }
+        self.counters.handshakes_deferred += 1;
+        self.arrivals.push_back(Arrived { network, message: *message, from: *from });
+    }
+
+    /// Answers initiations that waited, as many as this turn allows.
+    pub(super) fn answer_arrivals(&mut self, now: Instant, out: &mut dyn Output) {
+        while self.answers_left > 0
+            && let Some(Arrived { network, message, from }) = self.arrivals.pop_front()
+        {
+            self.answers_left -= 1;
+            if let Some(network) = self.slot(network) {
+                self.meet(now, network, &message, &from, out);
             }
-        };
+        }
+    }
+
+    /// Answers an admitted initiation when it is from a peer of the network.
+    fn meet(&mut self, now: Instant, network: u32, message: &[u8], from: &Endpoint, out: &mut dyn Output) {
         let peer = self
             .networks
             .get(network)

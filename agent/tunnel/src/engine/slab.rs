@@ -29,6 +29,11 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// Returns a number above all that are in use.
+    pub(crate) fn end(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
     #[inline]
     pub(crate) fn get(&self, at: u32) -> Option<&T> {
         self.entries.get(at as usize)?.as_ref()
@@ -53,5 +58,6 @@ mod tests {
         assert_eq!((slab.get(a), slab.get(b)), (None, Some(&'b')));
         assert_eq!(slab.insert('c'), a);
         assert_eq!(slab.get_mut(a), Some(&mut 'c'));
+        assert_eq!(slab.end(), 2);
     }
 }

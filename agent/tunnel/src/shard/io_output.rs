@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
+use std::time::Instant;
 
 use super::is_v6;
+use crate::clock;
 use crate::ecn::Ecn;
 use crate::engine::Output;
 use crate::limits;
 use crate::mailbox::Event;
 use crate::path::Endpoint;
+use crate::start::Offloads;
 use crate::stats::Counters;
 use crate::tun::coalesce::Pieces;
 use crate::tun::device::Device;
@@ -35,27 +38,46 @@ pub(super) struct Merging {
 }
 
 /// The sockets, the devices and the way to the control side.
-pub(super) struct IoOutput {
+pub(crate) struct IoOutput {
     v4: UdpSocket,
     v6: Option<UdpSocket>,
     devices: BTreeMap<u32, Device>,
     parked: VecDeque<Parked>,
     events: Box<dyn Fn(Event) + Send>,
+    /// What may be merged when the kernel takes it.
+    allowed: Merging,
     merging: Merging,
     merging_changed: bool,
+    /// When merging that was refused is tried again.
+    again: Option<Instant>,
+    /// The moment of this turn.
+    pub(super) now: Instant,
     pub(super) counters: Counters,
 }
 
 impl IoOutput {
-    pub(super) fn new(v4: UdpSocket, v6: Option<UdpSocket>, events: Box<dyn Fn(Event) + Send>) -> Self {
+    pub(crate) fn new(
+        v4: UdpSocket,
+        v6: Option<UdpSocket>,
+        events: Box<dyn Fn(Event) + Send>,
+        offloads: Offloads,
+    ) -> Self {
+        if !offloads.merged_receives {
+            v4.refuse_merged();
+            v6.iter().for_each(UdpSocket::refuse_merged);
+        }
+        let merging = Merging { any: offloads.coalesced_writes, udp: offloads.coalesced_writes };
         Self {
             v4,
             v6,
             devices: BTreeMap::new(),
             parked: VecDeque::new(),
             events,
-            merging: Merging { any: true, udp: true },
+            allowed: merging,
+            merging,
             merging_changed: false,
+            again: None,
+            now: clock::now(),
             counters: Counters::default(),
         }
     }
@@ -73,7 +95,8 @@ impl IoOutput {
     }
 
     pub(super) fn add_device(&mut self, slot: u32, device: Device) {
-        if !device.udp_segmentation() && self.merging.udp {
+        if !device.udp_segmentation() && self.allowed.udp {
+            self.allowed.udp = false;
             self.merging.udp = false;
             self.merging_changed = true;
         }
@@ -82,6 +105,11 @@ impl IoOutput {
 
     pub(super) fn remove_device(&mut self, slot: u32) -> Option<Device> {
         self.devices.remove(&slot)
+    }
+
+    /// Returns how many datagrams the kernel dropped for want of room in the sockets.
+    pub(super) fn dropped_by_sockets(&self) -> u64 {
+        self.v4.dropped() + self.v6.as_ref().map_or(0, UdpSocket::dropped)
     }
 
     /// Whether trains wait for room in the socket.
@@ -96,6 +124,12 @@ impl IoOutput {
 
     /// Returns what may be merged from now on, once after each change.
     pub(super) fn merging_changed(&mut self) -> Option<Merging> {
+        if self.again.is_some_and(|again| again <= self.now) {
+            self.again = None;
+            self.merging = self.allowed;
+            self.merging_changed = true;
+            self.counters.offloads_tried_again += 1;
+        }
         std::mem::take(&mut self.merging_changed).then_some(self.merging)
     }
 
@@ -132,6 +166,7 @@ impl IoOutput {
         self.merging.udp = false;
         self.merging.any = vnet.gso == Gso::Udp && self.merging.any;
         self.merging_changed = true;
+        self.again = Some(self.now + limits::OFFLOAD_REST);
         let mut packet: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         let Some(mut splitter) = Splitter::new(vnet, &mut packet) else { return };
         while let Some(range) = splitter.next(&mut packet) {

@@ -23,9 +23,13 @@ struct Node {
 }
 
 fn start(port: Port, private: [u8; 32], overlay: &str) -> Node {
+    start_with(port, private, overlay, Offloads::default())
+}
+
+fn start_with(port: Port, private: [u8; 32], overlay: &str, offloads: Offloads) -> Node {
     let (sender, events) = mpsc::channel();
     let config = Config { port, ipv6: true, events: Box::new(move |event| drop(sender.send(event))) };
-    let tunnel = Tunnel::start(config).unwrap();
+    let tunnel = Tunnel::start_with(config, offloads).unwrap();
     let (device, host) = Device::memory().unwrap();
     let overlay = overlay.parse().unwrap();
     let network = NetworkConfig {
@@ -202,4 +206,38 @@ fn bytes_from_anywhere_do_not_stop_the_shard() {
     b.host.send(&[0xff; 100]).unwrap();
     a.host.send(&a.packet(&b, b"alive")).unwrap();
     b.expect(&a.packet(&b, b"alive"));
+}
+
+#[test]
+fn every_offload_can_be_turned_off() {
+    let all = Offloads::default();
+    for offloads in [
+        Offloads { segmented_sends: false, ..all },
+        Offloads { merged_receives: false, ..all },
+        Offloads { coalesced_writes: false, ..all },
+        Offloads { segmented_sends: false, merged_receives: false, coalesced_writes: false },
+    ] {
+        let a = start_with(Port::Prefer(0), [1; 32], "10.0.0.1", offloads);
+        let b = start_with(Port::Prefer(0), [2; 32], "10.0.0.2", offloads);
+        a.knows(&b, "127.0.0.1");
+        let payload: Vec<u8> = (0..20 * 1000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let mut header = [1, 5, 0, 0, 0, 0, 0, 0, 0, 0];
+        for (at, value) in [(2, 28_u16), (4, 1000), (6, 20), (8, 6)] {
+            header[at..at + 2].copy_from_slice(&value.to_ne_bytes());
+        }
+        b.knows(&a, "127.0.0.1");
+        a.host.send_frame(&header, &a.packet(&b, &payload)).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < payload.len() {
+            seen.extend_from_slice(&b.host.receive(PATIENCE).unwrap().expect("all of it arrives")[28..]);
+        }
+        assert_eq!(seen, payload, "{offloads:?}");
+        let (sent, received) = (a.tunnel.stats().unwrap().counters, b.tunnel.stats().unwrap().counters);
+        assert!(offloads.segmented_sends || sent.trains_out == sent.datagrams_out, "{sent:?}");
+        assert!(offloads.merged_receives || received.trains_in == received.datagrams_in, "{received:?}");
+        assert!(
+            offloads.coalesced_writes || received.device_frames_out == received.device_packets_out,
+            "{received:?}"
+        );
+    }
 }

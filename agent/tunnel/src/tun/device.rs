@@ -78,6 +78,18 @@ impl Device {
     /// # Errors
     /// As [`DeviceError`] says; its text tells what to do.
     pub fn open_tun(name: &str, mtu: u16) -> Result<Self, DeviceError> {
+        Self::open(name, mtu, true)
+    }
+
+    /// Does what [`Device::open_tun`] does but lets the kernel cut super-packets before they come here.
+    ///
+    /// # Errors
+    /// As [`Device::open_tun`].
+    pub fn open_tun_plain(name: &str, mtu: u16) -> Result<Self, DeviceError> {
+        Self::open(name, mtu, false)
+    }
+
+    fn open(name: &str, mtu: u16, segmentation: bool) -> Result<Self, DeviceError> {
         let named = || name.to_owned();
         let fits = (1..=15).contains(&name.len()) && !name.contains(['/', ' ', '\0']) && !name.contains('%');
         if !fits {
@@ -101,7 +113,7 @@ impl Device {
             _ => DeviceError::Create { name: named(), step: "attaching to it", source },
         })?;
         let failed = |step| move |source| DeviceError::Create { name: name.to_owned(), step, source };
-        let udp_segmentation = ask_offloads(&file).map_err(failed("asking for offloads"))?;
+        let udp_segmentation = ask_offloads(&file, segmentation).map_err(failed("asking for offloads"))?;
         let index = interface_index(name).map_err(failed("finding its index"))?;
         let device = Self { file, name: named(), index, udp_segmentation };
         device.limit_segments(mtu);
@@ -230,7 +242,7 @@ fn attach(file: &File, name: &str) -> io::Result<()> {
 }
 
 /// Asks for checksum and segmentation offloads; returns whether UDP segmentation was among those granted.
-fn ask_offloads(file: &File) -> io::Result<bool> {
+fn ask_offloads(file: &File, segmentation: bool) -> io::Result<bool> {
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let ask = |wanted: libc::c_uint| {
         // SAFETY: TUNSETOFFLOAD takes its argument by value.
@@ -238,6 +250,9 @@ fn ask_offloads(file: &File) -> io::Result<bool> {
             libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(wanted))
         })
     };
+    if !segmentation {
+        return ask(libc::TUN_F_CSUM).map(|()| false);
+    }
     // Kernels before 6.2 refuse the UDP bits and everything asked along with them.
     if ask(tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6).is_ok() {
         return Ok(true);

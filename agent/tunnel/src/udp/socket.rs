@@ -10,6 +10,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits;
 
+/// Figures of `SO_MEMINFO`, and where the drops are among them (`linux/sock_diag.h`).
+const MEMORY_FIGURES: usize = 9;
+const MEMORY_DROPS: usize = 8;
+
 /// One family's socket.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
@@ -66,6 +70,24 @@ impl UdpSocket {
         }
     }
 
+    /// Has each datagram received by itself from now on.
+    pub(crate) fn refuse_merged(&self) {
+        if let Err(error) = self.set(libc::SOL_UDP, libc::UDP_GRO, 0) {
+            tracing::debug!(%error, "merged receives cannot be turned off");
+        }
+    }
+
+    /// Returns how many datagrams the kernel dropped since the socket was made, for want of room.
+    pub(crate) fn dropped(&self) -> u64 {
+        let mut memory = [0_u32; MEMORY_FIGURES];
+        let mut size = libc::socklen_t::try_from(size_of_val(&memory)).unwrap_or(0);
+        let (fd, pointer) = (self.socket.as_raw_fd(), memory.as_mut_ptr().cast());
+        // SAFETY: the pointer and size describe `memory`, which the kernel may overwrite up to its size.
+        let result =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, pointer, &raw mut size) };
+        if result < 0 { 0 } else { u64::from(memory[MEMORY_DROPS]) }
+    }
+
     fn set(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
         let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
         let pointer = (&raw const value).cast();
@@ -112,6 +134,20 @@ mod tests {
         ] {
             assert_eq!(since_6_9(release), expected, "{release}");
         }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let socket = UdpSocket::bind(false, 0).unwrap();
+        assert_eq!(socket.dropped(), 0);
+        for option in [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF] {
+            let _ = socket.set(libc::SOL_SOCKET, option, 1);
+        }
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..100 {
+            sender.send_to(&[0; 1000], ("127.0.0.1", socket.port().unwrap())).unwrap();
+        }
+        assert!((90..100).contains(&socket.dropped()), "{}", socket.dropped());
     }
 
     #[test]

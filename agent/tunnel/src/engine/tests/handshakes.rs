@@ -284,3 +284,76 @@ fn requested_handshakes_are_paced() {
     lab.a.engine.on_tick(lab.now, &mut lab.a.out);
     assert_eq!(lab.a.counters().initiations_out, burst + 50);
 }
+
+#[test]
+fn a_storm_of_initiations_is_answered_in_turns_while_packets_flow() {
+    let mut lab = Lab::connected();
+    let mut storm = Vec::new();
+    for side in 'c'..='z' {
+        let mut stranger = Side::new(lab.now, side);
+        lab.b.engine.set_peer(lab.now, peer_config(NET, side), &mut lab.b.out);
+        let config = PeerConfig { initiate: true, ..peer_config(NET, 'b') };
+        stranger.engine.set_peer(lab.now, config, &mut stranger.out);
+        storm.push((stranger.out.sent.remove(0).bytes, SocketAddr::from(([192, 0, 2, 99], side as u16))));
+    }
+    for (bytes, from) in &storm {
+        let (from, stride) = (*from, bytes.len());
+        let message = Message { from, to: None, ecn: Ecn::NotCapable, stride, bytes };
+        lab.b.engine.on_wire(lab.now, &message, &mut lab.b.out);
+    }
+    let each = limits::HANDSHAKES_PER_TURN as usize;
+    assert_eq!(lab.b.out.sent.len(), each);
+    assert_eq!(lab.b.engine.deadline(lab.now), Some(lab.now));
+    lab.b.engine.flush(&mut lab.b.out);
+    // Packets of a session do not stand behind the storm.
+    lab.b.tun(lab.now, &hello('b', 'a', b"between"));
+    assert_eq!(lab.b.out.sent.len(), each + 1);
+    for turn in 2..=3 {
+        lab.b.engine.on_tick(lab.now, &mut lab.b.out);
+        lab.b.engine.flush(&mut lab.b.out);
+        assert_eq!(lab.b.out.sent.len(), turn * each + 1);
+    }
+    assert_eq!(storm.len(), 3 * each);
+    assert_eq!(lab.b.counters().handshakes_deferred, 2 * each as u64);
+    assert_ne!(lab.b.engine.deadline(lab.now), Some(lab.now));
+}
+
+#[test]
+fn initiations_beyond_all_waiting_ones_are_dropped_and_counted() {
+    let mut lab = Lab::connected();
+    let place = Endpoint { remote: address('a', 0), local: None };
+    for _ in 0..limits::HANDSHAKES_WAITING + 3 {
+        let slot = lab.b.slot();
+        lab.b.engine.defer(slot, &[0; wire::INITIATION], &place);
+    }
+    assert_eq!(lab.b.counters().drop_handshakes_full, 3);
+    // What waited for a network that is gone goes nowhere.
+    lab.b.engine.remove_network(NET);
+    lab.b.engine.answer_arrivals(lab.now, &mut lab.b.out);
+    assert!(lab.b.out.sent.is_empty());
+}
+
+#[test]
+fn a_suspended_machine_renews_its_sessions_when_it_wakes() {
+    let mut lab = Lab::connected();
+    lab.a.engine.on_resume(lab.now, Duration::from_secs(30), &mut lab.a.out);
+    assert_eq!(lab.a.out.sent[0].bytes.len(), wire::INITIATION);
+    // Meanwhile the session carries on.
+    assert!(lab.a.is_up());
+    lab.carry();
+    assert_eq!(lab.a.counters().handshakes, 2);
+    lab.a.tun(lab.now, &hello('a', 'b', b"awake"));
+    lab.carry();
+    assert_eq!(lab.b.packets(), [hello('a', 'b', b"awake")]);
+}
+
+#[test]
+fn keys_that_grew_old_in_sleep_are_not_used() {
+    let mut lab = Lab::connected();
+    lab.a.engine.on_resume(lab.now, Duration::from_secs(3600), &mut lab.a.out);
+    assert!(!lab.a.is_up());
+    lab.a.tun(lab.now, &hello('a', 'b', b"waits"));
+    lab.carry();
+    assert!(lab.a.is_up());
+    assert_eq!(lab.b.packets(), [hello('a', 'b', b"waits")]);
+}

@@ -7,7 +7,7 @@ use crate::packet;
 use crate::tun::device::MemoryTun;
 
 fn output() -> IoOutput {
-    IoOutput::new(UdpSocket::bind(false, 0).unwrap(), None, Box::new(|_| {}))
+    IoOutput::new(UdpSocket::bind(false, 0).unwrap(), None, Box::new(|_| {}), Offloads::default())
 }
 
 fn receiver() -> (std::net::UdpSocket, Endpoint) {
@@ -98,6 +98,9 @@ fn a_merged_packet_that_is_refused_is_written_as_its_parts() {
     assert_eq!(carried, payload);
     assert_eq!(output.merging_changed(), Some(Merging { any: false, udp: false }));
     assert_eq!(output.merging_changed(), None);
+    output.now += limits::OFFLOAD_REST;
+    assert_eq!(output.merging_changed(), Some(Merging { any: true, udp: true }));
+    assert_eq!((output.merging_changed(), output.counters.offloads_tried_again), (None, 1));
 }
 
 #[test]
