@@ -39,9 +39,6 @@ pub(crate) const LEAST_V4: usize = 576;
 /// Room for opened packets between two flushes towards the devices: four full receives.
 pub(crate) const ARENA: usize = 4 * RECEIVE_SLOT;
 
-/// Slice asked of the scheduler: the time of a few trains, a fraction of the usual 3 ms. Shorter ones cost throughput.
-pub(crate) const SLICE: Duration = Duration::from_micros(300);
-
 /// Super-packets read from one device before others get their turn.
 pub(crate) const DEVICE_BUDGET: usize = 8;
 

@@ -22,7 +22,6 @@ use crate::udp::receive::Receiver;
 use crate::udp::socket;
 
 mod io_output;
-mod slice;
 
 pub(crate) use io_output::IoOutput;
 
@@ -83,9 +82,6 @@ impl Shard {
 
     /// Carries packets until told to stop.
     pub(crate) fn run(mut self) {
-        if let Err(error) = slice::shorten(limits::SLICE) {
-            tracing::debug!(%error, "scheduling slice not shortened");
-        }
         let mut ready: Vec<Ready> = Vec::with_capacity(64);
         while !self.stop.load(Ordering::Relaxed) {
             ready.clear();
