@@ -1,12 +1,18 @@
 //! The only reader of the clocks.
 #![expect(unsafe_code, reason = "the standard library has no clock that counts while the machine sleeps")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Returns the present moment of the monotonic clock, which stands still while the machine sleeps.
 #[expect(clippy::disallowed_methods, reason = "the one place of this crate where time comes in")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Returns the time since the beginning of 1970, as others reckon it. For display only: it may jump.
+#[expect(clippy::disallowed_methods, reason = "the one place of this crate where time comes in")]
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Returns how long the machine slept since it started.

@@ -13,6 +13,7 @@ use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Vnet};
 use crate::tunnel::{self, PrivateKey};
+use crate::uapi::{self, Request};
 use crate::udp::receive::Message;
 use crate::udp::train::{Datagrams, Sent};
 use crate::wire;
@@ -50,6 +51,16 @@ pub fn coalesce(bytes: &[u8]) {
 /// Classifies a datagram.
 pub fn wire(datagram: &[u8]) {
     let _ = wire::classify(datagram);
+}
+
+/// Reads requests as from the control socket of `lacis-tunnel`.
+pub fn uapi(bytes: &[u8]) {
+    let mut input = bytes;
+    while let Ok(Some(request)) = uapi::read(&mut input, &|name| (name == "eth0").then_some(1)) {
+        if let Ok(Request::Set(changes)) = request {
+            assert!(changes.peers.len() <= bytes.len() / 64, "a peer is made by its key alone");
+        }
+    }
 }
 
 /// Gives an engine a message from the wire and the same bytes as a frame from its device.

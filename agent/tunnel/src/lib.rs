@@ -37,6 +37,8 @@ mod mss;
 mod packet;
 mod path;
 mod probe;
+#[doc(hidden)]
+pub mod program;
 mod random;
 mod route;
 mod shard;
@@ -45,11 +47,12 @@ mod stats;
 mod timers;
 mod tun;
 mod tunnel;
+mod uapi;
 mod udp;
 mod wire;
 
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
-pub use start::{Config, Offloads, Port, StartError, Tunnel};
+pub use start::{Config, Offloads, Port, Sockets, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
 pub use tunnel::{PresharedKey, PrivateKey, generate_private_key, public_key};

@@ -132,3 +132,12 @@ pub(crate) const SOCKET_BUFFER: usize = 8 << 20;
 
 /// Packets the kernel keeps for a device that we have not read yet; super-packets count once.
 pub(crate) const DEVICE_QUEUE: u32 = 500;
+
+/// Bytes of one line on the control socket of `lacis-tunnel`: the longest that has a meaning is a key of 80.
+pub(crate) const UAPI_LINE: u64 = 256;
+/// Bytes of one request on that socket: ten thousand peers with twenty prefixes each take half of it.
+pub(crate) const UAPI_REQUEST: usize = 16 << 20;
+/// Clients of that socket at once; each has a thread.
+pub(crate) const UAPI_CLIENTS: usize = 16;
+/// Silence after which a client of that socket is let go.
+pub(crate) const UAPI_PATIENCE: Duration = Duration::from_secs(60);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use crate::limits;
+use crate::start::Sockets;
 use crate::stats::Stats;
 use crate::tun::device::Device;
 use crate::tunnel::{PresharedKey, PrivateKey};
@@ -102,6 +103,26 @@ pub enum Command {
         /// Largest packet from now on.
         mtu: u16,
     },
+    /// Changes this node's key in a network. Sessions made with the former key end; peers stay.
+    SetPrivateKey {
+        /// The network.
+        network: NetworkId,
+        /// The key from now on.
+        key: PrivateKey,
+    },
+    /// Sends to a peer at `endpoint` from now on, until authenticated packets of it come from elsewhere.
+    SetEndpoint {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// Where it is.
+        endpoint: SocketAddr,
+    },
+    /// Changes the sockets for others; what [`Tunnel::rebind`](crate::Tunnel::rebind) sends.
+    SetSockets(Box<Sockets>),
+    /// Marks all sent packets for the host's routing rules (`SO_MARK`); 0 takes the mark away.
+    SetMark(u32),
     /// Asks for the figures of the moment; an answer that finds nobody waiting is dropped.
     Stats(SyncSender<Stats>),
 }

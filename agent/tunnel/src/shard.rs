@@ -16,7 +16,7 @@ use crate::engine::{Engine, NetworkSettings};
 use crate::limits;
 use crate::mailbox::{Command, Event, NetworkConfig, NetworkId};
 use crate::random;
-use crate::start::Offloads;
+use crate::start::{Offloads, Sockets};
 use crate::udp::poll::{Poll, Ready, Waker};
 use crate::udp::receive::Receiver;
 use crate::udp::socket;
@@ -245,6 +245,14 @@ impl Shard {
                     device.limit_segments(mtu);
                 }
             }
+            Command::SetPrivateKey { network, key } => {
+                self.engine.set_private_key(now, network, &key, &mut self.io);
+            }
+            Command::SetEndpoint { network, key, endpoint } => {
+                self.engine.set_endpoint(now, network, &key, endpoint, &mut self.io);
+            }
+            Command::SetSockets(sockets) => self.set_sockets(*sockets),
+            Command::SetMark(mark) => self.io.mark(mark),
             Command::Stats(reply) => {
                 let mut stats = self.engine.stats(now);
                 stats.counters.add(&self.io.counters);
@@ -253,6 +261,21 @@ impl Shard {
                 let _ = reply.try_send(stats);
             }
         }
+    }
+
+    fn set_sockets(&mut self, sockets: Sockets) {
+        // The former sockets leave the set when they are closed.
+        self.io.set_sockets(sockets);
+        for (v6, token) in [(false, SOCKET_V4), (true, SOCKET_V6)] {
+            if let Some(socket) = self.io.socket(v6)
+                && let Err(error) = self.poll.add(socket, token)
+            {
+                tracing::error!(%error, "the new sockets cannot be watched");
+            }
+        }
+        self.io.send_parked();
+        // What is watched is brought in line after this turn.
+        self.held = false;
     }
 
     fn add_network(&mut self, now: Instant, config: NetworkConfig) {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -90,6 +90,13 @@ pub enum StartError {
     },
 }
 
+/// The UDP sockets of a data plane, bound to one port.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(crate) v4: UdpSocket,
+    pub(crate) v6: Option<UdpSocket>,
+}
+
 /// A running data plane. Dropping it stops the thread and closes its sockets and devices.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -97,7 +104,7 @@ pub struct Tunnel {
     waker: Arc<Waker>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    port: u16,
+    port: AtomicU16,
     ipv6: bool,
 }
 
@@ -127,19 +134,36 @@ impl Tunnel {
             .map_err(step("watching the sockets"))?;
         let builder = std::thread::Builder::new().name(String::from("lacis-shard"));
         let thread = builder.spawn(move || shard.run()).map_err(step("starting a thread"))?;
-        Ok(Self { commands, waker, stop, thread: Some(thread), port, ipv6 })
+        Ok(Self { commands, waker, stop, thread: Some(thread), port: AtomicU16::new(port), ipv6 })
     }
 
     /// Returns the UDP port in use.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.load(Ordering::Relaxed)
     }
 
     /// Whether there is an IPv6 socket.
     #[must_use]
     pub fn has_ipv6(&self) -> bool {
         self.ipv6
+    }
+
+    /// Moves to another port without touching networks, peers or sessions; 0 means any.
+    ///
+    /// # Errors
+    /// When the port is taken, which leaves everything as it was, or when the shard has ended.
+    pub fn rebind(&self, port: u16) -> Result<(), StartError> {
+        if port == self.port() {
+            return Ok(());
+        }
+        let (v4, v6) = bind(Port::Exactly(port), self.ipv6)?;
+        let step = |step| move |source| StartError::Start { step, source };
+        let bound = v4.port().map_err(step("reading the port"))?;
+        let delivered = self.deliver(Command::SetSockets(Box::new(Sockets { v4, v6 })));
+        delivered.map_err(|error| step("handing over the sockets")(io::Error::other(error)))?;
+        self.port.store(bound, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives the shard a command without waiting.

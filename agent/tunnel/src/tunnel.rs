@@ -63,6 +63,14 @@ impl From<[u8; 32]> for PresharedKey {
     }
 }
 
+impl PresharedKey {
+    /// Returns the bytes, to be stored by the caller with care.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+}
+
 impl PartialEq for PresharedKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_bytes() == other.0.as_bytes()

@@ -1,6 +1,6 @@
 //! What the control side asks for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
@@ -10,10 +10,11 @@ use super::outbound::SLACK;
 use super::peer::Peer;
 use super::{Engine, Output};
 use crate::mailbox::{Event, NetworkId, PeerConfig};
-use crate::path::Path;
+use crate::path::{Endpoint, Path};
 use crate::probe::{self, Probe};
 use crate::stats::{NetworkStats, PeerStats, Stats};
 use crate::tun::vnet;
+use crate::tunnel::{Gate, PrivateKey};
 
 impl Engine {
     /// Adds a network, replacing one of the same id; returns its slot.
@@ -92,6 +93,50 @@ impl Engine {
             self.start_round(now, peer, out);
         }
         self.hasten(now, peer);
+    }
+
+    /// Changes this node's key in a network. Tunnels made with the former key end; those that are to be kept open
+    /// start anew.
+    pub(crate) fn set_private_key(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        key: &PrivateKey,
+        out: &mut dyn Output,
+    ) {
+        let Some(net) = self.slot(id).and_then(|slot| self.networks.get_mut(slot)) else { return };
+        net.gate = Gate::new(key);
+        let mut peers: Vec<u32> = net.by_key.values().copied().collect();
+        peers.sort_unstable();
+        for peer in peers {
+            self.close_tunnel(peer);
+            if self.peers.get(peer).is_some_and(|state| state.keepalive.is_some()) {
+                self.start_round(now, peer, out);
+            }
+        }
+    }
+
+    /// Takes `endpoint` for where a peer is, as if it had been proven.
+    pub(crate) fn set_endpoint(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        key: &[u8; 32],
+        endpoint: SocketAddr,
+        out: &mut dyn Output,
+    ) {
+        let Some(peer) = self
+            .slot(id)
+            .and_then(|slot| self.networks.get(slot))
+            .and_then(|net| net.by_key.get(key).copied())
+        else {
+            return;
+        };
+        self.change_path(peer, |path| {
+            path.prove(Endpoint { remote: endpoint, local: None });
+        });
+        self.hasten(now, peer);
+        self.send_pending(now, peer, out);
     }
 
     /// Removes a peer.

@@ -11,7 +11,7 @@ use crate::engine::Output;
 use crate::limits;
 use crate::mailbox::Event;
 use crate::path::Endpoint;
-use crate::start::Offloads;
+use crate::start::{Offloads, Sockets};
 use crate::stats::Counters;
 use crate::tun::coalesce::Pieces;
 use crate::tun::device::Device;
@@ -52,6 +52,8 @@ pub(crate) struct IoOutput {
     again: Option<Instant>,
     /// The moment of this turn.
     pub(super) now: Instant,
+    merged_receives: bool,
+    mark: u32,
     pub(super) counters: Counters,
 }
 
@@ -62,12 +64,8 @@ impl IoOutput {
         events: Box<dyn Fn(Event) + Send>,
         offloads: Offloads,
     ) -> Self {
-        if !offloads.merged_receives {
-            v4.refuse_merged();
-            v6.iter().for_each(UdpSocket::refuse_merged);
-        }
         let merging = Merging { any: offloads.coalesced_writes, udp: offloads.coalesced_writes };
-        Self {
+        let mut io = Self {
             v4,
             v6,
             devices: BTreeMap::new(),
@@ -78,12 +76,42 @@ impl IoOutput {
             merging_changed: false,
             again: None,
             now: clock::now(),
+            merged_receives: offloads.merged_receives,
+            mark: 0,
             counters: Counters::default(),
-        }
+        };
+        io.tune_sockets();
+        io
     }
 
     pub(super) fn socket(&self, v6: bool) -> Option<&UdpSocket> {
         if v6 { self.v6.as_ref() } else { Some(&self.v4) }
+    }
+
+    /// Changes the sockets for others, which are set up alike.
+    pub(super) fn set_sockets(&mut self, sockets: Sockets) {
+        (self.v4, self.v6) = (sockets.v4, sockets.v6);
+        self.tune_sockets();
+    }
+
+    fn tune_sockets(&mut self) {
+        if !self.merged_receives {
+            self.v4.refuse_merged();
+            self.v6.iter().for_each(UdpSocket::refuse_merged);
+        }
+        if self.mark != 0 {
+            self.mark(self.mark);
+        }
+    }
+
+    /// Marks all sent packets for the host's routing rules.
+    pub(super) fn mark(&mut self, mark: u32) {
+        self.mark = mark;
+        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+            if let Err(error) = socket.mark(mark) {
+                tracing::warn!(mark, %error, "packets cannot be marked");
+            }
+        }
     }
 
     pub(super) fn device(&self, slot: u32) -> Option<&Device> {

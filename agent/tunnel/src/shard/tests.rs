@@ -241,3 +241,62 @@ fn every_offload_can_be_turned_off() {
         );
     }
 }
+
+#[test]
+fn a_session_goes_on_over_another_port() {
+    let (a, b) = pair("127.0.0.1");
+    a.host.send(&a.packet(&b, b"before")).unwrap();
+    b.expect(&a.packet(&b, b"before"));
+    let former = a.tunnel.port();
+    a.tunnel.send(Command::SetMark(0)).unwrap();
+    a.tunnel.rebind(0).unwrap();
+    assert_ne!(a.tunnel.port(), former);
+    a.host.send(&a.packet(&b, b"after")).unwrap();
+    b.expect(&a.packet(&b, b"after"));
+    b.host.send(&b.packet(&a, b"back")).unwrap();
+    a.expect(&b.packet(&a, b"back"));
+    let stats = b.tunnel.stats().unwrap();
+    assert_eq!(stats.networks[0].peers[0].endpoint.map(|at| at.port()), Some(a.tunnel.port()));
+    assert_eq!(stats.counters.handshakes, 1);
+}
+
+#[test]
+fn a_taken_port_leaves_the_tunnel_where_it_was() {
+    let (a, b) = pair("127.0.0.1");
+    let before = a.tunnel.port();
+    assert!(matches!(a.tunnel.rebind(b.tunnel.port()), Err(StartError::PortInUse { .. })));
+    assert_eq!(a.tunnel.port(), before);
+    a.host.send(&a.packet(&b, b"still")).unwrap();
+    b.expect(&a.packet(&b, b"still"));
+}
+
+#[test]
+fn another_private_key_ends_sessions_and_a_peer_that_knows_it_is_reached() {
+    let (mut a, b) = pair("127.0.0.1");
+    a.host.send(&a.packet(&b, b"old")).unwrap();
+    b.expect(&a.packet(&b, b"old"));
+    a.private = [9; 32];
+    a.tunnel.send(Command::SetPrivateKey { network: NET, key: PrivateKey::from(a.private) }).unwrap();
+    let former = public_key(&[1; 32]);
+    b.tunnel.send(Command::RemovePeer { network: NET, key: former }).unwrap();
+    b.knows(&a, "127.0.0.1");
+    a.host.send(&a.packet(&b, b"new")).unwrap();
+    b.expect(&a.packet(&b, b"new"));
+    assert_eq!(a.tunnel.stats().unwrap().counters.tunnels, 1);
+}
+
+#[test]
+fn a_peer_is_sought_where_it_was_set() {
+    let (a, b) = pair("127.0.0.9");
+    let key = public_key(&b.private);
+    let endpoint = SocketAddr::from(([127, 0, 0, 8], b.tunnel.port()));
+    a.tunnel.send(Command::SetEndpoint { network: NET, key, endpoint }).unwrap();
+    a.host.send(&a.packet(&b, b"there")).unwrap();
+    b.expect(&a.packet(&b, b"there"));
+    assert_eq!(a.tunnel.stats().unwrap().networks[0].peers[0].endpoint, Some(endpoint));
+    let moved = SocketAddr::from(([127, 0, 0, 7], b.tunnel.port()));
+    a.tunnel.send(Command::SetEndpoint { network: NET, key, endpoint: moved }).unwrap();
+    a.host.send(&a.packet(&b, b"moved")).unwrap();
+    b.expect(&a.packet(&b, b"moved"));
+    assert_eq!(a.tunnel.stats().unwrap().networks[0].peers[0].endpoint, Some(moved));
+}

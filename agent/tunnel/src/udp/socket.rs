@@ -43,7 +43,13 @@ impl UdpSocket {
         Ok(self.socket.local_addr()?.as_socket().map_or(0, |address| address.port()))
     }
 
-    /// Asks for large buffers, merged receives, the address each message was sent to and its congestion mark. The socket works without any.
+    /// Marks all sent packets for the host's routing rules; 0 takes the mark away.
+    pub(crate) fn mark(&self, mark: u32) -> io::Result<()> {
+        self.socket.set_mark(mark)
+    }
+
+    /// Asks for large buffers, merged receives, the address each message was sent to and its congestion mark. The
+    /// socket works without any.
     fn tune(&self) {
         let size = libc::c_int::try_from(limits::SOCKET_BUFFER).unwrap_or(libc::c_int::MAX);
         for (forced, plain) in

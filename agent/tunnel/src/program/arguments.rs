@@ -1,0 +1,82 @@
+//! What stands on the command line.
+
+use std::ffi::OsString;
+
+/// A command line understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arguments {
+    Help,
+    Version,
+    Run { name: String, mode: Mode },
+}
+
+/// How to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Foreground,
+    /// Start a detached copy and end once that is ready.
+    Background,
+    /// Be that copy.
+    Detached,
+}
+
+/// The option by which the detached copy knows itself. Not for people.
+pub(super) const DETACHED: &str = "--detached";
+
+/// A command line that makes no sense.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ArgumentError {
+    #[error("unknown option {option:?}; try --help")]
+    Option { option: String },
+    #[error("name one interface; try --help")]
+    Name,
+}
+
+impl Arguments {
+    pub(super) fn parse(arguments: &[OsString]) -> Result<Self, ArgumentError> {
+        let (mut name, mut mode) = (None, Mode::Background);
+        for argument in arguments {
+            match argument.to_str().ok_or(ArgumentError::Name)? {
+                "-h" | "--help" => return Ok(Self::Help),
+                "-V" | "--version" => return Ok(Self::Version),
+                "-f" | "--foreground" => mode = Mode::Foreground,
+                DETACHED => mode = Mode::Detached,
+                option if option.starts_with('-') => {
+                    return Err(ArgumentError::Option { option: option.to_owned() });
+                }
+                text if name.is_none() => name = Some(text.to_owned()),
+                _ => return Err(ArgumentError::Name),
+            }
+        }
+        Ok(Self::Run { name: name.ok_or(ArgumentError::Name)?, mode })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<Arguments, ArgumentError>) {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        assert_eq!(Arguments::parse(&words), expected, "{line}");
+    }
+
+    fn run(mode: Mode) -> Result<Arguments, ArgumentError> {
+        Ok(Arguments::Run { name: String::from("wg0"), mode })
+    }
+
+    #[test]
+    fn the_command_line_is_that_of_wireguard_go() {
+        check("wg0", run(Mode::Background));
+        check("-f wg0", run(Mode::Foreground));
+        check("--foreground wg0", run(Mode::Foreground));
+        check("wg0 -f", run(Mode::Foreground));
+        check("--detached wg0", run(Mode::Detached));
+        check("--help", Ok(Arguments::Help));
+        check("-f --version", Ok(Arguments::Version));
+        check("", Err(ArgumentError::Name));
+        check("wg0 wg1", Err(ArgumentError::Name));
+        check("-x wg0", Err(ArgumentError::Option { option: String::from("-x") }));
+    }
+}
