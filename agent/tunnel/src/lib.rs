@@ -23,6 +23,8 @@
 //! - packets of one flow leave in the order in which they came;
 //! - bytes from the wire or from a device never cause a panic, every queue has a limit (`limits.rs`).
 
+#[doc(hidden)]
+pub mod bench;
 mod checksum;
 mod clock;
 mod ecn;
