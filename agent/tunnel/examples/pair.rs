@@ -1,7 +1,7 @@
 //! One end of a tunnel between two machines, for measuring: makes the device and carries packets until killed.
 //!
-//! Usage: `pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP`, keys in hex, or
-//! `pair keys` to print a new key pair. Address, MTU and link state are the caller's: `ip addr add …`, `ip link set … up`.
+//! Usage: `pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP [plain]`, keys in hex, or
+//! `pair keys` to print a new key pair. `plain` turns every offload off. Address, MTU and link state are the caller's: `ip addr add …`, `ip link set … up`.
 //! A line on standard input prints the counters.
 
 use std::error::Error;
@@ -9,7 +9,7 @@ use std::io::BufRead;
 use std::net::IpAddr;
 
 use lacis_tunnel::{
-    Command, Config, Device, NetworkConfig, NetworkId, PeerConfig, Port, PrivateKey, Tunnel,
+    Command, Config, Device, NetworkConfig, NetworkId, Offloads, PeerConfig, Port, PrivateKey, Tunnel,
     generate_private_key, public_key,
 };
 
@@ -23,20 +23,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{} {}", hex(&private), hex(&public_key(&private)));
         return Ok(());
     }
-    let [name, port, private, public, endpoint, own, other] = arguments.as_slice() else {
+    let [name, port, private, public, endpoint, own, other, rest @ ..] = arguments.as_slice() else {
         return Err(
-            "usage: pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP".into(),
+            "usage: pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP [plain]"
+                .into(),
         );
     };
-    let tunnel = Tunnel::start(Config {
+    let plain = rest == ["plain"];
+    let config = Config {
         port: Port::Exactly(port.parse()?),
         ipv6: true,
         events: Box::new(|event| println!("{event:?}")),
-    })?;
+    };
+    let offloads = Offloads { segmented_sends: !plain, merged_receives: !plain, coalesced_writes: !plain };
+    let tunnel = Tunnel::start_with(config, offloads)?;
     let (own, other): (IpAddr, IpAddr) = (own.parse()?, other.parse()?);
     tunnel.deliver(Command::AddNetwork(Box::new(NetworkConfig {
         id: NetworkId(1),
-        device: Device::open_tun(name, MTU)?,
+        device: if plain { Device::open_tun_plain(name, MTU)? } else { Device::open_tun(name, MTU)? },
         private_key: PrivateKey::from(unhex(private)?),
         addresses: vec![own],
         accepted: Vec::new(),
