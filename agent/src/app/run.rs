@@ -110,7 +110,7 @@ fn start_tunnel(
     };
     // The loop is behind: what it misses here it sees in the figures.
     let events = Box::new(move |event| drop(inputs.try_send(Input::Tunnel(event))));
-    Tunnel::start(Config { port, ipv6: true, events }).map_err(AgentError::Tunnel)
+    Tunnel::start(Config::new(port, events)).map_err(AgentError::Tunnel)
 }
 
 async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {

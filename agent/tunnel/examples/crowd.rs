@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: crowd COUNT ENDPOINT PUBLIC_KEY".into());
     };
     let (endpoint, key) = (endpoint.parse()?, unhex(key)?);
-    let tunnel = Tunnel::start(Config { port: Port::Prefer(0), ipv6: false, events: Box::new(|_| {}) })?;
+    let tunnel = Tunnel::start(Config { ipv6: false, ..Config::new(Port::Prefer(0), Box::new(|_| {})) })?;
     let members: Result<Vec<Member>, Box<dyn Error>> =
         (0..count.parse::<u32>()?).map(|number| join(&tunnel, number, endpoint, key)).collect();
     let members = members?;

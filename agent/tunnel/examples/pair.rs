@@ -1,7 +1,8 @@
 //! One end of a tunnel between two machines, for measuring: makes the device and carries packets until killed.
 //!
-//! Usage: `pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP [plain]`, keys in hex, or
-//! `pair keys` to print a new key pair. `plain` turns every offload off. Address, MTU and link state are the caller's: `ip addr add …`, `ip link set … up`.
+//! Usage: `pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP [plain] [own]`, keys in hex, or
+//! `pair keys` to print a new key pair. `plain` turns every offload off, `own` carries tunnels with our own
+//! session layer. Address, MTU and link state are the caller's: `ip addr add …`, `ip link set … up`.
 //! A line on standard input prints the counters.
 
 use std::error::Error;
@@ -9,7 +10,7 @@ use std::io::BufRead;
 use std::net::IpAddr;
 
 use lacis_tunnel::{
-    Command, Config, Device, NetworkConfig, NetworkId, Offloads, PeerConfig, Port, PrivateKey, Tunnel,
+    Command, Config, Core, Device, NetworkConfig, NetworkId, Offloads, PeerConfig, Port, PrivateKey, Tunnel,
     generate_private_key, public_key,
 };
 
@@ -25,16 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let [name, port, private, public, endpoint, own, other, rest @ ..] = arguments.as_slice() else {
         return Err(
-            "usage: pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP [plain]"
+            "usage: pair IFNAME LOCAL_PORT MY_PRIVATE_KEY PEER_PUBLIC_KEY PEER_ENDPOINT MY_IP PEER_IP [plain] [own]"
                 .into(),
         );
     };
-    let plain = rest == ["plain"];
-    let config = Config {
-        port: Port::Exactly(port.parse()?),
-        ipv6: true,
-        events: Box::new(|event| println!("{event:?}")),
-    };
+    let has = |word: &str| rest.iter().any(|given| given == word);
+    let plain = has("plain");
+    let core = if has("own") { Core::Own } else { Core::Boringtun };
+    let config = Config::new(Port::Exactly(port.parse()?), Box::new(|event| println!("{event:?}")));
+    let config = Config { core, ..config };
     let offloads = Offloads { segmented_sends: !plain, merged_receives: !plain, coalesced_writes: !plain };
     let tunnel = Tunnel::start_with(config, offloads)?;
     let (own, other): (IpAddr, IpAddr) = (own.parse()?, other.parse()?);

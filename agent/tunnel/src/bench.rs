@@ -15,7 +15,7 @@ use crate::timers::Wheel;
 use crate::tun::coalesce::Coalescer;
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{Gso, Vnet};
-use crate::tunnel::{Gate, Opened, PrivateKey, Protocol};
+use crate::tunnel::{Core, Gate, Memory, Opened, PrivateKey, Protocol};
 
 /// Peers in look-ups and timers.
 const PEERS: u32 = 10_000;
@@ -51,8 +51,10 @@ pub fn cases() -> Vec<Case> {
         checksum_of("checksum of 64 KiB", 65_536),
         split(),
         coalesce(),
-        seal(),
-        seal_and_open(),
+        seal(Core::Boringtun, "seal 1,420 B, boringtun"),
+        seal(Core::Own, "seal 1,420 B, own core"),
+        seal_and_open(Core::Boringtun, "seal and open 1,420 B, boringtun"),
+        seal_and_open(Core::Own, "seal and open 1,420 B, own core"),
         find_index(),
         find_route(),
         timers(),
@@ -126,16 +128,17 @@ fn coalesce() -> Case {
 }
 
 /// Both ends of a session.
-fn session() -> (Protocol, Protocol) {
+fn session(core: Core) -> (Protocol, Protocol) {
+    let now = clock::now();
     let [a, b] = [PrivateKey::generate(), PrivateKey::generate()];
-    let (gate_a, gate_b) = (Gate::new(&a), Gate::new(&b));
-    let mut one = Protocol::new(&gate_a, &b.public(), None, None, 1);
-    let mut two = Protocol::new(&gate_b, &a.public(), None, None, 2);
+    let (gate_a, gate_b) = (Gate::new(&a, core), Gate::new(&b, core));
+    let mut one = Protocol::new(&gate_a, &b.public(), None, None, (1, Memory::default()));
+    let mut two = Protocol::new(&gate_b, &a.public(), None, None, (2, Memory::default()));
     let (mut message, mut reply) = ([0; 256], [0; 256]);
-    let mut length = one.initiate(&mut message).expect("a handshake can begin");
+    let mut length = one.initiate(now, &mut message).expect("a handshake can begin");
     for step in 0..3 {
         let end = if step == 1 { &mut one } else { &mut two };
-        match end.open(nowhere(), &message[..length], &mut reply) {
+        match end.open(now, nowhere(), &message[..length], &mut reply) {
             Opened::Reply(next) => (length, message) = (next, reply),
             Opened::Empty | Opened::Packet(_) | Opened::Refused(_) => {}
         }
@@ -154,25 +157,25 @@ fn packet() -> Vec<u8> {
     packet
 }
 
-fn seal() -> Case {
-    let ((mut one, _), packet) = (session(), packet());
+fn seal(core: Core, name: &'static str) -> Case {
+    let ((mut one, _), packet, now) = (session(core), packet(), clock::now());
     let mut sealed = vec![0; packet.len() + limits::SEAL_OVERHEAD];
     let call = move || {
-        assert!(one.seal(&packet, &mut sealed).is_some(), "the session stands");
+        assert!(one.seal(now, &packet, &mut sealed).is_some(), "the session stands");
     };
-    Case { name: "seal 1,420 B", per_call: 1, bytes: 1420, call: Box::new(call) }
+    Case { name, per_call: 1, bytes: 1420, call: Box::new(call) }
 }
 
-fn seal_and_open() -> Case {
-    let ((mut one, mut two), packet) = (session(), packet());
+fn seal_and_open(core: Core, name: &'static str) -> Case {
+    let ((mut one, mut two), packet, now) = (session(core), packet(), clock::now());
     let mut sealed = vec![0; packet.len() + limits::SEAL_OVERHEAD];
     let mut opened = sealed.clone();
     let call = move || {
-        let length = one.seal(&packet, &mut sealed).unwrap_or(0);
-        let found = two.open(nowhere(), &sealed[..length], &mut opened);
+        let length = one.seal(now, &packet, &mut sealed).unwrap_or(0);
+        let found = two.open(now, nowhere(), &sealed[..length], &mut opened);
         assert_eq!(found, Opened::Packet(1420), "what was sealed can be opened");
     };
-    Case { name: "seal and open 1,420 B", per_call: 1, bytes: 1420, call: Box::new(call) }
+    Case { name, per_call: 1, bytes: 1420, call: Box::new(call) }
 }
 
 fn find_index() -> Case {

@@ -9,7 +9,8 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Returns the time since the beginning of 1970, as others reckon it. For display only: it may jump.
+/// Returns the time since the beginning of 1970, as others reckon it. For display and for stamps of
+/// handshakes only: it may jump.
 #[expect(clippy::disallowed_methods, reason = "the one place of this crate where time comes in")]
 pub(crate) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

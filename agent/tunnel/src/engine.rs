@@ -39,6 +39,7 @@ use crate::stats::Counters;
 use crate::timers::{Bucket, Due, Wheel};
 use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::vnet::Vnet;
+use crate::tunnel::Core;
 use crate::udp::train::{Datagrams, Sent};
 
 use network::Network;
@@ -63,6 +64,8 @@ pub(crate) trait Output {
 /// The state of all networks of one shard.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// What carries the tunnels of networks added from now on.
+    core: Core,
     networks: Slab<Network>,
     by_id: BTreeMap<NetworkId, u32>,
     peers: Slab<Peer>,
@@ -97,6 +100,7 @@ impl Engine {
     /// Makes an engine without networks. `seed` must be unpredictable: it hides the order of tunnels.
     pub(crate) fn new(now: Instant, seed: u64, segment_limit: usize) -> Self {
         Self {
+            core: Core::default(),
             networks: Slab::new(),
             by_id: BTreeMap::new(),
             peers: Slab::new(),
@@ -118,6 +122,12 @@ impl Engine {
             now,
             generation: 1,
         }
+    }
+
+    /// Chooses what carries the tunnels of networks added from now on.
+    pub(crate) fn with_core(mut self, core: Core) -> Self {
+        self.core = core;
+        self
     }
 
     /// Sends the trains under construction.

@@ -12,7 +12,7 @@ use crate::path::Endpoint;
 use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Vnet};
-use crate::tunnel::{self, PrivateKey};
+use crate::tunnel::{self, Core, PrivateKey};
 use crate::uapi::{self, Request};
 use crate::udp::receive::Message;
 use crate::udp::train::{Datagrams, Sent};
@@ -65,8 +65,13 @@ pub fn uapi(bytes: &[u8]) {
 
 /// Gives an engine a message from the wire and the same bytes as a frame from its device.
 pub fn receive(bytes: &[u8]) {
+    receive_with(Core::Boringtun, bytes);
+    receive_with(Core::Own, bytes);
+}
+
+fn receive_with(core: Core, bytes: &[u8]) {
     let now = clock::now();
-    let (mut engine, mut out) = (Engine::new(now, 1, 64), Recorder::default());
+    let (mut engine, mut out) = (Engine::new(now, 1, 64).with_core(core), Recorder::default());
     let settings = NetworkSettings {
         id: NetworkId(1),
         private_key: PrivateKey::from([1; 32]),

@@ -23,6 +23,7 @@
 //! - packets of one flow leave in the order in which they came;
 //! - bytes from the wire or from a device never cause a panic, every queue has a limit (`limits.rs`).
 
+mod aead;
 #[doc(hidden)]
 pub mod bench;
 mod checksum;
@@ -36,6 +37,8 @@ mod index;
 mod limits;
 mod mailbox;
 mod mss;
+mod noise;
+mod own;
 mod packet;
 mod path;
 mod probe;
@@ -43,6 +46,7 @@ mod probe;
 pub mod program;
 mod random;
 mod route;
+mod session;
 mod shard;
 mod start;
 mod stats;
@@ -57,4 +61,4 @@ pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendErro
 pub use start::{Config, Offloads, Port, Sockets, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
-pub use tunnel::{PresharedKey, PrivateKey, generate_private_key, public_key};
+pub use tunnel::{Core, PresharedKey, PrivateKey, generate_private_key, public_key};

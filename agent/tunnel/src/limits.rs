@@ -111,7 +111,7 @@ pub(crate) const SESSION_AGE: Duration = Duration::from_secs(180);
 
 /// How often a peer is looked at while its handshake runs.
 pub(crate) const TICK_HANDSHAKE: Duration = Duration::from_millis(250);
-/// How often a peer with a session is looked at: boringtun's clock moves only then.
+/// How often a peer with a session is looked at: boringtun's clock moves only then. Our own core may ask for less.
 pub(crate) const TICK_SESSION: Duration = Duration::from_secs(1);
 
 /// ICMP errors per second and network that we answer with.

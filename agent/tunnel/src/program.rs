@@ -121,17 +121,14 @@ fn run(name: &str, ready: impl FnOnce() -> io::Result<()>) -> Result<(), RunErro
     if let Err(error) = link::set_mtu(name, MTU) {
         tracing::warn!(%error, "the interface keeps the MTU it has");
     }
-    let tunnel = Tunnel::start(Config {
-        port: Port::Prefer(0),
-        ipv6: true,
-        events: Box::new(move |event| {
-            if matches!(event, Event::DeviceGone { .. } | Event::Fatal { .. }) {
-                // A byte that finds nobody is not missed: the process is ending.
-                let _ = (&ended).write_all(&[1]);
-            }
-        }),
-    })
-    .map_err(|source| RunError::Tunnel { source })?;
+    let events = Box::new(move |event| {
+        if matches!(event, Event::DeviceGone { .. } | Event::Fatal { .. }) {
+            // A byte that finds nobody is not missed: the process is ending.
+            let _ = (&ended).write_all(&[1]);
+        }
+    });
+    let tunnel =
+        Tunnel::start(Config::new(Port::Prefer(0), events)).map_err(|source| RunError::Tunnel { source })?;
     let deliver = |command| tunnel.deliver(command).map_err(|source| RunError::Deliver { source });
     deliver(Command::AddNetwork(Box::new(network(device))))?;
     let shared = Arc::new(Shared { tunnel, interface: Mutex::new(Interface::default()) });

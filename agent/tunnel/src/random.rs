@@ -25,6 +25,13 @@ pub(crate) fn fill(bytes: &mut [u8]) {
     }
 }
 
+/// Returns random bytes fit for keys.
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill(&mut bytes);
+    bytes
+}
+
 /// Returns a random number fit for seeds.
 pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::mailbox::{Command, Event, NetworkConfig, NetworkId};
 use crate::random;
 use crate::start::{Offloads, Sockets};
+use crate::tunnel::Core;
 use crate::udp::poll::{Poll, Ready, Waker};
 use crate::udp::receive::Receiver;
 use crate::udp::socket;
@@ -52,6 +53,7 @@ impl Shard {
     pub(crate) fn new(
         io: IoOutput,
         offloads: Offloads,
+        core: Core,
         commands: Commands<Command>,
         waker: Arc<Waker>,
         stop: Arc<AtomicBool>,
@@ -64,7 +66,7 @@ impl Shard {
             }
         }
         let segments = if offloads.segmented_sends { socket::segment_limit() } else { 1 };
-        let mut engine = Engine::new(clock::now(), random::seed(), segments);
+        let mut engine = Engine::new(clock::now(), random::seed(), segments).with_core(core);
         engine.set_coalescing(offloads.coalesced_writes, offloads.coalesced_writes);
         Ok(Self {
             engine,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::mailbox::{self, Command, Event, SendError};
 use crate::shard::{IoOutput, Shard};
 use crate::stats::Stats;
+use crate::tunnel::Core;
 use crate::udp::poll::Waker;
 use crate::udp::socket::UdpSocket;
 
@@ -34,8 +35,18 @@ pub struct Config {
     pub port: Port,
     /// Whether to carry tunnels over IPv6 as well. A host without IPv6 is fine.
     pub ipv6: bool,
+    /// What carries the tunnels.
+    pub core: Core,
     /// Called on the shard's thread with every event. It must not block.
     pub events: Box<dyn Fn(Event) + Send>,
+}
+
+impl Config {
+    /// Both families, and boringtun.
+    #[must_use]
+    pub fn new(port: Port, events: Box<dyn Fn(Event) + Send>) -> Self {
+        Self { port, ipv6: true, core: Core::default(), events }
+    }
 }
 
 /// Which offloads of the kernel to use. All of them by default; turning one off helps to find out which one fails.
@@ -59,7 +70,11 @@ impl Default for Offloads {
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config").field("port", &self.port).field("ipv6", &self.ipv6).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("port", &self.port)
+            .field("ipv6", &self.ipv6)
+            .field("core", &self.core)
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,7 +145,7 @@ impl Tunnel {
         let (commands, queue) = mailbox::mailbox(waker.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let io = IoOutput::new(v4, v6, config.events, offloads);
-        let shard = Shard::new(io, offloads, queue, waker.clone(), stop.clone())
+        let shard = Shard::new(io, offloads, config.core, queue, waker.clone(), stop.clone())
             .map_err(step("watching the sockets"))?;
         let builder = std::thread::Builder::new().name(String::from("lacis-shard"));
         let thread = builder.spawn(move || shard.run()).map_err(step("starting a thread"))?;

@@ -1,21 +1,32 @@
-//! One peer's protocol state; the only file that knows boringtun.
+//! One peer's protocol state, over one of two cores: boringtun, or our own.
 //!
-//! What boringtun leaves to its owner is done around it: a session is asked for before anything is sealed, so its own
-//! queue stays empty; handshake load is limited per network by [`Gate`], while its built-in limiter is open; and its
-//! clock moves in [`Protocol::tick`] alone, so a tunnel is ticked before it is touched.
+//! The engine sees neither. Both take and make the same messages, so each end of a tunnel chooses for itself.
+//! boringtun reads its own clock; the own core lives by the moments it is given, and only for the stamps of its
+//! initiations the wall clock is read here.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+mod boring;
 
-use boringtun::noise::errors::WireGuardError;
-use boringtun::noise::handshake::parse_handshake_anon;
-use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Packet, Tunn, TunnResult};
-use boringtun::x25519::{PublicKey, StaticSecret};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::clock;
 use crate::limits;
+use crate::noise::{Identity, Remote, Stamp, Verdict};
+use crate::own;
 use crate::random;
 use crate::wire;
+
+/// Which implementation of the protocol carries the tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Core {
+    /// boringtun.
+    #[default]
+    Boringtun,
+    /// The session layer of this crate.
+    Own,
+}
 
 /// A private key. It is wiped when dropped and never printed.
 #[derive(Clone)]
@@ -113,52 +124,63 @@ pub(crate) enum Admission {
 }
 
 /// Guards one network's key: who may make us compute (WireGuard paper §5.3).
-pub(crate) struct Gate {
-    private: StaticSecret,
-    public: PublicKey,
-    outer: RateLimiter,
-    inner: Arc<RateLimiter>,
+#[derive(Debug)]
+pub(crate) struct Gate(GateCore);
+
+enum GateCore {
+    Boringtun(boring::Gate),
+    Own(own::Door),
 }
 
 impl Gate {
-    pub(crate) fn new(key: &PrivateKey) -> Self {
-        let public = PublicKey::from(&key.0);
-        Self {
-            private: key.0.clone(),
-            public,
-            outer: RateLimiter::new(&public, limits::HANDSHAKES_PER_SECOND),
-            inner: Arc::new(RateLimiter::new(&public, u64::MAX)),
-        }
-    }
-
-    /// This node's public key in the network.
-    #[cfg(test)]
-    pub(crate) fn public(&self) -> [u8; 32] {
-        self.public.to_bytes()
+    pub(crate) fn new(key: &PrivateKey, core: Core) -> Self {
+        Self(match core {
+            Core::Boringtun => GateCore::Boringtun(boring::Gate::new(key)),
+            Core::Own => {
+                GateCore::Own(own::Door::new(Identity::new(key.0.clone()), limits::HANDSHAKES_PER_SECOND))
+            }
+        })
     }
 
     /// Checks a handshake message against the key and the load. `reply` needs [`wire::COOKIE`] bytes.
-    pub(crate) fn admit(&self, from: SocketAddr, message: &[u8], reply: &mut [u8]) -> Admission {
-        // The limiter counts for ever unless told each second; asking at each message is cheap and never forgotten.
-        self.outer.reset_count();
-        match self.outer.verify_packet(Some(cookie_subject(from)), message, reply) {
-            Ok(_) => Admission::Welcome,
-            Err(TunnResult::WriteToNetwork(cookie)) => Admission::Cookie(cookie.len()),
-            Err(_) => Admission::Refused,
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        message: &[u8],
+        reply: &mut [u8],
+    ) -> Admission {
+        let door = match &mut self.0 {
+            GateCore::Boringtun(gate) => return gate.admit(from, message, reply),
+            GateCore::Own(door) => door,
+        };
+        match door.check(now, from, message, random::bytes) {
+            Verdict::Welcome => Admission::Welcome,
+            Verdict::Refused => Admission::Refused,
+            Verdict::Prove => {
+                let written = reply.first_chunk_mut().and_then(|reply| {
+                    door.cookie(now, from, message, (random::bytes, random::bytes()), reply)
+                });
+                written.map_or(Admission::Refused, |()| Admission::Cookie(wire::COOKIE))
+            }
         }
     }
 
     /// Reads who sent an admitted initiation.
     pub(crate) fn initiator(&self, message: &[u8]) -> Option<[u8; 32]> {
-        let Ok(Packet::HandshakeInit(initiation)) = Tunn::parse_incoming_packet(message) else { return None };
-        let half = parse_handshake_anon(&self.private, &self.public, &initiation).ok()?;
-        Some(half.peer_static_public)
+        match &self.0 {
+            GateCore::Boringtun(gate) => gate.initiator(message),
+            GateCore::Own(door) => Some(door.claim(message)?.public()),
+        }
     }
 }
 
-impl std::fmt::Debug for Gate {
+impl std::fmt::Debug for GateCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("public", &self.public.as_bytes()).finish_non_exhaustive()
+        match self {
+            Self::Boringtun(_) => f.write_str("Boringtun(..)"),
+            Self::Own(_) => f.write_str("Own(..)"),
+        }
     }
 }
 
@@ -199,10 +221,20 @@ pub(crate) enum Ticked {
     Expired,
 }
 
+/// What a peer's tunnel leaves to the next one: the newest initiation accepted, so that none is replayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory(Option<Stamp>);
+
 /// The protocol state of one peer.
-pub(crate) struct Protocol {
-    tunn: Tunn,
-    up: bool,
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a live tunnel is boxed whole, and the larger variant is small enough"
+)]
+pub(crate) enum Protocol {
+    /// Boxed, for it takes eleven kilobytes.
+    Boringtun(Box<boring::Protocol>),
+    /// Our own.
+    Own(own::Tunnel),
 }
 
 impl Protocol {
@@ -212,132 +244,86 @@ impl Protocol {
         peer: &[u8; 32],
         preshared: Option<&PresharedKey>,
         keepalive: Option<u16>,
-        index: u32,
+        (index, memory): (u32, Memory),
     ) -> Self {
-        let preshared = preshared.map(|key| key.0.to_bytes());
-        let (private, public) = (gate.private.clone(), PublicKey::from(*peer));
-        Self {
-            tunn: Tunn::new(private, public, preshared, keepalive, index, Some(gate.inner.clone())),
-            up: false,
+        match &gate.0 {
+            GateCore::Boringtun(gate) => {
+                Self::Boringtun(Box::new(boring::Protocol::new(gate, peer, preshared, keepalive, index)))
+            }
+            GateCore::Own(door) => {
+                let remote = Remote::new(&door.identity, *peer, preshared.map(|key| key.0.to_bytes()));
+                Self::Own(own::Tunnel::new(&door.identity, remote, keepalive, index, memory.0))
+            }
+        }
+    }
+
+    /// What must outlive this tunnel.
+    pub(crate) fn memory(&self) -> Memory {
+        match self {
+            // boringtun does not tell.
+            Self::Boringtun(_) => Memory(None),
+            Self::Own(tunnel) => Memory(tunnel.last_stamp()),
         }
     }
 
     /// Whether packets can be sealed.
     #[inline]
     pub(crate) fn is_up(&self) -> bool {
-        self.up
+        match self {
+            Self::Boringtun(protocol) => protocol.is_up(),
+            Self::Own(tunnel) => tunnel.is_up(),
+        }
     }
 
     /// Seals a packet into `out`, which needs `packet.len() + 32` bytes and at least 148; `None` without a session.
     #[inline]
-    pub(crate) fn seal(&mut self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
-        let enough = (packet.len() + limits::SEAL_OVERHEAD).max(wire::INITIATION);
-        if !self.up || out.len() < enough {
-            return None;
-        }
-        match self.tunn.encapsulate(packet, out) {
-            TunnResult::WriteToNetwork(sealed) => Some(sealed.len()),
-            TunnResult::Done
-            | TunnResult::Err(_)
-            | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => None,
+    pub(crate) fn seal(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Boringtun(protocol) => protocol.seal(packet, out),
+            Self::Own(tunnel) => tunnel.seal(now, packet, out),
         }
     }
 
     /// Opens a message into `out`, which needs as many bytes as the message has and at least 148.
     #[inline]
-    pub(crate) fn open(&mut self, from: SocketAddr, message: &[u8], out: &mut [u8]) -> Opened {
-        if message.len() < wire::KEEPALIVE || out.len() < message.len().max(wire::INITIATION) {
-            return Opened::Refused(Refusal::Malformed);
+    pub(crate) fn open(&mut self, now: Instant, from: SocketAddr, message: &[u8], out: &mut [u8]) -> Opened {
+        match self {
+            Self::Boringtun(protocol) => protocol.open(from, message, out),
+            Self::Own(tunnel) => tunnel.open(now, message, random::bytes, out),
         }
-        let opened = match self.tunn.decapsulate(Some(from.ip()), message, out) {
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
-                Opened::Packet(packet.len())
-            }
-            TunnResult::WriteToNetwork(reply) => Opened::Reply(reply.len()),
-            TunnResult::Done => Opened::Empty,
-            TunnResult::Err(error) => Opened::Refused(refusal(&error)),
-        };
-        if !self.up {
-            self.refresh();
-        }
-        opened
     }
 
     /// Moves the clock and asks what is due. `out` needs 148 bytes.
-    pub(crate) fn tick(&mut self, out: &mut [u8]) -> Ticked {
-        let ticked = match self.tunn.update_timers(out) {
-            TunnResult::WriteToNetwork(message) => Ticked::Send(message.len()),
-            TunnResult::Err(WireGuardError::ConnectionExpired) => Ticked::Expired,
-            TunnResult::Done
-            | TunnResult::Err(_)
-            | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => Ticked::Quiet,
-        };
-        self.refresh();
-        ticked
-    }
-
-    /// Writes an initiation into `out`, which needs 148 bytes, whether or not one is under way.
-    pub(crate) fn initiate(&mut self, out: &mut [u8]) -> Option<usize> {
-        match self.tunn.format_handshake_initiation(out, true) {
-            TunnResult::WriteToNetwork(message) => Some(message.len()),
-            TunnResult::Done
-            | TunnResult::Err(_)
-            | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => None,
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut [u8]) -> Ticked {
+        match self {
+            Self::Boringtun(protocol) => protocol.tick(out),
+            Self::Own(tunnel) => tunnel.tick(now, clock::since_1970(), random::bytes, out),
         }
     }
 
-    /// Asks boringtun whether the current session still stands; reads the clock, hence not per packet.
-    fn refresh(&mut self) {
-        self.up = self.tunn.time_since_last_handshake().is_some();
+    /// Returns how long a tunnel with a session may be left alone: a second at most, for others look then as well.
+    pub(crate) fn rest(&self, now: Instant) -> Duration {
+        match self {
+            Self::Boringtun(_) => limits::TICK_SESSION,
+            Self::Own(tunnel) => tunnel
+                .deadline(now)
+                .map_or(limits::TICK_SESSION, |at| at.saturating_duration_since(now))
+                .min(limits::TICK_SESSION),
+        }
+    }
+
+    /// Writes an initiation into `out`, which needs 148 bytes, whether or not one is under way.
+    pub(crate) fn initiate(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Boringtun(protocol) => protocol.initiate(out),
+            Self::Own(tunnel) => tunnel.initiate(now, clock::since_1970(), random::bytes(), out),
+        }
     }
 }
 
 impl std::fmt::Debug for Protocol {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Protocol").field("up", &self.up).finish_non_exhaustive()
-    }
-}
-
-fn refusal(error: &WireGuardError) -> Refusal {
-    match error {
-        WireGuardError::DuplicateCounter
-        | WireGuardError::InvalidCounter
-        | WireGuardError::WrongTai64nTimestamp => Refusal::Replay,
-        WireGuardError::NoCurrentSession | WireGuardError::WrongIndex => Refusal::NoSession,
-        WireGuardError::InvalidPacket => Refusal::Malformed,
-        WireGuardError::DestinationBufferTooSmall
-        | WireGuardError::IncorrectPacketLength
-        | WireGuardError::UnexpectedPacket
-        | WireGuardError::WrongPacketType
-        | WireGuardError::WrongKey
-        | WireGuardError::InvalidTai64nTimestamp
-        | WireGuardError::InvalidMac
-        | WireGuardError::InvalidAeadTag
-        | WireGuardError::LockFailed
-        | WireGuardError::ConnectionExpired
-        | WireGuardError::UnderLoad => Refusal::Authentication,
-    }
-}
-
-/// Stands for address and port in cookies: the limiter takes an address only, and hashes whatever it is given.
-fn cookie_subject(from: SocketAddr) -> IpAddr {
-    let port = from.port();
-    match from.ip() {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            let halves = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
-            IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0xffff, halves[0], halves[1], port))
-        }
-        IpAddr::V6(address) => {
-            let mut segments = address.segments();
-            // The lower half names the interface; mixing the port in keeps different ports apart.
-            segments[4] ^= port;
-            segments[7] = segments[7].wrapping_add(port.rotate_left(5));
-            IpAddr::V6(Ipv6Addr::from(segments))
-        }
+        f.debug_struct("Protocol").field("up", &self.is_up()).finish_non_exhaustive()
     }
 }
 

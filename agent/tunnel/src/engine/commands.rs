@@ -14,14 +14,14 @@ use crate::path::{Endpoint, Path};
 use crate::probe::{self, Probe};
 use crate::stats::{NetworkStats, PeerStats, Stats};
 use crate::tun::vnet;
-use crate::tunnel::{Gate, PrivateKey};
+use crate::tunnel::{Gate, Memory, PrivateKey};
 
 impl Engine {
     /// Adds a network, replacing one of the same id; returns its slot.
     pub(crate) fn add_network(&mut self, now: Instant, settings: NetworkSettings) -> u32 {
         self.remove_network(settings.id);
         let id = settings.id;
-        let slot = self.networks.insert(Network::new(now, settings));
+        let slot = self.networks.insert(Network::new(now, settings, self.core));
         self.by_id.insert(id, slot);
         self.generation += 1;
         slot
@@ -105,7 +105,7 @@ impl Engine {
         out: &mut dyn Output,
     ) {
         let Some(net) = self.slot(id).and_then(|slot| self.networks.get_mut(slot)) else { return };
-        net.gate = Gate::new(key);
+        net.gate = Gate::new(key, self.core);
         let mut peers: Vec<u32> = net.by_key.values().copied().collect();
         peers.sort_unstable();
         for peer in peers {
@@ -214,6 +214,7 @@ impl Engine {
             preshared: None,
             path: Path::default(),
             live: None,
+            memory: Memory::default(),
             rx_bytes: 0,
             tx_bytes: 0,
             last_handshake: None,

@@ -38,7 +38,8 @@ impl Engine {
         }
         let Some(net) = self.networks.get(state.network) else { return false };
         let Some(index) = self.indices.take(peer) else { return false };
-        let protocol = Protocol::new(&net.gate, &state.key, state.preshared.as_ref(), state.keepalive, index);
+        let (preshared, memory) = (state.preshared.as_ref(), state.memory);
+        let protocol = Protocol::new(&net.gate, &state.key, preshared, state.keepalive, (index, memory));
         let due = self.wheel.schedule(peer, now + limits::TICK_HANDSHAKE);
         state.live = Some(Box::new(Live {
             protocol,
@@ -56,7 +57,9 @@ impl Engine {
 
     /// Ends a peer's tunnel and drops what waited in it.
     pub(super) fn close_tunnel(&mut self, peer: u32) {
-        let Some(mut live) = self.peers.get_mut(peer).and_then(|state| state.live.take()) else { return };
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let Some(mut live) = state.live.take() else { return };
+        state.memory = live.protocol.memory();
         self.counters.drop_pending += live.pending.clear(&mut self.pending_bytes);
         self.indices.release(live.index);
         self.counters.tunnels -= 1;
@@ -96,7 +99,7 @@ impl Engine {
             return;
         }
         let mut message = [0; MESSAGE];
-        if let Some(length) = live.protocol.initiate(&mut message) {
+        if let Some(length) = live.protocol.initiate(now, &mut message) {
             self.send_attempt(now, peer, &message[..length], out);
         }
     }
@@ -128,7 +131,7 @@ impl Engine {
         let Some(live) = state.live.as_mut().filter(|live| live.due == due) else { return };
         state.path.recover(now);
         let mut message = [0; MESSAGE];
-        let ticked = live.protocol.tick(&mut message);
+        let ticked = live.protocol.tick(now, &mut message);
         let silent = live.round.is_some_and(|round| now.saturating_duration_since(round.started) >= GIVE_UP);
         if silent || ticked == Ticked::Expired {
             return self.give_up(now, peer, out);
@@ -168,7 +171,7 @@ impl Engine {
         {
             live.reply = None;
         }
-        let pause = if live.round.is_some() { limits::TICK_HANDSHAKE } else { limits::TICK_SESSION };
+        let pause = if live.round.is_some() { limits::TICK_HANDSHAKE } else { live.protocol.rest(now) };
         live.due = self.wheel.schedule(peer, now + pause);
     }
 

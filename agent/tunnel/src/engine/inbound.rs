@@ -38,7 +38,7 @@ impl Engine {
                 Some(wire::Message::Response { receiver }) => {
                     self.on_response(now, receiver, datagram, &from, out)
                 }
-                Some(wire::Message::Cookie { receiver }) => self.on_cookie(receiver, datagram, &from),
+                Some(wire::Message::Cookie { receiver }) => self.on_cookie(now, receiver, datagram, &from),
                 None => self.counters.drop_malformed_datagram += 1,
             }
         }
@@ -66,7 +66,7 @@ impl Engine {
             self.nudge(now, from, out);
             return;
         };
-        let opened = live.protocol.open(from.remote, datagram, &mut self.arena[self.arena_used..]);
+        let opened = live.protocol.open(now, from.remote, datagram, &mut self.arena[self.arena_used..]);
         match opened {
             Opened::Packet(length) => {
                 live.last_data = now;

@@ -11,7 +11,7 @@ use crate::mailbox::NetworkId;
 use crate::probe::Probes;
 use crate::route::Routes;
 use crate::timers::Bucket;
-use crate::tunnel::{Gate, PrivateKey};
+use crate::tunnel::{Core, Gate, PrivateKey};
 
 /// What the engine is told of a network; its device stays with the shard.
 #[derive(Clone, Debug)]
@@ -43,10 +43,10 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(now: Instant, settings: NetworkSettings) -> Self {
+    pub(crate) fn new(now: Instant, settings: NetworkSettings, core: Core) -> Self {
         Self {
             id: settings.id,
-            gate: Gate::new(&settings.private_key),
+            gate: Gate::new(&settings.private_key, core),
             addresses: settings.addresses,
             accepted: settings.accepted,
             pools: settings.pools,

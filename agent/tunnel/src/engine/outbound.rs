@@ -154,7 +154,7 @@ impl Engine {
             let plain = &frame[start..start + padded];
             let car = Car { peer, to: &to, ecn, size: padded + limits::SEAL_OVERHEAD, alone };
             let protocol = &mut live.protocol;
-            let seal = |buffer: &mut [u8]| protocol.seal(plain, buffer);
+            let seal = |buffer: &mut [u8]| protocol.seal(now, plain, buffer);
             let sealed = self.trains.append(car, out, &mut self.counters, seal);
             frame[behind].copy_from_slice(kept);
             if sealed {

@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use crate::limits;
 use crate::path::Path;
 use crate::timers::Due;
-use crate::tunnel::{PresharedKey, Protocol};
+use crate::tunnel::{Memory, PresharedKey, Protocol};
 use crate::wire;
 
 /// A known peer. Small, since there may be ten thousand.
@@ -22,6 +22,8 @@ pub(crate) struct Peer {
     pub(crate) preshared: Option<PresharedKey>,
     pub(crate) path: Path,
     pub(crate) live: Option<Box<Live>>,
+    /// What the last tunnel left to the next.
+    pub(crate) memory: Memory,
     pub(crate) rx_bytes: u64,
     pub(crate) tx_bytes: u64,
     pub(crate) last_handshake: Option<Instant>,

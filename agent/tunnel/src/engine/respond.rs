@@ -34,8 +34,8 @@ impl Engine {
     ) {
         let mut answer = [0; MESSAGE];
         let admitted = self.by_id.values().find_map(|slot| {
-            let gate = &self.networks.get(*slot)?.gate;
-            let admission = gate.admit(from.remote, message, &mut answer);
+            let gate = &mut self.networks.get_mut(*slot)?.gate;
+            let admission = gate.admit(now, from.remote, message, &mut answer);
             (admission != Admission::Refused).then_some((*slot, admission))
         });
         match admitted {
@@ -101,7 +101,7 @@ impl Engine {
             return;
         }
         let mut answer = [0; MESSAGE];
-        let Opened::Reply(length) = live.protocol.open(from.remote, message, &mut answer) else {
+        let Opened::Reply(length) = live.protocol.open(now, from.remote, message, &mut answer) else {
             self.counters.drop_handshake += 1;
             return;
         };
@@ -135,8 +135,10 @@ impl Engine {
             return;
         };
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let (Some(live), Some(net)) = (state.live.as_mut(), self.networks.get(state.network)) else { return };
-        match net.gate.admit(from.remote, message, &mut answer) {
+        let (Some(live), Some(net)) = (state.live.as_mut(), self.networks.get_mut(state.network)) else {
+            return;
+        };
+        match net.gate.admit(now, from.remote, message, &mut answer) {
             Admission::Welcome => {}
             Admission::Cookie(length) => {
                 self.counters.cookies_out += 1;
@@ -148,7 +150,7 @@ impl Engine {
                 return;
             }
         }
-        let Opened::Reply(length) = live.protocol.open(from.remote, message, &mut answer) else {
+        let Opened::Reply(length) = live.protocol.open(now, from.remote, message, &mut answer) else {
             self.counters.drop_handshake += 1;
             return;
         };
@@ -160,7 +162,7 @@ impl Engine {
     }
 
     /// A cookie: the next initiation will carry its proof.
-    pub(super) fn on_cookie(&mut self, receiver: u32, message: &[u8], from: &Endpoint) {
+    pub(super) fn on_cookie(&mut self, now: Instant, receiver: u32, message: &[u8], from: &Endpoint) {
         let owner = self.indices.owner(receiver);
         let live = owner.and_then(|peer| self.peers.get_mut(peer)).and_then(|state| state.live.as_mut());
         let Some(live) = live else {
@@ -168,7 +170,7 @@ impl Engine {
             return;
         };
         let mut unused = [0; MESSAGE];
-        if live.protocol.open(from.remote, message, &mut unused) != Opened::Empty {
+        if live.protocol.open(now, from.remote, message, &mut unused) != Opened::Empty {
             self.counters.drop_handshake += 1;
         }
     }

@@ -1,6 +1,7 @@
 //! Two engines joined in memory. Time is the real clock's plus what a test adds: boringtun reads its own.
 #![expect(clippy::cast_possible_truncation, reason = "test numbers are small, or meant to wrap")]
 
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,26 +13,35 @@ use crate::tun::vnet;
 use crate::tunnel::{self, PrivateKey};
 use crate::udp::receive::Message;
 
-mod handshakes;
-mod packets;
-mod ways;
+mod boringtun_to_own;
+mod on_boringtun;
+mod on_own;
+mod own_core;
+mod own_to_boringtun;
 
 const NET: NetworkId = NetworkId(1);
 const MTU: u16 = 1420;
 
+/// Which core each side runs; the cases in `handshakes` and `packets` hold for all of them.
+trait Cores {
+    const A: Core;
+    const B: Core;
+}
+
 /// One side: an engine with one network, or more.
-struct Side {
+struct Side<C> {
     engine: Engine,
     out: Recorder,
     address: SocketAddr,
     delivered: Vec<Frame>,
     events: Vec<Event>,
+    cores: PhantomData<C>,
 }
 
 /// Two sides and the way between them.
-struct Lab {
-    a: Side,
-    b: Side,
+struct Lab<C> {
+    a: Side<C>,
+    b: Side<C>,
     now: Instant,
     /// Decides, by a running number, which datagrams are lost.
     lose: fn(u64) -> bool,
@@ -58,11 +68,19 @@ fn overlay6(side: char) -> IpAddr {
     IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, if side == 'a' { 1 } else { 2 }])
 }
 
-impl Side {
+impl<C: Cores> Side<C> {
     fn new(now: Instant, side: char) -> Self {
-        let (engine, out) = (Engine::new(now, side as u64 * 977, 64), Recorder::default());
-        let mut new =
-            Self { engine, out, address: address(side, 0), delivered: Vec::new(), events: Vec::new() };
+        let core = if side == 'a' { C::A } else { C::B };
+        let engine = Engine::new(now, side as u64 * 977, 64).with_core(core);
+        let out = Recorder::default();
+        let mut new = Self {
+            engine,
+            out,
+            address: address(side, 0),
+            delivered: Vec::new(),
+            events: Vec::new(),
+            cores: PhantomData,
+        };
         new.join(now, side, NET);
         new
     }
@@ -137,7 +155,7 @@ fn peer_config(network: NetworkId, of: char) -> PeerConfig {
     }
 }
 
-impl Lab {
+impl<C: Cores> Lab<C> {
     fn new() -> Self {
         let now = crate::clock::now();
         let mut lab = Self {
@@ -195,8 +213,8 @@ impl Lab {
     }
 }
 
-fn pass(
-    to: &mut Side,
+fn pass<C: Cores>(
+    to: &mut Side<C>,
     trains: Vec<crate::fuzz::SentTrain>,
     from: SocketAddr,
     (lose, reverse, now): (fn(u64) -> bool, bool, Instant),

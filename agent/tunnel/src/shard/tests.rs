@@ -28,7 +28,7 @@ fn start(port: Port, private: [u8; 32], overlay: &str) -> Node {
 
 fn start_with(port: Port, private: [u8; 32], overlay: &str, offloads: Offloads) -> Node {
     let (sender, events) = mpsc::channel();
-    let config = Config { port, ipv6: true, events: Box::new(move |event| drop(sender.send(event))) };
+    let config = Config::new(port, Box::new(move |event| drop(sender.send(event))));
     let tunnel = Tunnel::start_with(config, offloads).unwrap();
     let (device, host) = Device::memory().unwrap();
     let overlay = overlay.parse().unwrap();
@@ -167,7 +167,7 @@ fn a_probe_measures_the_way() {
 fn a_port_in_use_is_an_error_or_another_port() {
     let first = start(Port::Prefer(0), [1; 32], "10.0.0.1");
     let port = first.tunnel.port();
-    let again = |port| Tunnel::start(Config { port, ipv6: true, events: Box::new(|_| {}) });
+    let again = |port| Tunnel::start(Config::new(port, Box::new(|_| {})));
     assert!(
         matches!(again(Port::Exactly(port)), Err(StartError::PortInUse { port: taken }) if taken == port)
     );

@@ -80,6 +80,7 @@ fn silence_is_reported_and_ends_after_ninety_seconds() {
 #[test]
 fn a_restarted_side_with_its_peers_initiates_at_once() {
     let mut lab = Lab::connected();
+    lab.now += Duration::from_millis(20);
     lab.a = Side::new(lab.now, 'a');
     let mut config = peer_config(NET, 'b');
     config.initiate = true;
@@ -93,6 +94,7 @@ fn a_restarted_side_with_its_peers_initiates_at_once() {
 #[test]
 fn data_without_a_session_draws_an_initiation_once_a_second() {
     let mut lab = Lab::connected();
+    lab.now += Duration::from_millis(20);
     lab.a = Side::new(lab.now, 'a');
     lab.a.engine.set_peer(lab.now, peer_config(NET, 'b'), &mut lab.a.out);
     lab.lose = |_| false;
@@ -231,7 +233,8 @@ fn a_removed_peer_is_gone() {
 #[test]
 fn an_idle_tunnel_gives_its_memory_back_and_comes_again() {
     let mut lab = Lab::connected();
-    let end = lab.now + limits::IDLE + Duration::from_secs(3);
+    // A session layer on virtual time doubts one on real time after 15 s; the renewal counts as use.
+    let end = lab.now + limits::IDLE + Duration::from_secs(20);
     while lab.now < end {
         lab.later(Duration::from_secs(1));
     }
@@ -336,6 +339,7 @@ fn initiations_beyond_all_waiting_ones_are_dropped_and_counted() {
 #[test]
 fn a_suspended_machine_renews_its_sessions_when_it_wakes() {
     let mut lab = Lab::connected();
+    lab.now += Duration::from_millis(20);
     lab.a.engine.on_resume(lab.now, Duration::from_secs(30), &mut lab.a.out);
     assert_eq!(lab.a.out.sent[0].bytes.len(), wire::INITIATION);
     // Meanwhile the session carries on.
@@ -350,6 +354,7 @@ fn a_suspended_machine_renews_its_sessions_when_it_wakes() {
 #[test]
 fn keys_that_grew_old_in_sleep_are_not_used() {
     let mut lab = Lab::connected();
+    lab.now += Duration::from_millis(20);
     lab.a.engine.on_resume(lab.now, Duration::from_secs(3600), &mut lab.a.out);
     assert!(!lab.a.is_up());
     lab.a.tun(lab.now, &hello('a', 'b', b"waits"));

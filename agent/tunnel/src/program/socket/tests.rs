@@ -36,7 +36,7 @@ mod tempfolder {
 fn lab(name: &str) -> Lab {
     let folder = std::env::temp_dir().join(format!("lacis-wg-{}-{name}", std::process::id()));
     let socket = ControlSocket::bind_in(&folder, "wg0").unwrap();
-    let config = Config { port: Port::Prefer(0), ipv6: true, events: Box::new(|_| {}) };
+    let config = Config::new(Port::Prefer(0), Box::new(|_| {}));
     let tunnel = Tunnel::start(config).unwrap();
     let (device, host) = Device::memory().unwrap();
     tunnel.deliver(Command::AddNetwork(Box::new(network(device)))).unwrap();
