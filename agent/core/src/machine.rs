@@ -111,8 +111,9 @@ impl AgentCore {
                 self.groups.host(group, hosted);
                 self.reports.peer_added(now);
                 self.rebuild = true;
+                self.change_over(now);
             }
-            Event::Left { group } => self.left(&group),
+            Event::Left { group } => self.left(now, &group),
             Event::Applied { revision } => self.applied(now, revision),
             Event::ReportDone { seq } => self.reports.done(seq),
             Event::ReportFailed { seq } => self.reports.failed(now, seq),
@@ -271,14 +272,25 @@ impl AgentCore {
         self.link.wait(now, failure);
     }
 
-    fn left(&mut self, group: &GroupId) {
+    /// A local command has changed which groups there are. What is under way on the stream may be from before
+    /// and speak of a former peer as if it were this one, so the cursors of now are sent on a new stream.
+    fn change_over(&mut self, now: Duration) {
+        if self.link.change_over(now) {
+            self.actions.push_back(Action::Disconnect { stream: self.link.stream });
+            self.groups.disconnected();
+            self.reports.disconnected();
+        }
+    }
+
+    fn left(&mut self, now: Duration, group: &GroupId) {
         if let Some(notice) = self.groups.leave(group, "this node leaves it") {
             let scope = ScopeId::from(group);
-            self.groups.forget(&scope);
+            self.groups.follower.forget(&scope);
             self.saves.remove(&scope);
             self.actions.push_back(Action::DropScope(scope));
             self.tell(notice);
             self.rebuild = true;
+            self.change_over(now);
         }
     }
 

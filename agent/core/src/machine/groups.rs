@@ -13,8 +13,8 @@ use std::{
 };
 
 use lacis_proto::{
-    Applied, At, Body, Cursor, Del, Epoch, FollowError, Follower, GroupId, Line, PeerId, PublicKey, Put,
-    Record, RecordId, Scope, ScopeId,
+    Applied, At, Body, Cursor, Epoch, FollowError, Follower, GroupId, Line, PeerId, PublicKey, Record,
+    RecordId, Scope, ScopeId,
 };
 
 use super::Notice;
@@ -48,8 +48,6 @@ pub(super) struct Groups {
     demoted: BTreeMap<(GroupId, PeerId), Duration>,
     stale: BTreeSet<GroupId>,
     resetting: BTreeSet<ScopeId>,
-    /// Scopes whose copy went by a local command: what still comes about them builds on that copy.
-    forgotten: BTreeSet<ScopeId>,
     old_offers: BTreeMap<ScopeId, u32>,
     epoch: Option<Epoch>,
 }
@@ -67,7 +65,6 @@ impl Groups {
             demoted: BTreeMap::new(),
             stale,
             resetting: BTreeSet::new(),
-            forgotten: BTreeSet::new(),
             old_offers: BTreeMap::new(),
             epoch: None,
         }
@@ -83,28 +80,13 @@ impl Groups {
         have
     }
 
-    /// Forgets the copy of a scope by a local command, while control may go on about it for a while.
-    pub(super) fn forget(&mut self, scope: &ScopeId) {
-        self.follower.forget(scope);
-        self.forgotten.insert(scope.clone());
-    }
-
     /// Takes in one line of the stream.
     pub(super) fn follow(&mut self, line: Line) -> Result<Followed, FollowError> {
         match &line {
             Line::Hello(hello) => self.epoch = Some(hello.epoch),
-            Line::Reset(reset) => {
-                self.forgotten.remove(&reset.scope);
-                self.resetting.insert(reset.scope.clone());
-            }
-            Line::Put(Put { scope, .. }) | Line::Del(Del { scope, .. }) | Line::At(At { scope, .. })
-                if self.forgotten.contains(scope) =>
-            {
-                return Ok(Followed::default());
-            }
+            Line::Reset(reset) => drop(self.resetting.insert(reset.scope.clone())),
             Line::At(at) => return self.apply(at.clone()),
-            Line::Drop(line) => drop(self.forgotten.remove(&line.scope)),
-            Line::Put(_) | Line::Del(_) => {}
+            Line::Put(_) | Line::Del(_) | Line::Drop(_) => {}
             Line::Signal(_) | Line::Beat(_) | Line::Bye(_) | Line::Unknown(_) => {}
         }
         let mut followed = Followed::default();
@@ -190,7 +172,6 @@ impl Groups {
     pub(super) fn disconnected(&mut self) {
         self.follower.disconnected();
         self.resetting.clear();
-        self.forgotten.clear();
         self.epoch = None;
     }
 

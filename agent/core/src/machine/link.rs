@@ -10,6 +10,9 @@
 //! stream that ends sooner, but had been in sync, is followed by one short wait, because control may only
 //! have restarted; the next one waits its full turn.
 //!
+//! A local command that changes the groups of this node ends the stream, too ([`Link::change_over`]), without
+//! being a failure.
+//!
 //! Invariant: between two attempts lie at least 200 ms.
 
 use std::time::Duration;
@@ -77,6 +80,16 @@ impl Link {
         self.stream = StreamId(self.stream.0 + 1);
         self.phase = Phase::Connecting { since: now };
         self.random.next()
+    }
+
+    /// Connects anew as soon as it is allowed; `true` where this ends an attempt or a stream. No failure.
+    pub(super) fn change_over(&mut self, now: Duration) -> bool {
+        self.hurry(now);
+        let is_open = matches!(self.phase, Phase::Connecting { .. } | Phase::Live { .. });
+        if is_open {
+            self.phase = Phase::Waiting { until: now + RETRY_MIN };
+        }
+        is_open
     }
 
     /// Connects as soon as it is allowed, if it waits.

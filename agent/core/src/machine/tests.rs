@@ -399,17 +399,24 @@ fn a_group_without_a_copy_is_named_so_that_control_can_drop_it() {
 }
 
 #[test]
-fn what_still_comes_about_a_group_that_was_left_is_passed_over() {
+fn what_still_comes_after_a_local_command_is_passed_over_and_the_cursors_of_now_are_sent() {
     let mut lab = Lab::new();
     lab.serve();
-    let before = lab.control[&group_scope(1)].cursor();
     lab.event(Event::Left { group: group(1) });
-    lab.commit(&group_scope(1), [put_peer(8, "web")]);
-    lab.answer_to(&group_scope(1), Some(&before), None);
-    assert_eq!(lab.disconnects, 0);
-    assert!(lab.core.scope(&group_scope(1)).is_none());
+    lab.event(Event::PeerReady { group: group(1), hosted: hosted(8) });
+    assert_eq!(lab.disconnects, 1);
+    lab.commit(&node_scope(5), [Change::Del(RecordId::from(&peer(5)))]);
+    lab.answer(&node_scope(5), None);
     lab.line(Line::Drop(DropScope { scope: group_scope(1) }));
-    assert!(lab.core.control().in_sync);
+    assert_eq!(lab.core.local().hosted[&group(1)].peer, peer(8));
+
+    lab.run_for(200 * MS, |_| {});
+    assert_eq!(lab.attempts.len(), 2, "no failure, no long wait");
+    assert_eq!(lab.have[&group_scope(1)], "");
+    lab.commit(&group_scope(1), [put_peer(8, "web")]);
+    lab.commit(&node_scope(5), [put_assignment(1, 8, "web")]);
+    lab.serve();
+    assert!(lab.core.desired().interfaces.contains_key(&group(1)));
 }
 
 #[test]
@@ -418,7 +425,8 @@ fn a_second_group_comes_up_when_its_peer_is_ready() {
     lab.serve();
     lab.event(Event::PeerReady { group: group(2), hosted: Hosted { joined_ms: 9, ..hosted(5) } });
     lab.control.insert(group_scope(2), small_group(2));
-    lab.answer(&group_scope(2), None);
+    lab.run_for(200 * MS, |_| {});
+    lab.serve();
     assert_eq!(lab.core.desired().interfaces.len(), 2);
     assert!(lab.resolves("web.shop-2.lacis.internal"));
 }
