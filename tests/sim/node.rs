@@ -30,8 +30,6 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     /// Groups whose tokens it was given.
     pub(crate) wanted: BTreeSet<GroupId>,
-    /// Groups that it ever had a peer in.
-    pub(crate) known: BTreeSet<GroupId>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) process: Process,
     /// Counts processes, so that what was meant for a dead one is dropped.
@@ -109,7 +107,6 @@ impl Node {
             identity: IdentityKey::try_new(random.bytes()).unwrap(),
             disk: Disk::default(),
             wanted: BTreeSet::new(),
-            known: BTreeSet::new(),
             endpoints: Vec::new(),
             process: Process::None,
             generation: 0,

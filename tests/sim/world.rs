@@ -251,10 +251,10 @@ impl World {
     fn join(&mut self, node: usize, group: GroupId) {
         self.tell(|| format!("node {node} shall join {group}"));
         let it = &mut self.nodes[node];
-        let is_new = it.known.insert(group.clone());
         it.wanted.insert(group.clone());
-        match it.process {
-            Process::Running(_) if is_new => self.join_now(node, &group),
+        let at_once = self.random.chance(70);
+        match self.nodes[node].process {
+            Process::Running(_) if at_once => self.join_now(node, &group),
             Process::Running(_) | Process::Enrolling | Process::None => {
                 self.stop_agent(node);
                 self.after(10, 500, Event::Start { node });
@@ -484,7 +484,7 @@ impl World {
                 self.try_again(node, &request.group);
             }
             (Ask::Join(group), Err(_)) => self.try_again(node, &group),
-            (Ask::Leave(group, _), Ok(_)) => self.has_left(node, group),
+            (Ask::Leave(group, peer), Ok(_)) => self.has_left(node, group, &peer),
             (Ask::Leave(group, peer), Err(_)) => self.call(node, Ask::Leave(group, peer)),
             (Ask::Report(report), Ok(_)) => self.feed(node, CoreEvent::ReportDone { seq: report.seq }),
             (Ask::Report(report), Err(_)) => self.feed(node, CoreEvent::ReportFailed { seq: report.seq }),
@@ -505,7 +505,6 @@ impl World {
             key: request.key,
             joined_ms: 0,
         };
-        it.known.insert(request.group.clone());
         it.disk.hosted.insert(request.group.clone(), hosted.clone());
         let is_running = it.running().is_some();
         if is_running {
@@ -516,7 +515,11 @@ impl World {
     }
 
     /// A person left a group: the token does not bring it back.
-    fn has_left(&mut self, node: usize, group: GroupId) {
+    fn has_left(&mut self, node: usize, group: GroupId, peer: &PeerId) {
+        // It may have joined again before the answer came.
+        if self.nodes[node].disk.hosted.get(&group).is_none_or(|hosted| hosted.peer != *peer) {
+            return;
+        }
         self.nodes[node].wanted.remove(&group);
         if let Some(running) = self.nodes[node].running() {
             running.left.insert(group.clone());
@@ -794,7 +797,9 @@ impl World {
         running.decoder.push(bytes);
         while let Some(running) = self.process(node, generation).filter(|r| r.conn == Some(name)) {
             let Some(line) = running.decoder.next_line() else { break };
-            self.feed(node, CoreEvent::Line { stream, line: line.expect("control's lines are lines") });
+            let line = line.expect("control's lines are lines");
+            self.tell(|| format!("agent {node} hears {line:?}"));
+            self.feed(node, CoreEvent::Line { stream, line });
         }
     }
 
