@@ -16,6 +16,8 @@ mod clock;
 pub mod config;
 mod control;
 mod dns;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod overlay;
 mod socket;

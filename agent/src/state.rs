@@ -33,6 +33,7 @@ use lacis_proto::{
 use serde::{Deserialize, Serialize};
 
 use self::files::{read_if_there, write_whole};
+pub(crate) use self::scopes::check as check_scope_copy;
 use crate::clock::random;
 
 /// The format of the files; a newer one is refused rather than guessed at.

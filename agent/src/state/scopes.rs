@@ -43,6 +43,13 @@ fn decode(bytes: &[u8]) -> Result<Scope, String> {
     Ok(scope)
 }
 
+/// Whether a copy that is read is written so that it reads the same.
+pub(crate) fn check(bytes: &[u8]) {
+    let Ok(scope) = decode(bytes) else { return };
+    let again = decode(&encode(&scope)).expect("what was written is read");
+    assert_eq!(again.cursor(), scope.cursor());
+}
+
 fn checksum(body: &[u8]) -> String {
     STANDARD.encode(Sha256::digest(body))
 }
