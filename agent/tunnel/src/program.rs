@@ -6,7 +6,7 @@
 //!
 //! Life-cycle: arguments; in the background, the same program once more (`background`); signals blocked (`watch`);
 //! control socket, interface and data plane made; then the main thread waits for the end while each client of the
-//! socket (`socket`) has a thread of its own that changes the one [`Interface`].
+//! socket (`socket`) has a thread of its own that changes the one interface.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
