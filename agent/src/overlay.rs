@@ -168,12 +168,12 @@ impl Overlay {
     async fn observe(&mut self) {
         let Devices::Kernel(host) = &self.devices else { return };
         for (name, up) in &self.up {
-            let (Some(seen), Ok(Some(link))) =
-                (self.observed.interfaces.get_mut(name), host.interface(name).await)
+            let (Some(seen), Ok(Some(addresses))) =
+                (self.observed.interfaces.get_mut(name), host.addresses_on(name).await)
             else {
                 continue;
             };
-            seen.addresses.retain(|address| link.addresses.contains(&address.net.ip()));
+            seen.addresses.retain(|address| addresses.contains(&address.net.ip()));
             if let Ok(routed) = host.routed_to(up.index).await {
                 seen.routes.retain(|route| routed.contains(&route.to));
             }

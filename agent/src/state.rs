@@ -161,8 +161,7 @@ impl State {
     /// Forgets that this node belongs to a group, so that a token brings it back. Its key there stays.
     pub(crate) fn leave(&self, group: &GroupId) -> Result<(), StateError> {
         let Some(mut enrolment) = self.enrolment()? else { return Ok(()) };
-        enrolment.grants.retain(|signed| signed.grant.group != *group);
-        enrolment.peers.retain(|peer| peer.group != *group);
+        enrolment.forget(group);
         self.save_enrolment(&enrolment)
     }
 
@@ -214,6 +213,12 @@ impl State {
 }
 
 impl Enrolment {
+    /// Takes a group out: its grant and its peer.
+    pub(crate) fn forget(&mut self, group: &GroupId) {
+        self.grants.retain(|signed| signed.grant.group != *group);
+        self.peers.retain(|peer| peer.group != *group);
+    }
+
     /// The enrolment that a first join begins with.
     pub(crate) fn new(node: NodeId, control_key: IdentityKey, urls: Vec<String>, pins: Vec<Pin>) -> Self {
         Self {

@@ -33,7 +33,8 @@ pub(super) type Answer = oneshot::Sender<Result<(), String>>;
 /// A change under way.
 #[derive(Debug)]
 pub(super) struct Changing {
-    change: Option<Change>,
+    /// Whether the agent ends with nothing left once it is done.
+    purge: bool,
     answer: Option<Answer>,
 }
 
@@ -41,46 +42,60 @@ impl Running {
     /// Asks control for the peers that a former run was granted and did not get.
     pub(super) fn ask_for_missing_peers(&mut self) {
         let enrolment = self.enroller.state.enrolment().ok().flatten();
-        let Some(enrolment) = enrolment.filter(|known| known.grants.len() > known.peers.len()) else {
+        let Some(mut enrolment) = enrolment.filter(|known| known.grants.len() > known.peers.len()) else {
             return;
         };
         let (enroller, endpoints, taken) = (self.enroller.clone(), self.endpoints.clone(), self.taken());
-        self.changing = Some(Changing { change: None, answer: None });
-        let inputs = self.inputs.clone();
-        tokio::spawn(async move {
-            let mut enrolment = enrolment;
-            let result = enroller.host_peers(&mut enrolment, &endpoints, &taken).await;
-            let _ = inputs.send(Input::Changed(result)).await;
-        });
+        self.set_off(
+            false,
+            None,
+            async move { enroller.host_peers(&mut enrolment, &endpoints, &taken).await },
+        );
     }
 
     /// Begins a change; its answer comes when it is done.
-    pub(super) fn begin(&mut self, change: Change, answer: Option<Answer>) {
+    pub(super) fn begin(&mut self, change: Change, answer: Answer) {
         if self.changing.is_some() {
             return tell(answer, Err(&AgentError::Change("another join or leave is under way; try again")));
         }
-        if matches!(change, Change::Down) {
-            self.ending = Some(Ending::Told);
-            return tell(answer, Ok(()));
-        }
-        let groups = match &change {
-            Change::Leave(name) => match self.group_called(name) {
-                Some(group) => vec![group],
+        let enroller = self.enroller.clone();
+        match change {
+            Change::Down => {
+                self.ending = Some(Ending::Told);
+                tell(answer, Ok(()));
+            }
+            Change::Join(token) => {
+                let (endpoints, taken) = (self.endpoints.clone(), self.taken());
+                let join = async move { join(&enroller, &token, &endpoints, &taken).await };
+                self.set_off(false, Some(answer), join);
+            }
+            Change::Leave(name) => match self.group_called(&name) {
+                Some(group) => {
+                    self.set_off(false, Some(answer), async move { leave(&enroller, &[group]).await });
+                }
                 None => {
-                    return tell(
-                        answer,
-                        Err(&AgentError::Change("this node is in no group of that id or label")),
-                    );
+                    tell(answer, Err(&AgentError::Change("this node is in no group of that id or label")))
                 }
             },
-            Change::Purge => self.core.local().hosted.keys().cloned().collect(),
-            Change::Join(_) | Change::Down => Vec::new(),
-        };
-        let (enroller, endpoints, taken) = (self.enroller.clone(), self.endpoints.clone(), self.taken());
-        self.changing = Some(Changing { change: Some(change.clone()), answer });
+            Change::Purge => {
+                let all: Vec<GroupId> = self.core.local().hosted.keys().cloned().collect();
+                self.set_off(true, Some(answer), async move { leave(&enroller, &all).await });
+            }
+        }
+    }
+
+    /// Has a change made beside the loop, which hears of its end.
+    fn set_off(
+        &mut self,
+        purge: bool,
+        answer: Option<Answer>,
+        change: impl Future<Output = Result<(), AgentError>> + Send + 'static,
+    ) {
+        self.changing = Some(Changing { purge, answer });
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
-            let result = carry_out(&enroller, change, &groups, &endpoints, &taken).await;
+            let result = change.await;
+            // The loop has ended: what stands on disk is followed at the next start.
             let _ = inputs.send(Input::Changed(result)).await;
         });
     }
@@ -91,13 +106,15 @@ impl Running {
         if let Err(error) = self.follow_enrolment().await {
             tracing::warn!(%error, "the change is not followed");
         }
-        if let (Ok(()), Some(Change::Purge)) = (&result, &changing.change) {
+        if result.is_ok() && changing.purge {
             self.ending = Some(Ending::Purge);
         }
         if let Err(error) = &result {
             tracing::warn!(%error, "the change failed");
         }
-        tell(changing.answer, result.as_ref().copied());
+        if let Some(answer) = changing.answer {
+            tell(answer, result.as_ref().copied());
+        }
     }
 
     /// Brings the loop to what the enrolment on disk says.
@@ -140,33 +157,26 @@ impl Running {
     }
 }
 
-async fn carry_out(
+async fn join(
     enroller: &Enroller,
-    change: Change,
-    groups: &[GroupId],
+    token: &JoinToken,
     endpoints: &[Endpoint],
     taken: &[Range],
 ) -> Result<(), AgentError> {
     let known = enroller.state.enrolment()?.ok_or(AgentError::NotEnrolled)?;
-    match change {
-        Change::Join(token) => {
-            let mut enrolment = enroller.join(Some(known), &token).await?;
-            enroller.host_peers(&mut enrolment, endpoints, taken).await
-        }
-        Change::Leave(_) | Change::Purge => {
-            let mut enrolment = known;
-            for group in groups {
-                enroller.leave(&mut enrolment, group).await?;
-            }
-            Ok(())
-        }
-        Change::Down => Ok(()),
-    }
+    let mut enrolment = enroller.join(Some(known), token).await?;
+    enroller.host_peers(&mut enrolment, endpoints, taken).await
 }
 
-fn tell(answer: Option<Answer>, result: Result<(), &AgentError>) {
-    if let Some(answer) = answer {
-        // Whoever asked may have gone away; the change stands.
-        let _ = answer.send(result.map_err(|error| crate::overlay::report(error)));
+async fn leave(enroller: &Enroller, groups: &[GroupId]) -> Result<(), AgentError> {
+    let mut enrolment = enroller.state.enrolment()?.ok_or(AgentError::NotEnrolled)?;
+    for group in groups {
+        enroller.leave(&mut enrolment, group).await?;
     }
+    Ok(())
+}
+
+fn tell(answer: Answer, result: Result<(), &AgentError>) {
+    // Whoever asked may have gone away; the change stands.
+    let _ = answer.send(result.map_err(|error| crate::overlay::report(error)));
 }

@@ -141,8 +141,7 @@ impl Enroller {
     }
 
     fn forget(&self, enrolment: &mut Enrolment, group: &GroupId) -> Result<(), AgentError> {
-        enrolment.peers.retain(|peer| peer.group != *group);
-        enrolment.grants.retain(|grant| grant.grant.group != *group);
+        enrolment.forget(group);
         self.state.save_enrolment(enrolment)?;
         Ok(self.state.remove_tunnel_key(group)?)
     }

@@ -275,7 +275,7 @@ impl Running {
                     self.probes.send(&self.overlay.tunnel, network, to, seq, answer);
                 }
             }
-            Input::Ask(Question::Change { change, answer }) => self.begin(change, Some(answer)),
+            Input::Ask(Question::Change { change, answer }) => self.begin(change, answer),
             Input::Changed(result) => self.changed(result).await,
         }
     }

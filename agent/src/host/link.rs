@@ -1,4 +1,4 @@
-//! One interface: its index, addresses and state.
+//! One interface: its addresses and state.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     AddressMessageBuilder, LinkUnspec,
     packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
-    packet_route::link::{LinkAttribute, LinkFlags, LinkMessage},
+    packet_route::link::{LinkAttribute, LinkMessage},
 };
 
 use super::{EADDRNOTAVAIL, EEXIST, ENODEV, Host, HostError, unless};
@@ -16,35 +16,15 @@ const DEPRECATED: u32 = 0;
 /// Lifetime without end (RFC 4861 §4.6.2).
 const FOREVER: u32 = u32::MAX;
 
-/// What an interface shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Interface {
-    /// Its number at the kernel.
-    pub(crate) index: u32,
-    /// Its MTU in bytes.
-    pub(crate) mtu: u32,
-    /// Whether it is up.
-    pub(crate) up: bool,
-    /// Its addresses, link-local ones left out.
-    pub(crate) addresses: BTreeSet<IpAddr>,
-}
-
 impl Host {
-    /// What an interface shows, or `None` where there is none of that name.
-    pub(crate) async fn interface(&self, name: &str) -> Result<Option<Interface>, HostError> {
+    /// Addresses on an interface, link-local ones left out, or `None` where there is none of that name.
+    pub(crate) async fn addresses_on(&self, name: &str) -> Result<Option<BTreeSet<IpAddr>>, HostError> {
         let links =
             self.netlink.link().get().match_name(name.to_owned()).execute().try_collect::<Vec<_>>().await;
         let Some(link) = links.ok().and_then(|mut links| links.pop()) else { return Ok(None) };
-        let index = link.header.index;
-        let messages = self.addresses(Some(index)).await?;
-        let addresses =
-            messages.iter().filter_map(address_of).filter(|address| !is_link_local(*address)).collect();
-        Ok(Some(Interface {
-            index,
-            mtu: mtu_of(&link),
-            up: link.header.flags.contains(LinkFlags::Up),
-            addresses,
-        }))
+        let messages = self.addresses(Some(link.header.index)).await?;
+        let addresses = messages.iter().filter_map(address_of).filter(|address| !is_link_local(*address));
+        Ok(Some(addresses.collect()))
     }
 
     /// Sets the MTU of an interface and brings it up.
@@ -123,14 +103,6 @@ pub(super) fn name_of(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| {
         if let LinkAttribute::IfName(name) = attribute { Some(name.as_str()) } else { None }
     })
-}
-
-fn mtu_of(link: &LinkMessage) -> u32 {
-    let mtu = link
-        .attributes
-        .iter()
-        .find_map(|attribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None });
-    mtu.unwrap_or_default()
 }
 
 /// The prefix length of a single address.
