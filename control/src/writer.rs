@@ -169,7 +169,7 @@ impl Task {
 
     fn applied(&self, group: &lacis_proto::GroupId) -> Option<Revision> {
         let held = self.state.group(group)?;
-        let nodes = held.peers.values().map(|peer| &peer.node);
+        let nodes = held.peers.values().filter_map(|peer| peer.node.as_ref());
         self.live.presence.lowest_applied(&group.into(), nodes)
     }
 

@@ -170,6 +170,21 @@ from_random!(GroupId, "ng_");
 from_random!(PeerId, "");
 from_random!(NodeId, "node_");
 
+impl PeerId {
+    /// A fresh id for a peer without an agent, out of 16 random bytes.
+    #[must_use]
+    pub fn external_from_random(bytes: [u8; 16]) -> Self {
+        let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        Self(format!("external_{uuid}").into())
+    }
+
+    /// Whether it has the form of a peer without an agent.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.0.starts_with("external_")
+    }
+}
+
 impl MemberId {
     /// A fresh external member id out of 16 random bytes: a node that is a member of its own.
     #[must_use]

@@ -183,7 +183,8 @@ impl Control {
 
     fn lowest_applied(&self, group: &GroupId) -> Option<Revision> {
         let peers = self.state.group(group)?.peers.values();
-        let seen = peers.filter_map(|peer| self.presence.get(&peer.node)).filter(|seen| seen.connected);
+        let seen =
+            peers.filter_map(|peer| self.presence.get(peer.node.as_ref()?)).filter(|seen| seen.connected);
         seen.map(|seen| seen.applied.get(&ScopeId::from(group)).copied().unwrap_or_default()).min()
     }
 

@@ -9,7 +9,7 @@ use lacis_proto::{
 use crate::{
     Batch, Decision, State, access,
     decision::Effects,
-    group, join, peer, report,
+    group, join, peer, registered, report,
     row::{ApiTokenRow, JoinTokenRow},
 };
 
@@ -61,6 +61,8 @@ pub enum Command {
         /// For what.
         request: PeerRequest,
     },
+    /// A client registers a peer without an agent, or says it anew.
+    RegisterPeer(registered::NewPeer),
     /// A peer is gone.
     RemovePeer {
         /// Which.
@@ -182,6 +184,7 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
             join::join(fx, &join::Asked { token, secret, identity, host_name, agent })
         }
         Command::AddPeer { node, request } => peer::add(fx, node, request),
+        Command::RegisterPeer(new) => registered::register(fx, new),
         Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
         Command::RevokeNode { node } => peer::revoke_node(fx, node),
         Command::Report { node, peers } => report::report(fx, node, peers),
@@ -192,7 +195,19 @@ impl Command {
     /// The group whose applied revision [`Facts::applied`] means, if the command may give an address.
     #[must_use]
     pub const fn allocates_in(&self) -> Option<&GroupId> {
-        if let Self::AddPeer { request, .. } = self { Some(&request.group) } else { None }
+        match self {
+            Self::AddPeer { request, .. } => Some(&request.group),
+            Self::RegisterPeer(new) => Some(&new.group),
+            Self::Install(_)
+            | Self::CreateGroup(_)
+            | Self::CreateJoinToken { .. }
+            | Self::RevokeJoinToken { .. }
+            | Self::CreateApiToken { .. }
+            | Self::Join { .. }
+            | Self::RemovePeer { .. }
+            | Self::RevokeNode { .. }
+            | Self::Report { .. } => None,
+        }
     }
 }
 

@@ -136,19 +136,21 @@ impl<'a> Effects<'a> {
     pub(crate) fn put_peer(&mut self, mut row: PeerRow, is_new: bool) {
         row.revision = self.group(&row.group).revision;
         self.publish(&(&row.group).into(), &(&row.id).into(), netmap::peer_body(&row));
-        if is_new {
-            row.node_revision = self.node(&row.node).revision;
-            self.publish(&(&row.node).into(), &(&row.id).into(), netmap::assignment_body(&row));
+        if let Some(node) = row.node.clone().filter(|_| is_new) {
+            row.node_revision = self.node(&node).revision;
+            self.publish(&(&node).into(), &(&row.id).into(), netmap::assignment_body(&row));
         }
         self.row(Row::Peer(row));
     }
 
-    pub(crate) fn drop_peer(&mut self, group: &GroupId, id: &PeerId, node: &NodeId) -> Revision {
+    pub(crate) fn drop_peer(&mut self, group: &GroupId, id: &PeerId, node: Option<&NodeId>) -> Revision {
         let revision = self.group(group).revision;
-        let node_revision = self.node(node).revision;
         self.row(Row::PeerGone(group.clone(), id.clone()));
         self.bury(group.into(), id.into(), revision);
-        self.bury(node.into(), id.into(), node_revision);
+        if let Some(node) = node {
+            let node_revision = self.node(node).revision;
+            self.bury(node.into(), id.into(), node_revision);
+        }
         revision
     }
 

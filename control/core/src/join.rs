@@ -48,10 +48,10 @@ pub(crate) fn join(mut fx: Effects<'_>, asked: &Asked<'_>) -> Result<Decision, P
         }
     }
     let hosted = known.and_then(|node| held.peer_of(&node.id));
-    if let (Some(peer), Some(member)) = (hosted, &token.member)
+    if let (Some(peer), Some(node), Some(member)) = (hosted, known.map(|node| &node.id), &token.member)
         && peer.member != *member
     {
-        return Err(member_conflict(&peer.node, &peer.member, member, held));
+        return Err(member_conflict(node, &peer.member, member, held));
     }
     let node = known.map(|node| node.id.clone()).map_or_else(|| enrol(&mut fx, asked), Ok)?;
     let own = || used.map(|used| used.member.clone());

@@ -21,6 +21,7 @@ mod join;
 pub mod limits;
 mod netmap;
 mod peer;
+mod registered;
 mod report;
 mod row;
 mod state;
@@ -34,6 +35,7 @@ pub use alloc::{PoolExhausted, allocate};
 pub use command::{Command, Facts, Install, NewGroup, Random, Reply, decide};
 pub use decision::{Batch, Decision};
 pub use netmap::{scope_of_group, scope_of_node, scopes_for};
+pub use registered::NewPeer;
 pub use row::{
     ApiTokenRow, AuditRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow, NodeState,
     OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,

@@ -79,10 +79,10 @@ pub(crate) fn member_body(row: &MemberRow) -> Body {
 pub(crate) fn peer_body(row: &PeerRow) -> Body {
     Body::Peer(PeerRecord {
         member: row.member.clone(),
-        node: Some(row.node.clone()),
+        node: row.node.clone(),
         host: row.host,
         label: row.label.clone(),
-        keys: vec![PeerKey { r#use: KeyUse::Current, key: row.key }],
+        keys: row.key.map(|key| PeerKey { r#use: KeyUse::Current, key }).into_iter().collect(),
         endpoints: row.endpoints.clone(),
         relays: Vec::new(),
         routes: Vec::new(),

@@ -37,11 +37,13 @@ pub(crate) fn add(mut fx: Effects<'_>, node: &NodeId, request: &PeerRequest) -> 
         id: mine.map_or_else(|| PeerId::from_random(fx.random.draw()), |peer| peer.id.clone()),
         group: request.group.clone(),
         member: request.member.clone(),
-        node: node.clone(),
+        node: Some(node.clone()),
         instance: request.instance.clone(),
         host: mine.map_or(Host(0), |peer| peer.host),
-        key: request.key,
+        key: Some(request.key),
         label: request.label.clone(),
+        hostname: None,
+        parent_event: None,
         endpoints: endpoint_set(&request.endpoints),
         revision: mine.map_or(Revision(0), |peer| peer.revision),
         node_revision: mine.map_or(Revision(0), |peer| peer.node_revision),
@@ -60,7 +62,7 @@ pub(crate) fn add(mut fx: Effects<'_>, node: &NodeId, request: &PeerRequest) -> 
     }
 }
 
-fn add_new(mut fx: Effects<'_>, held: &Group, mut peer: PeerRow) -> Result<Decision, Problem> {
+pub(crate) fn add_new(mut fx: Effects<'_>, held: &Group, mut peer: PeerRow) -> Result<Decision, Problem> {
     if held.peers.len() >= limits::MAX_PEERS {
         let message = format!("group {} has {} peers, the most it may", held.row.id, limits::MAX_PEERS);
         return Err(Problem::new(Code::LimitReached, message));
@@ -80,7 +82,7 @@ pub(crate) fn remove(mut fx: Effects<'_>, id: &PeerId, by: Option<&NodeId>) -> R
     let Some(group) = fx.state.group_of(id) else { return Ok(fx.unchanged(Reply::Done)) };
     let held = &fx.state.groups[group];
     let peer = &held.peers[id];
-    if by.is_some_and(|node| *node != peer.node) {
+    if by.is_some_and(|node| peer.node.as_ref() != Some(node)) {
         return Err(Problem::new(Code::NotFound, format!("this node has no peer {id}")));
     }
     take_away(&mut fx, held, peer);
@@ -111,10 +113,11 @@ pub(crate) fn revoke_node(mut fx: Effects<'_>, id: &NodeId) -> Result<Decision, 
 /// Takes a peer out of its group; a member that stands for the node goes with it.
 fn take_away(fx: &mut Effects<'_>, held: &Group, peer: &PeerRow) {
     let (group, host, released_ms) = (held.row.id.clone(), peer.host, fx.now_ms);
-    let revision = fx.drop_peer(&group, &peer.id, &peer.node);
+    let revision = fx.drop_peer(&group, &peer.id, peer.node.as_ref());
     fx.row(Row::Released(ReleasedHost { group: group.clone(), host, released_ms, revision }));
-    if held.members.get(&peer.member).is_some_and(|member| member.of_node.as_ref() == Some(&peer.node)) {
-        fx.row(Row::GrantGone(peer.node.clone(), group.clone(), peer.member.clone()));
+    let stands_for = held.members.get(&peer.member).and_then(|member| member.of_node.as_ref());
+    if let Some(node) = peer.node.as_ref().filter(|node| stands_for == Some(node)) {
+        fx.row(Row::GrantGone(node.clone(), group.clone(), peer.member.clone()));
         fx.drop_member(&group, &peer.member);
     }
 }
@@ -154,16 +157,19 @@ fn check_alone(
     }
     let is_other = |id: &&PeerId| mine.is_none_or(|mine| mine.id != **id);
     if held.peer_with_key(&request.key).filter(is_other).is_some() {
-        let message = format!(
-            "the WireGuard key is already used by another peer of group {:?}; make a new key for this one",
-            held.row.label
-        );
-        return Err(Problem::new(Code::KeyTaken, message).in_field("key"));
+        return Err(key_taken(&held.row.label).in_field("key"));
     }
     if held.instance(&request.member, &request.instance).filter(is_other).is_some() {
         return Err(instance_taken(&request.member, &request.instance));
     }
     Ok(())
+}
+
+pub(crate) fn key_taken(group_label: &str) -> Problem {
+    let message = format!(
+        "the WireGuard key is already used by another peer of group {group_label:?}; make a new key for this one"
+    );
+    Problem::new(Code::KeyTaken, message)
 }
 
 fn instance_taken(member: &MemberId, instance: &str) -> Problem {
@@ -174,7 +180,7 @@ fn instance_taken(member: &MemberId, instance: &str) -> Problem {
     Problem::new(Code::MemberConflict, message).in_field("instance")
 }
 
-fn reply(group: &GroupRow, peer: &PeerRow) -> Reply {
+pub(crate) fn reply(group: &GroupRow, peer: &PeerRow) -> Reply {
     Reply::Peer(PeerReply {
         peer: peer.id.clone(),
         host: peer.host,

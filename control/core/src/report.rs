@@ -18,7 +18,7 @@ pub(crate) fn report(mut fx: Effects<'_>, node: &NodeId, peers: &[PeerReport]) -
     for said in peers {
         let held =
             fx.state.group_of(&said.peer).and_then(|group| fx.state.group(group)?.peers.get(&said.peer));
-        let Some(peer) = held.filter(|peer| peer.node == *node) else { continue };
+        let Some(peer) = held.filter(|peer| peer.node.as_ref() == Some(node)) else { continue };
         let endpoints = endpoint_set(&said.endpoints);
         if endpoints != peer.endpoints {
             changed.push(PeerRow { endpoints, ..peer.clone() });

@@ -159,21 +159,25 @@ pub struct PeerRow {
     pub group: GroupId,
     /// The member.
     pub member: MemberId,
-    /// The node that hosts it.
-    pub node: NodeId,
+    /// The node that hosts it; none for a peer without an agent.
+    pub node: Option<NodeId>,
     /// Names this instance of the member.
     pub instance: String,
     /// Its number in the group.
     pub host: Host,
-    /// Its WireGuard key.
-    pub key: PublicKey,
+    /// Its WireGuard key; none for a peer that is announced and has no key yet.
+    pub key: Option<PublicKey>,
     /// What people call it.
     pub label: String,
+    /// The host name that a client gave; without one, the label stands for it.
+    pub hostname: Option<String>,
+    /// What made the peer, in the words of the client that registered it.
+    pub parent_event: Option<String>,
     /// Where it may be reached.
     pub endpoints: Vec<Endpoint>,
     /// The group's revision at which it last changed.
     pub revision: Revision,
-    /// The node's revision at which its assignment last changed.
+    /// The node's revision at which its assignment last changed; 0 without a node.
     pub node_revision: Revision,
 }
 

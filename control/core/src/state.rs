@@ -3,7 +3,8 @@
 //! [`State::apply`] is the only way in, for rows of the store and rows of a decision alike.
 //!
 //! Invariants: two peers of a group share no host, no key and no (member, instance); a node hosts at most
-//! one peer per group; a host in use does not rest; indices name rows that exist.
+//! one peer per group; a host in use does not rest; indices name rows that exist. A peer without a node or
+//! without a key stands in no index of those.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,8 +77,8 @@ impl Group {
     fn put_peer(&mut self, row: PeerRow) {
         self.remove_peer(&row.id);
         self.by_host.insert(row.host, row.id.clone());
-        self.by_node.insert(row.node.clone(), row.id.clone());
-        self.by_key.insert(row.key, row.id.clone());
+        self.by_node.extend(row.node.clone().map(|node| (node, row.id.clone())));
+        self.by_key.extend(row.key.map(|key| (key, row.id.clone())));
         self.by_instance.insert((row.member.clone(), row.instance.clone()), row.id.clone());
         self.peers.insert(row.id.clone(), row);
     }
@@ -85,8 +86,8 @@ impl Group {
     fn remove_peer(&mut self, id: &PeerId) {
         let Some(old) = self.peers.remove(id) else { return };
         self.by_host.remove(&old.host);
-        self.by_node.remove(&old.node);
-        self.by_key.remove(&old.key);
+        old.node.as_ref().and_then(|node| self.by_node.remove(node));
+        old.key.as_ref().and_then(|key| self.by_key.remove(key));
         self.by_instance.remove(&(old.member, old.instance));
     }
 }
@@ -119,13 +120,15 @@ impl State {
             Row::GrantGone(node, group, member) => drop(self.grants.remove(&(node, group, member))),
             Row::Peer(row) => {
                 self.group_of.insert(row.id.clone(), row.group.clone());
-                self.peers_of.entry(row.node.clone()).or_default().insert(row.group.clone());
+                if let Some(node) = &row.node {
+                    self.peers_of.entry(node.clone()).or_default().insert(row.group.clone());
+                }
                 self.in_group(&row.group.clone(), |group| group.put_peer(row));
             }
             Row::PeerGone(group, id) => {
                 self.group_of.remove(&id);
-                let node =
-                    self.groups.get(&group).and_then(|held| held.peers.get(&id)).map(|peer| &peer.node);
+                let peer = self.groups.get(&group).and_then(|held| held.peers.get(&id));
+                let node = peer.and_then(|peer| peer.node.as_ref());
                 if let Some(groups) = node.and_then(|node| self.peers_of.get_mut(node)) {
                     groups.remove(&group);
                 }
@@ -237,10 +240,12 @@ impl State {
 
     fn check_invariants(&self) {
         debug_assert!(self.groups.values().all(|group| {
+            let hosted = group.peers.values().filter(|peer| peer.node.is_some()).count();
+            let keyed = group.peers.values().filter(|peer| peer.key.is_some()).count();
             group.by_host.len() == group.peers.len()
-                && group.by_node.len() == group.peers.len()
+                && group.by_node.len() == hosted
                 && group.by_host.keys().all(|host| !group.released.contains_key(host))
-                && group.by_key.len() == group.peers.len()
+                && group.by_key.len() == keyed
                 && group.by_instance.len() == group.peers.len()
         }));
     }

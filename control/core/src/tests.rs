@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::Ipv4Network;
 use lacis_proto::{
-    Epoch, GroupId, IdentityKey, MemberId, NodeId, OwnerId, PeerReply, PeerRequest, Problem, PublicKey,
-    Revision, Scope, ScopeId, Secret, TokenId,
+    Endpoint, Epoch, GroupId, IdentityKey, MemberId, NodeId, OwnerId, PeerReply, PeerRequest, Problem,
+    PublicKey, Revision, Scope, ScopeId, Secret, TokenId,
 };
 
 use crate::{
-    AuditRow, Batch, Command, Facts, Install, NewGroup, Random, Reply, Row, State, decide, scope_of_group,
-    scope_of_node,
+    AuditRow, Batch, Command, Facts, Install, NewGroup, NewPeer, Random, Reply, Row, State, decide,
+    scope_of_group, scope_of_node,
 };
 
 const EPOCH: Epoch = Epoch(7);
@@ -176,6 +176,35 @@ impl World {
         let reply = self.ask(self.peer(node, member, key)).unwrap();
         let Reply::Peer(peer) = reply else { panic!("{reply:?}") };
         peer
+    }
+
+    /// Links a member by way of a join token for it.
+    fn new_member_token(&mut self, member: &str) -> (TokenId, Secret) {
+        let member = Some(MemberId::parse(member).unwrap());
+        let (group, max_uses, lifetime_ms) = (self.group.clone(), 0, None);
+        let reply = self.ask(Command::CreateJoinToken { group, member, max_uses, lifetime_ms }).unwrap();
+        let Reply::JoinToken(row, secret) = reply else { panic!("{reply:?}") };
+        (row.id, secret)
+    }
+
+    fn register(
+        &mut self,
+        member: &str,
+        key: Option<u8>,
+        endpoints: Vec<Endpoint>,
+    ) -> Result<PeerReply, Problem> {
+        let reply = self.ask(Command::RegisterPeer(NewPeer {
+            group: self.group.clone(),
+            id: None,
+            member: MemberId::parse(member).unwrap(),
+            key: key.map(|key| PublicKey::try_new([key; 32]).unwrap()),
+            label: None,
+            hostname: None,
+            parent_event: None,
+            endpoints,
+        }))?;
+        let Reply::Peer(peer) = reply else { panic!("{reply:?}") };
+        Ok(peer)
     }
 
     #[track_caller]

@@ -77,9 +77,17 @@ impl<'a> Reader<'a> {
         column: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<Option<T>, StoreError> {
-        let text: Option<String> =
+        self.maybe_text(column)?.map(|text| parse(&text).map_err(|_| self.odd(column, &text))).transpose()
+    }
+
+    fn maybe_text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
+        self.row.try_get(column).map_err(|error| self.odd(column, &error.to_string()))
+    }
+
+    fn maybe_bytes(&self, column: &'static str) -> Result<Option<[u8; 32]>, StoreError> {
+        let bytes: Option<&[u8]> =
             self.row.try_get(column).map_err(|error| self.odd(column, &error.to_string()))?;
-        text.map(|text| parse(&text).map_err(|_| self.odd(column, &text))).transpose()
+        bytes.map(|bytes| bytes.try_into().map_err(|_| self.odd(column, "not 32 bytes"))).transpose()
     }
 
     fn bytes(&self, column: &'static str) -> Result<[u8; 32], StoreError> {
@@ -178,15 +186,18 @@ fn grant(row: &Reader<'_>) -> Result<Row, StoreError> {
 }
 
 fn peer(row: &Reader<'_>) -> Result<Row, StoreError> {
+    let key = row.maybe_bytes("wg_key")?.map(PublicKey::try_new).transpose();
     Ok(Row::Peer(PeerRow {
         id: row.parsed("id", PeerId::parse)?,
         group: row.parsed("group_id", GroupId::parse)?,
         member: row.parsed("member_id", MemberId::parse)?,
-        node: row.parsed("node_id", NodeId::parse)?,
+        node: row.maybe("node_id", NodeId::parse)?,
         instance: row.text("instance")?,
         host: Host(row.small("host")?),
-        key: PublicKey::try_new(row.bytes("wg_key")?).map_err(|_| row.odd("wg_key", "zero"))?,
+        key: key.map_err(|_| row.odd("wg_key", "zero"))?,
         label: row.text("label")?,
+        hostname: row.maybe_text("hostname")?,
+        parent_event: row.maybe_text("parent_event")?,
         endpoints: row.json("endpoints")?,
         revision: row.revision("revision")?,
         node_revision: row.revision("node_revision")?,

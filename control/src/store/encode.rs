@@ -27,10 +27,11 @@ const NODE: &str = "INSERT INTO nodes (id, identity, label, state, revision, rec
 const GRANT: &str = "INSERT INTO grants (node_id, group_id, member_id, issued_ms) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (node_id, group_id, member_id) DO UPDATE SET issued_ms = excluded.issued_ms";
 const GRANT_GONE: &str = "DELETE FROM grants WHERE node_id = $1 AND group_id = $2 AND member_id = $3";
-const PEER: &str = "INSERT INTO peers (id, group_id, member_id, node_id, instance, host, wg_key, label, endpoints, \
-    revision, node_revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+const PEER: &str = "INSERT INTO peers (id, group_id, member_id, node_id, instance, host, wg_key, label, hostname, \
+    parent_event, endpoints, revision, node_revision) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
     ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, wg_key = excluded.wg_key, \
-    label = excluded.label, endpoints = excluded.endpoints, revision = excluded.revision, \
+    label = excluded.label, hostname = excluded.hostname, parent_event = excluded.parent_event, endpoints = excluded.endpoints, revision = excluded.revision, \
     node_revision = excluded.node_revision";
 const PEER_GONE: &str = "DELETE FROM peers WHERE group_id = $1 AND id = $2";
 const RELEASED: &str = "INSERT INTO released_hosts (group_id, host, released_ms, revision) VALUES ($1, $2, $3, $4) \
@@ -153,11 +154,13 @@ fn peer(row: &PeerRow) -> Statement {
         .bind(row.id.to_string())
         .bind(row.group.to_string())
         .bind(row.member.to_string())
-        .bind(row.node.to_string())
+        .bind(row.node.as_ref().map(ToString::to_string))
         .bind(row.instance.clone())
         .bind(i64::from(row.host.0))
-        .bind(row.key.as_bytes().to_vec())
+        .bind(row.key.map(|key| key.as_bytes().to_vec()))
         .bind(row.label.clone())
+        .bind(row.hostname.clone())
+        .bind(row.parent_event.clone())
         .bind(json(&row.endpoints))
         .bind(number(row.revision))
         .bind(number(row.node_revision))

@@ -7,8 +7,12 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 use super::StoreError;
 use crate::clock;
 
+#[cfg(test)]
+mod tests;
+
 /// Each brings the database from the format before it to its own; the first is number 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_peers_without_agent.sql")];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations \
                      (version INTEGER PRIMARY KEY, applied_ms INTEGER NOT NULL) STRICT";

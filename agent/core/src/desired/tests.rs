@@ -76,3 +76,19 @@ fn endpoints_come_best_first_and_without_those_that_cannot_be() {
     let many: Vec<_> = (1..20).map(|n| endpoint(&format!("host 192.0.2.{n}:1"))).collect();
     assert_eq!(best_first(&many).len(), MAX_ENDPOINTS);
 }
+
+#[test]
+fn a_peer_without_an_agent_is_dialled_where_it_has_an_endpoint_and_waited_for_where_not() {
+    let server = PeerRecord {
+        node: None,
+        endpoints: vec![endpoint("static 192.0.2.9:51820")],
+        ..peer_record(6, "web")
+    };
+    let client = PeerRecord { node: None, endpoints: Vec::new(), ..peer_record(7, "db") };
+    let scope = scope([put_group(1), put_peer(5, "web"), put_record(6, server), put_record(7, client)]);
+    let want = desired(1, &netmaps(&[(1, &scope)]), &local(&[1]));
+    let peers = &want.interfaces[&group(1)].peers;
+    assert_eq!(peers[&key(6)].endpoints, [endpoint("static 192.0.2.9:51820")]);
+    assert_eq!(peers[&key(7)].endpoints, []);
+    assert_eq!(peers[&key(7)].allowed.len(), 2, "its addresses are routed to it once it has come");
+}

@@ -257,3 +257,35 @@ fn a_batch_shares_one_revision_and_a_refusal_rolls_nobody_back() {
     world.batch(&refused);
     assert_eq!(world.state.groups[&world.group].row.revision, before.next(), "no effect, no revision");
 }
+
+#[test]
+fn a_registered_peer_has_an_address_and_no_node() {
+    let mut world = World::new();
+    let group = world.group.clone();
+    world.new_member_token("app_1");
+    let server = vec![Endpoint { kind: EndpointKind::Static, addr: ([192, 0, 2, 9], 51820).into() }];
+    let first = world.register("app_1", Some(1), server.clone()).unwrap();
+    let again = world.register("app_1", Some(1), server.clone()).unwrap();
+    assert_eq!((&first.peer, first.host, first.version), (&again.peer, again.host, again.version));
+    assert!(first.peer.is_external());
+    let id = RecordId::from(&first.peer);
+    let record = world.scopes[&ScopeId::from(&group)].live(&id).unwrap();
+    let lacis_proto::Body::Peer(body) = &record.body else { panic!("{record:?}") };
+    assert_eq!((&body.node, &body.endpoints), (&None, &server));
+    assert!(!serde_json::to_string(record).unwrap().contains("node"), "absent, not null");
+
+    let moved = world.register("app_1", Some(1), Vec::new()).unwrap();
+    assert_eq!((moved.peer, moved.version.0), (first.peer.clone(), first.version.0 + 1));
+    world.new_member_token("app_2");
+    let taken = world.register("app_2", Some(1), Vec::new()).unwrap_err();
+    assert_eq!((taken.code, taken.field.as_deref()), (Code::KeyTaken, Some("publicKey")));
+    assert_eq!(world.register("app_3", Some(2), Vec::new()).unwrap_err().code, Code::NotFound);
+    let (node, member) = world.join(1);
+    assert_eq!(world.refused(world.peer(&node, &member, 1)).code, Code::KeyTaken);
+
+    let keyless = world.register("app_2", None, Vec::new()).unwrap();
+    let record = world.scopes[&ScopeId::from(&group)].live(&RecordId::from(&keyless.peer)).unwrap();
+    assert!(matches!(&record.body, lacis_proto::Body::Peer(peer) if peer.keys.is_empty()));
+    world.ask(Command::RemovePeer { peer: first.peer, by: None }).unwrap();
+    assert!(world.scopes[&ScopeId::from(&group)].live(&id).is_none());
+}

@@ -40,10 +40,11 @@ struct PeerView {
     r#type: &'static str,
     id: String,
     label: String,
-    public_key: String,
+    public_key: Option<String>,
     hostname: String,
     parent_member: String,
-    node: String,
+    parent_event: Option<String>,
+    node: Option<String>,
     endpoint: EndpointView,
     presence: PresenceView,
 }
@@ -88,7 +89,11 @@ pub(super) fn group(group: &Group, presence: &Presence) -> GroupView {
             .and_then(|host| addrs(group, host))
             .map(|addrs| addrs.v4.to_string()),
         members: group.members.values().map(member).collect(),
-        peers: group.peers.values().map(|row| peer(group, row, presence.seen(&row.node))).collect(),
+        peers: group
+            .peers
+            .values()
+            .map(|row| peer(group, row, row.node.as_ref().and_then(|node| presence.seen(node))))
+            .collect(),
         version: row.revision.0,
         ownership: "CUSTOMER",
     }
@@ -116,13 +121,14 @@ fn peer(group: &Group, row: &PeerRow, seen: Option<Seen>) -> PeerView {
     };
     let applied = seen.as_ref().and_then(|seen| seen.applied.get(&(&group.row.id).into()));
     PeerView {
-        r#type: "CleverPeer",
+        r#type: if row.id.is_external() { "ExternalPeer" } else { "CleverPeer" },
         id: row.id.to_string(),
         label: row.label.clone(),
-        public_key: row.key.to_string(),
-        hostname: row.label.clone(),
+        public_key: row.key.map(|key| key.to_string()),
+        hostname: row.hostname.clone().unwrap_or_else(|| row.label.clone()),
         parent_member: row.member.to_string(),
-        node: row.node.to_string(),
+        parent_event: row.parent_event.clone(),
+        node: row.node.as_ref().map(ToString::to_string),
         endpoint,
         presence: PresenceView {
             connected: seen.is_some(),
