@@ -9,6 +9,7 @@
 mod ask;
 mod change;
 mod enrol;
+mod gone;
 mod probes;
 mod run;
 mod status;

@@ -85,11 +85,16 @@ impl ControlClient {
         self.post(caller, "/agent/v1/peers", body).await
     }
 
-    /// Takes this node's peer out of its group. One that control does not know is gone already.
+    /// Takes this node's peer out of its group. One that control does not know, or of a node that it does not
+    /// know any more, is gone already.
     pub(crate) async fn remove_peer(&self, caller: &Caller, peer: &PeerId) -> Result<(), CallError> {
         let path = format!("/agent/v1/peers/{peer}");
         match self.answered(caller, &Method::DELETE, &path, &[]).await {
-            Err(CallError::Refused(problem)) if problem.code == Code::NotFound => Ok(()),
+            Err(CallError::Refused(problem))
+                if matches!(problem.code, Code::NotFound | Code::NodeRevoked | Code::UnknownNode) =>
+            {
+                Ok(())
+            }
             other => other.map(drop),
         }
     }

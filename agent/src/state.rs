@@ -7,6 +7,7 @@
 //! DIR/keys/<ng>.key     WireGuard private key of this node's peer in a group, made here, never leaves
 //! DIR/scopes/<id>.json  copies of scopes, with the cursor that proves them complete
 //! DIR/sessions.json     peers with recent sessions, to call on after a restart
+//! DIR/gone.json         groups that control took this node out of, and why
 //! ```
 //! The folder is 0700, every file 0600. A file is replaced as a whole: written beside, flushed, renamed.
 //! A damaged copy of a scope counts as none; a damaged key or enrolment stops the start and is never
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use self::files::{read_if_there, write_whole};
 pub(crate) use self::scopes::check as check_scope_copy;
-use crate::clock::random;
+use crate::{clock::random, status::GoneGroup};
 
 /// The format of the files; a newer one is refused rather than guessed at.
 const FORMAT: u32 = 1;
@@ -194,6 +195,17 @@ impl State {
     /// Replaces the peers with recent sessions.
     pub(crate) fn save_recent_sessions(&self, sessions: &[RecentSession]) -> Result<(), StateError> {
         write_json(&self.dir.join("sessions.json"), &sessions)
+    }
+
+    /// Groups that control took this node out of; none where the file is missing or damaged.
+    pub(crate) fn gone(&self) -> Vec<GoneGroup> {
+        let bytes = read_if_there(&self.dir.join("gone.json")).ok().flatten();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Replaces the groups that control took this node out of.
+    pub(crate) fn save_gone(&self, gone: &[GoneGroup]) -> Result<(), StateError> {
+        write_json(&self.dir.join("gone.json"), &gone)
     }
 
     fn scope_path(&self, id: &ScopeId) -> PathBuf {

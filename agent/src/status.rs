@@ -9,6 +9,7 @@
 //!             "peers":[{"id":"…","member":"external_…","name":"web-2.main.lacis.internal",
 //!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
+//!  "gone":[{"id":"ng_…","label":"old","why":"the group was deleted at control","at_ms":1795323600000}],
 //!  "degraded":[]}
 //! ```
 //! Times end in `_s` and are seconds; `null` means never. `path` is `direct` while a session is up,
@@ -34,6 +35,9 @@ pub struct Status {
     pub control: ControlStatus,
     /// This node's groups, by id.
     pub groups: Vec<GroupStatus>,
+    /// Groups that control has taken this node out of, until it is back in them.
+    #[serde(default)]
+    pub gone: Vec<GoneGroup>,
     /// What does not work, each with its remedy.
     pub degraded: Vec<String>,
 }
@@ -78,6 +82,19 @@ pub struct GroupStatus {
     pub resolver6: Ipv6Addr,
     /// The other peers, by address.
     pub peers: Vec<PeerStatus>,
+}
+
+/// A group that control has taken this node out of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneGroup {
+    /// The group.
+    pub id: GroupId,
+    /// What people called it.
+    pub label: String,
+    /// Why.
+    pub why: String,
+    /// When this node heard of it, in Unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// One other peer of a group.

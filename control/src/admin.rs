@@ -4,6 +4,7 @@
 //! command line performs the same calls on the store itself.
 
 mod call;
+mod nodes;
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
@@ -16,8 +17,9 @@ use axum::{
 };
 use tokio::net::UnixListener;
 
-pub(crate) use self::call::{
-    Call, Made, MadeApiToken, Status, TokenEntry, entry, make_join_token, perform, read,
+pub(crate) use self::{
+    call::{Call, Made, MadeApiToken, Status, TokenEntry, entry, make_join_token, perform, read},
+    nodes::NodeEntry,
 };
 use crate::{
     app::Control,

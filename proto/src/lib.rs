@@ -51,8 +51,8 @@ pub use sign::{
     request_bytes, verify,
 };
 pub use stream::{
-    At, Beat, Bye, Del, DropScope, Hello, Line, LineDecoder, LineError, MAX_LINE_BYTES, MAX_PUT_RECORDS, Put,
-    Reset, Signal,
+    At, Beat, Bye, Del, DropReason, DropScope, Hello, Line, LineDecoder, LineError, MAX_LINE_BYTES,
+    MAX_PUT_RECORDS, Put, Reset, Signal,
 };
 pub use token::{
     API_TOKEN_PREFIX, ApiToken, JOIN_TOKEN_PREFIX, JoinToken, MAX_TOKEN_TEXT, MAX_TOKEN_URLS, Secret,

@@ -6,7 +6,7 @@
 //! {"put":{"scope":"ng_…","records":[…]}}              at most 500 records
 //! {"del":{"scope":"ng_…","ids":["…"]}}                tombstones
 //! {"at":{"scope":"ng_…","rev":48121,"digest":"…"}}    apply all of the above at once; optional "ack_within_ms"
-//! {"drop":{"scope":"ng_…"}}                           this node has no peer in that group any more
+//! {"drop":{"scope":"ng_…"}}                           this node has no peer in that group any more; optional "reason"
 //! {"signal":{"group":"ng_…","from":"…","to":"…","body":"…"}}   from peer to peer, opaque to control
 //! {"beat":{"now_ms":1795323630000}}
 //! {"bye":{"reason":"drain","within_s":30}}
@@ -113,6 +113,24 @@ pub struct At {
 pub struct DropScope {
     /// The scope.
     pub scope: ScopeId,
+    /// Why; absent from a control that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<DropReason>,
+}
+
+/// Why a node has no peer in a group any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// Its peer was removed, or the member of which it was an instance unlinked.
+    PeerRemoved,
+    /// There is no such group any more.
+    GroupDeleted,
+    /// The node was revoked.
+    NodeRevoked,
+    /// A reason this build does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// See [`Line::Signal`].

@@ -2,59 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use support::{Process, eventually, eventually_within, pause};
+use support::{eventually, eventually_within, pause};
 
-use crate::lab::{Lab, Node, text};
+use crate::{
+    echoes::Echoes,
+    lab::{Lab, Node, text},
+};
 
 fn version(node: &Node) -> u64 {
     node.group()["version"].as_u64().unwrap()
-}
-
-/// Numbered echoes, every 20 ms, until dropped.
-struct Echoes {
-    ping: Process,
-}
-
-impl Echoes {
-    fn start(from: &Node, to: &Node) -> Self {
-        let address = text(&to.group(), "address4");
-        let mut command = from.host.command("ping");
-        command.args(["-n", "-O", "-i", "0.02", &address]);
-        let mut echoes = Self { ping: Process::start(&mut command, &from.state.with_extension("ping")) };
-        echoes.answer();
-        echoes
-    }
-
-    /// Waits for the next answer and gives its number.
-    #[track_caller]
-    fn answer(&mut self) -> u64 {
-        loop {
-            let line = self.ping.line();
-            let number = line.split("icmp_seq=").nth(1).and_then(|rest| rest.split(' ').next());
-            if let Some(number) = number.filter(|_| line.contains(" time=")) {
-                return number.parse().unwrap();
-            }
-        }
-    }
-
-    /// The gap in answers around what happens in between.
-    #[track_caller]
-    fn gap(&mut self, what: &str, happens: impl FnOnce()) -> Duration {
-        let before = self.answer();
-        happens();
-        // Answers that were on their way come first; the gap is the largest jump until ten in a row.
-        let (mut last, mut gap, mut in_a_row) = (before, 0, 0);
-        while in_a_row < 10 || last < before + 10 {
-            let number = self.answer();
-            let missed = number - last;
-            in_a_row = if missed == 1 { in_a_row + 1 } else { 0 };
-            gap = gap.max(missed);
-            last = number;
-        }
-        let gap = Duration::from_millis(20 * gap);
-        println!("{what}: longest gap {} ms", gap.as_millis());
-        gap
-    }
 }
 
 #[test]

@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic; helpers outside of test functions are part of it")]
 
 mod bad_luck;
+mod echoes;
 mod groups;
 mod heal;
 mod lab;
 mod names;
+mod revoke;
 mod service;
 mod talk;

@@ -11,8 +11,9 @@ use lacis_control_core::{
     scope_of_group, scope_of_node, scopes_for,
 };
 use lacis_proto::{
-    At, Body, Change, Cursor, Del, DropScope, Epoch, GroupId, Host, Line, MAX_PUT_RECORDS, NodeId, PeerId,
-    Problem, PublicKey, Put, Record, Reset, Revision, Scope, ScopeId, Secret, TokenId, overlay_addrs,
+    At, Body, Change, Cursor, Del, DropReason, DropScope, Epoch, GroupId, Host, Line, MAX_PUT_RECORDS,
+    NodeId, PeerId, Problem, PublicKey, Put, Record, Reset, Revision, Scope, ScopeId, Secret, TokenId,
+    overlay_addrs,
 };
 
 use crate::{random::Random, store::Store};
@@ -199,6 +200,11 @@ impl Control {
     pub(crate) fn lines(&self, node: &NodeId, held: &mut Held, is_first: bool) -> Option<Vec<Line>> {
         let wanted = scopes_for(node, self.scopes.get(&ScopeId::from(node))?);
         let mut lines = Vec::new();
+        let gone: Vec<_> = held.keys().filter(|id| !wanted.contains(id)).cloned().collect();
+        for scope in gone {
+            held.remove(&scope);
+            lines.push(Line::Drop(DropScope { scope, reason: Some(DropReason::PeerRemoved) }));
+        }
         for id in &wanted {
             let Some(scope) = self.scopes.get(id) else { continue };
             let cursor = held.get(id).copied().flatten();
@@ -221,11 +227,6 @@ impl Control {
             let ack_within_ms = (answer.reset || !answer.dels.is_empty()).then_some(ACK_MS);
             let (rev, digest) = (answer.at.revision, answer.at.digest);
             lines.push(Line::At(At { scope: id.clone(), rev, digest, ack_within_ms }));
-        }
-        let gone: Vec<_> = held.keys().filter(|id| !wanted.contains(id)).cloned().collect();
-        for scope in gone {
-            held.remove(&scope);
-            lines.push(Line::Drop(DropScope { scope }));
         }
         Some(lines)
     }

@@ -20,7 +20,7 @@ mod reconcile;
 mod zone;
 
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
-pub use machine::{Action, AgentCore, Boot, Control, Event, Notice, StreamId};
+pub use machine::{Action, AgentCore, Boot, Control, Event, GoneWhy, Notice, StreamId};
 pub use netmap::{Member, Netmap, Peer};
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
 pub use zone::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zone, Zones, answer};

@@ -28,7 +28,7 @@ use std::{
 use lacis_proto::{FollowError, GroupId, Line, Problem, PublicKey, ScopeId, WatchRequest, version};
 
 pub use self::{
-    event::{Action, Boot, Event, Notice, StreamId},
+    event::{Action, Boot, Event, GoneWhy, Notice, StreamId},
     view::Control,
 };
 use self::{
@@ -283,7 +283,7 @@ impl AgentCore {
     }
 
     fn left(&mut self, now: Duration, group: &GroupId) {
-        if let Some(notice) = self.groups.leave(group, "this node leaves it") {
+        if let Some(notice) = self.groups.leave(group, GoneWhy::Left) {
             let scope = ScopeId::from(group);
             self.groups.follower.forget(&scope);
             self.saves.remove(&scope);

@@ -28,6 +28,7 @@ use crate::{
     overlay::{Devices, Overlay},
     socket,
     state::{Enrolment, RecentSession, State},
+    status::GoneGroup,
 };
 
 /// Starts an agent and its loop.
@@ -74,6 +75,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         clock,
         overlay,
         client: enroller.client_of(&enrolment)?,
+        gone: enroller.state.gone(),
         enroller,
         changing: None,
         inputs,
@@ -168,7 +170,7 @@ struct Sessions {
 
 pub(super) struct Running {
     pub(super) core: AgentCore,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) overlay: Overlay,
     pub(super) client: (ControlClient, Caller),
     pub(super) enroller: Enroller,
@@ -181,6 +183,7 @@ pub(super) struct Running {
     heard: watch::Sender<Heard>,
     sessions: Sessions,
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) gone: Vec<GoneGroup>,
     options: Options,
     serving: AbortHandle,
     look_at_host: Option<Duration>,
@@ -264,7 +267,8 @@ impl Running {
             Input::Ask(Question::Status(answer)) => {
                 let degraded = self.overlay.failures().map(str::to_owned).collect();
                 let heard = self.heard.borrow().clone();
-                let status = status(&self.core, &self.overlay, heard, degraded, self.clock.now());
+                let gone = self.gone.clone();
+                let status = status(&self.core, &self.overlay, heard, degraded, gone, self.clock.now());
                 let _ = answer.send(status);
             }
             Input::Ask(Question::Resolve { target, family, answer }) => {
@@ -352,6 +356,7 @@ impl Running {
             Action::SendReport(request) => self.send_report(request),
             Action::Notice(notice) => {
                 tracing::info!("{notice}");
+                self.note_gone(&notice);
                 self.touch();
             }
         }
@@ -435,7 +440,7 @@ async fn changes(host: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
 }
 
 /// State that cannot be written costs the next start, not this run.
-fn report_state(result: Result<(), crate::state::StateError>) {
+pub(super) fn report_state(result: Result<(), crate::state::StateError>) {
     if let Err(error) = result {
         tracing::warn!(error = %crate::overlay::report(&error), "state not saved");
     }

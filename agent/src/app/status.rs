@@ -9,7 +9,7 @@ use lacis_tunnel::{NetworkId, PeerStats, Stats};
 use super::{enrol::AGENT, watching::Heard};
 use crate::{
     overlay::Overlay,
-    status::{ControlStatus, GroupStatus, PeerStatus, Status},
+    status::{ControlStatus, GoneGroup, GroupStatus, PeerStatus, Status},
 };
 
 type Figures = BTreeMap<(NetworkId, [u8; 32]), PeerStats>;
@@ -20,6 +20,7 @@ pub(super) fn status(
     overlay: &Overlay,
     heard: Heard,
     degraded: Vec<String>,
+    gone: Vec<GoneGroup>,
     now: Duration,
 ) -> Status {
     let figures = figures(overlay.tunnel.stats().unwrap_or_default());
@@ -40,6 +41,7 @@ pub(super) fn status(
             .iter()
             .filter_map(|(group, netmap)| group_status(group, netmap, core, overlay, &figures))
             .collect(),
+        gone,
         degraded,
     }
 }

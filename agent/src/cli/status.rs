@@ -33,6 +33,10 @@ fn show(status: &Status) {
         print::line("");
         show_group(group);
     }
+    for gone in &status.gone {
+        print::line("");
+        print::line(&format!("! group {} is gone: {}", gone.label, gone.why));
+    }
     for degradation in &status.degraded {
         print::line(&format!("! {degradation}"));
     }

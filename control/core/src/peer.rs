@@ -93,7 +93,10 @@ pub(crate) fn remove(mut fx: Effects<'_>, id: &PeerId, by: Option<&NodeId>) -> R
 pub(crate) fn revoke_node(mut fx: Effects<'_>, id: &NodeId) -> Result<Decision, Problem> {
     let state = fx.state;
     let Some(node) = state.node(id) else {
-        return Err(Problem::new(Code::UnknownNode, format!("there is no {id}; see lacis-control status")));
+        return Err(Problem::new(
+            Code::UnknownNode,
+            format!("there is no {id}; see lacis-control node list"),
+        ));
     };
     if node.state == NodeState::Revoked {
         return Ok(fx.unchanged(Reply::Done));

@@ -5,6 +5,7 @@ use lacis_proto::{ApiToken, Code, GroupId, MemberId, NodeId, OwnerId, Problem, T
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::nodes;
 use crate::{app, app::Control, clock};
 
 /// What the command line may ask.
@@ -19,8 +20,12 @@ pub(crate) enum Call {
     RevokeJoinToken { id: TokenId },
     /// Answered by [`MadeApiToken`].
     CreateApiToken { owner: Option<OwnerId> },
-    /// Answered by nothing.
-    RevokeNode { node: NodeId },
+    /// Answered by a list of [`nodes::NodeEntry`].
+    ListNodes,
+    /// Answered by the [`nodes::NodeEntry`] of an id or label.
+    ShowNode { node: String },
+    /// Answered by the [`nodes::NodeEntry`] as it is afterwards.
+    RevokeNode { node: String },
     /// Answered by [`Status`].
     Status,
 }
@@ -104,9 +109,12 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
             control.writer.ask(Command::RevokeJoinToken { token: id }).await?;
             Ok(Value::Null)
         }
+        Call::ListNodes => value(&nodes::all(&control.live.read(), &control.live.presence)),
+        Call::ShowNode { node } => value(&nodes::one(&control.live.read(), &control.live.presence, &node)?),
         Call::RevokeNode { node } => {
-            control.writer.ask(Command::RevokeNode { node }).await?;
-            Ok(Value::Null)
+            let node = nodes::find(&control.live.read().state, &node)?.id.clone();
+            control.writer.ask(Command::RevokeNode { node: node.clone() }).await?;
+            value(&nodes::one(&control.live.read(), &control.live.presence, node.as_str())?)
         }
         Call::CreateApiToken { owner } => {
             let first = || control.live.read().state.owners().next().map(|owner| owner.id.clone());

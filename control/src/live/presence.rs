@@ -13,6 +13,8 @@ use std::{
 use lacis_proto::{NodeId, Revision, ScopeId};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
+
 /// Who is connected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Presence {
@@ -32,6 +34,8 @@ pub(crate) struct Seen {
 struct Known {
     stream: u64,
     seen: Option<Seen>,
+    /// When the last stream ended, in Unix milliseconds.
+    last_seen_ms: Option<u64>,
     replaced: CancellationToken,
     last_seq: Option<u64>,
 }
@@ -94,6 +98,11 @@ impl Presence {
         self.lock().get(node)?.seen.clone()
     }
 
+    /// When the last stream of a node that is not connected ended, as far back as this process remembers.
+    pub(crate) fn last_seen_ms(&self, node: &NodeId) -> Option<u64> {
+        self.lock().get(node)?.last_seen_ms
+    }
+
     /// How many agents are connected.
     pub(crate) fn connected(&self) -> usize {
         self.lock().values().filter(|known| known.seen.is_some()).count()
@@ -109,6 +118,7 @@ impl Drop for Connection {
         let mut nodes = self.presence.lock();
         if let Some(known) = nodes.get_mut(&self.node).filter(|known| known.stream == self.stream) {
             known.seen = None;
+            known.last_seen_ms = Some(clock::unix_ms());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::Method;
 use lacis_proto::{
-    Body, Code, Cursor, Epoch, Follower, JoinReply, Line, PeerReport, PeerRequest, ReportReply,
+    Body, Code, Cursor, DropReason, Epoch, Follower, JoinReply, Line, PeerReport, PeerRequest, ReportReply,
     ReportRequest, Scope, ScopeId, WatchRequest, verify,
 };
 
@@ -108,9 +108,13 @@ async fn a_revoked_node_is_out_and_others_drop_its_peer() {
     let (mut watch_a, mut watch_b) = (a.watch(Follower::default()).await, b.watch(Follower::default()).await);
     let group = ScopeId::from(&join_a.grant.group);
     watch_b.until(|line| is_at(line, &group)).await;
-    crate::tests::refusals::call(&folder, crate::admin::Call::RevokeNode { node: join_a.node.clone() }).await;
+    crate::tests::refusals::call(&folder, crate::admin::Call::RevokeNode { node: join_a.node.to_string() })
+        .await;
     watch_b.until(|line| matches!(line, Line::Del(del) if del.ids.contains(&(&peer_a.peer).into()))).await;
-    watch_a.rest().await;
+    let last = watch_a.rest().await;
+    let told = |line: &Line| matches!(line, Line::Drop(gone) if gone.reason == Some(DropReason::NodeRevoked));
+    assert!(last.iter().any(told), "{last:?}");
+    assert!(matches!(last.last(), Some(Line::Bye(bye)) if bye.reason == "revoked"), "{last:?}");
     assert_eq!(
         a.call(Method::POST, "/agent/v1/peers", &peer(&join_a, 1)).await.problem().code,
         Code::NodeRevoked

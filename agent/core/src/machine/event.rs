@@ -152,6 +152,27 @@ pub enum Action {
     Notice(Notice),
 }
 
+/// Why this node is in a group no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GoneWhy {
+    /// A local command.
+    #[error("this node leaves it")]
+    Left,
+    /// Control took the peer away.
+    #[error(
+        "control has removed this node's peer from it, or unlinked the member that it runs; `lacis join TOKEN` brings it back"
+    )]
+    Removed,
+    /// Control has no such group any more.
+    #[error("the group was deleted at control")]
+    GroupDeleted,
+    /// Control shut the node out.
+    #[error(
+        "this node was revoked at control; `lacis leave --purge` and a join with a token make it a new one"
+    )]
+    NodeRevoked,
+}
+
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
@@ -204,12 +225,14 @@ pub enum Notice {
         peer: PeerId,
     },
     /// The node is in the group no more: its interface goes.
-    #[error("group {group} is gone: {why}")]
+    #[error("group {label:?} ({group}) is gone: {why}")]
     GroupGone {
         /// The group.
         group: GroupId,
+        /// What people called it; empty where nothing was known of it.
+        label: String,
         /// Why.
-        why: &'static str,
+        why: GoneWhy,
     },
     /// Two groups overlap; one has no interface.
     #[error("group {group} has no interface: its addresses overlap those of group {with}", group = .0.group, with = .0.with)]

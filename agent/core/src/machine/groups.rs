@@ -13,11 +13,11 @@ use std::{
 };
 
 use lacis_proto::{
-    Applied, At, Body, Cursor, Epoch, FollowError, Follower, GroupId, Line, PeerId, PublicKey, Record,
-    RecordId, Scope, ScopeId,
+    Applied, At, Body, Cursor, DropReason, Epoch, FollowError, Follower, GroupId, Line, PeerId, PublicKey,
+    Record, RecordId, Scope, ScopeId,
 };
 
-use super::Notice;
+use super::{GoneWhy, Notice};
 use crate::{
     Conflict, Desired, Local, Netmap, Zone, Zones, desired,
     limits::{DEMOTED_FOR, OLD_OFFERS_REFUSED},
@@ -90,11 +90,12 @@ impl Groups {
             Line::Signal(_) | Line::Beat(_) | Line::Bye(_) | Line::Unknown(_) => {}
         }
         let mut followed = Followed::default();
+        let why = if let Line::Drop(gone) = &line { why_dropped(gone.reason) } else { GoneWhy::Removed };
         if let Applied::Dropped(scope) = self.follower.handle(line, |_, _| Ok(()))? {
             self.resetting.remove(&scope);
             self.old_offers.remove(&scope);
             if let Ok(group) = GroupId::parse(scope.as_str()) {
-                followed.notices.extend(self.leave(&group, "control says that this node has no peer in it"));
+                followed.notices.extend(self.leave(&group, why));
             }
             followed.forget.push(scope);
         }
@@ -123,7 +124,7 @@ impl Groups {
             self.stale.insert(group);
         } else if !was_reset {
             for group in assigned.difference(&self.assigned()) {
-                followed.notices.extend(self.leave(group, "its assignment was withdrawn"));
+                followed.notices.extend(self.leave(group, GoneWhy::Removed));
                 self.follower.forget(&ScopeId::from(group));
                 followed.forget.push(ScopeId::from(group));
             }
@@ -157,10 +158,15 @@ impl Groups {
     }
 
     /// Leaves a group: its interface goes with the next desired state.
-    pub(super) fn leave(&mut self, group: &GroupId, why: &'static str) -> Option<Notice> {
+    pub(super) fn leave(&mut self, group: &GroupId, why: GoneWhy) -> Option<Notice> {
         self.stale.insert(group.clone());
         self.local.hosted.remove(group)?;
-        Some(Notice::GroupGone { group: group.clone(), why })
+        Some(self.gone(group, why))
+    }
+
+    fn gone(&self, group: &GroupId, why: GoneWhy) -> Notice {
+        let label = self.netmaps.get(group).map(|netmap| netmap.label.clone()).unwrap_or_default();
+        Notice::GroupGone { group: group.clone(), label, why }
     }
 
     pub(super) fn host(&mut self, group: GroupId, hosted: crate::Hosted) {
@@ -214,10 +220,7 @@ impl Groups {
                 && !next.interfaces.contains_key(*group)
                 && next.conflicts.iter().all(|conflict| conflict.group != **group)
         });
-        let gone = lost.map(|group| Notice::GroupGone {
-            group: group.clone(),
-            why: "control deleted this node's peer from it",
-        });
+        let gone = lost.map(|group| self.gone(group, GoneWhy::Removed));
         up.chain(conflicts.cloned().map(Notice::Conflict)).chain(gone).collect()
     }
 
@@ -273,6 +276,14 @@ impl Groups {
     pub(super) fn check_invariants(&self) {
         debug_assert!(self.netmaps.keys().eq(self.zone_of.keys()));
         debug_assert!(self.desired.interfaces.len() <= self.local.hosted.len() + self.stale.len());
+    }
+}
+
+fn why_dropped(reason: Option<DropReason>) -> GoneWhy {
+    match reason {
+        Some(DropReason::NodeRevoked) => GoneWhy::NodeRevoked,
+        Some(DropReason::GroupDeleted) => GoneWhy::GroupDeleted,
+        Some(DropReason::PeerRemoved | DropReason::Unknown) | None => GoneWhy::Removed,
     }
 }
 

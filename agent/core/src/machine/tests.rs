@@ -362,7 +362,7 @@ fn an_old_snapshot_is_refused_until_control_insists() {
 fn only_an_explicit_word_ends_a_membership() {
     let mut lab = Lab::new();
     lab.serve();
-    lab.line(Line::Drop(DropScope { scope: group_scope(1) }));
+    lab.line(Line::Drop(DropScope { scope: group_scope(1), reason: None }));
     assert!(lab.core.desired().interfaces.is_empty());
     assert!(!lab.resolves(WEB));
     assert_eq!(lab.dropped, BTreeSet::from([group_scope(1)]));
@@ -393,7 +393,7 @@ fn a_group_without_a_copy_is_named_so_that_control_can_drop_it() {
     let mut lab = Lab::with(control.clone(), control);
     assert_eq!(lab.have[&group_scope(1)], "");
     lab.serve();
-    lab.line(Line::Drop(DropScope { scope: group_scope(1) }));
+    lab.line(Line::Drop(DropScope { scope: group_scope(1), reason: None }));
     assert!(lab.core.local().hosted.is_empty());
     assert_eq!(lab.dropped, BTreeSet::from([group_scope(1)]));
 }
@@ -407,7 +407,7 @@ fn what_still_comes_after_a_local_command_is_passed_over_and_the_cursors_of_now_
     assert_eq!(lab.disconnects, 1);
     lab.commit(&node_scope(5), [Change::Del(RecordId::from(&peer(5)))]);
     lab.answer(&node_scope(5), None);
-    lab.line(Line::Drop(DropScope { scope: group_scope(1) }));
+    lab.line(Line::Drop(DropScope { scope: group_scope(1), reason: None }));
     assert_eq!(lab.core.local().hosted[&group(1)].peer, peer(8));
 
     lab.run_for(200 * MS, |_| {});
@@ -487,7 +487,10 @@ fn events_of_an_earlier_stream_change_nothing() {
     lab.serve();
     lab.event(Event::StreamEnded { stream: old });
     lab.event(Event::BadLine { stream: old, error: LineError::TooLong });
-    lab.event(Event::Line { stream: old, line: Line::Drop(DropScope { scope: group_scope(1) }) });
+    lab.event(Event::Line {
+        stream: old,
+        line: Line::Drop(DropScope { scope: group_scope(1), reason: None }),
+    });
     assert!(lab.core.control().in_sync);
     assert_eq!(lab.peers().len(), 2);
 }

@@ -38,7 +38,10 @@ pub(super) async fn signed(control: &Control, request: Request) -> Result<Signed
     };
     check(&authorization, &identity, &parts, &body, control.keys.control.as_str())?;
     if state == NodeState::Revoked {
-        return Err(Problem::new(Code::NodeRevoked, format!("{node} was revoked")));
+        let message = format!(
+            "{node} was revoked; to let this machine in again, run `lacis leave --purge` there and join with a token"
+        );
+        return Err(Problem::new(Code::NodeRevoked, message));
     }
     Ok(Signed { node: node.clone(), parts, body })
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use lacis_control_core::scopes_for;
+use lacis_control_core::{NodeState, State, scopes_for};
 use lacis_proto::{
-    Answer, At, Cursor, Del, DropScope, Line, MAX_PUT_RECORDS, NodeId, Put, Record, Reset, ScopeId,
+    Answer, At, Cursor, Del, DropReason, DropScope, GroupId, Line, MAX_PUT_RECORDS, NodeId, Put, Record,
+    Reset, ScopeId,
 };
 
 use crate::live::Live;
@@ -22,13 +23,21 @@ pub(super) type Held = BTreeMap<ScopeId, Option<Cursor>>;
 /// Lines that bring a reader from `held` to what is published now, in frames; `held` moves along.
 /// `None` where the node is no longer known.
 ///
-/// All scopes are read at one moment, the node's own first: it learns of a peer before the group in which
-/// the peer is, and both are there.
+/// All scopes are read at one moment. What is over comes first, with the reason; then the node's own scope,
+/// so that it learns of a peer before the group in which the peer is, and both are there.
 pub(super) fn next(live: &Live, node: &NodeId, held: &mut Held, is_first: bool) -> Option<Vec<Bytes>> {
     let published = live.read();
     let own = published.scope(&ScopeId::from(node))?;
     let wanted = scopes_for(node, own);
     let mut frames = Frames::default();
+    held.retain(|id, _| {
+        let is_wanted = wanted.contains(id);
+        if !is_wanted {
+            let reason = Some(why_dropped(&published.state, node, id));
+            frames.line(&Line::Drop(DropScope { scope: id.clone(), reason }));
+        }
+        is_wanted
+    });
     for id in &wanted {
         let Some(scope) = published.scope(id) else { continue };
         let cursor = held.get(id).copied().flatten();
@@ -38,14 +47,18 @@ pub(super) fn next(live: &Live, node: &NodeId, held: &mut Held, is_first: bool) 
             frames.answer(id, &answer);
         }
     }
-    held.retain(|id, _| {
-        let is_wanted = wanted.contains(id);
-        if !is_wanted {
-            frames.line(&Line::Drop(DropScope { scope: id.clone() }));
-        }
-        is_wanted
-    });
     Some(frames.finish())
+}
+
+/// Why a scope is none of this node's business any more.
+fn why_dropped(state: &State, node: &NodeId, scope: &ScopeId) -> DropReason {
+    let is_revoked = state.node(node).is_some_and(|row| row.state == NodeState::Revoked);
+    let is_there = GroupId::parse(scope.as_str()).is_ok_and(|group| state.group(&group).is_some());
+    match (is_revoked, is_there) {
+        (true, _) => DropReason::NodeRevoked,
+        (false, true) => DropReason::PeerRemoved,
+        (false, false) => DropReason::GroupDeleted,
+    }
 }
 
 #[derive(Default)]

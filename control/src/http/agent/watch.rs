@@ -4,8 +4,9 @@
 //! hello ─▶ what the reader lacks ─▶ ( wait for a revision ─▶ what it lacks | beat )* ─▶ bye
 //! ```
 //! The stream ends with `bye` when control drains, when a newer stream of the node takes its place, when it
-//! has become old; without one when the reader is gone, takes nothing for a minute, or is revoked. There is
-//! no queue: the stream holds cursors, and the channel one frame.
+//! has become old, and when the node was revoked, after it has been told that its peers are gone; without one
+//! when the reader is gone or takes nothing for a minute. There is no queue: the stream holds cursors, and the
+//! channel one frame.
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -129,15 +130,15 @@ impl Stream {
         loop {
             // Subscribed before the scopes are read, so that no revision falls in between.
             let mut changes = self.subscribe();
-            if self.is_revoked() {
-                return Ok(());
-            }
             let Some(frames) = lines::next(&self.control.live, &self.node, &mut self.held, is_first) else {
                 return Ok(());
             };
             is_first = false;
             for frame in frames {
                 self.tell(frame).await?;
+            }
+            if self.is_revoked() {
+                return self.bye("revoked").await;
             }
             if !self.held.keys().eq(changes.keys()) {
                 // The node's groups have changed: listen to those of now before waiting.
@@ -152,11 +153,7 @@ impl Stream {
                         self.tell(line.encode().into()).await?;
                         beat = clock::later(clock::around(self.control.beat, 10));
                     }
-                    Wake::Bye(reason) => {
-                        let within_s = if reason == "drain" { BACK_WITHIN_S } else { 1 };
-                        let line = Line::Bye(Bye { reason: reason.to_owned(), within_s });
-                        return self.tell(line.encode().into()).await;
-                    }
+                    Wake::Bye(reason) => return self.bye(reason).await,
                 }
             }
         }
@@ -178,6 +175,12 @@ impl Stream {
             () = self.control.drain.begun.cancelled() => Ok(Wake::Bye("drain")),
             () = self.out.closed() => Err(Ended),
         }
+    }
+
+    async fn bye(&self, reason: &str) -> Result<(), Ended> {
+        let within_s = if reason == "drain" { BACK_WITHIN_S } else { 1 };
+        let line = Line::Bye(Bye { reason: reason.to_owned(), within_s });
+        self.tell(line.encode().into()).await
     }
 
     async fn tell(&self, frame: Bytes) -> Result<(), Ended> {
