@@ -8,6 +8,7 @@
 
 mod ask;
 mod change;
+mod degraded;
 mod enrol;
 mod gone;
 mod probes;
@@ -261,6 +262,9 @@ const SAVE_SESSIONS: Duration = Duration::from_secs(2);
 
 /// What could not be applied is tried again after this: a port that is freed, a route that goes away.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// State that could not be written is tried again after this: disks are freed by people.
+const SAVE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Addresses of a host come in flurries; one look after this suffices.
 const SETTLE: Duration = Duration::from_millis(100);

@@ -73,6 +73,11 @@ impl ControlClient {
         Self { inner: Arc::new(Inner { urls, trust, identity, clock, offset_ms, last_good }) }
     }
 
+    /// How far control's clock is ahead of this host's, as far as control has complained.
+    pub(crate) fn clock_offset_ms(&self) -> i64 {
+        self.inner.offset_ms.load(Ordering::Relaxed)
+    }
+
     /// Brings the node into the group of a token.
     pub(crate) async fn join(&self, token: &JoinToken, body: &JoinRequest) -> Result<JoinReply, CallError> {
         let caller =

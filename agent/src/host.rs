@@ -6,11 +6,12 @@
 //!
 //! Every act is idempotent: what is there already, or gone already, is fine.
 
+mod limits;
 mod link;
 mod route;
 mod underlay;
 
-pub(crate) use self::route::overlap;
+pub(crate) use self::{limits::Limits, route::overlap};
 
 use std::sync::Arc;
 
@@ -58,6 +59,12 @@ impl Host {
         });
         Ok((Self { netlink, listing: Arc::default() }, changes))
     }
+}
+
+/// Whether an interface of this host can have IPv6 addresses.
+pub(crate) fn has_ipv6(interface: &str) -> bool {
+    let disabled = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+    std::fs::read_to_string(disabled).is_ok_and(|disabled| disabled.trim() == "0")
 }
 
 /// A hint for the refusal that has a known cause.

@@ -12,14 +12,14 @@ mod steps;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use lacis_agent_core::{Desired, Observed, Step, plan};
+use lacis_agent_core::{Degradation, Desired, Observed, Step, plan};
 use lacis_proto::{GroupId, PublicKey};
 use lacis_tunnel::{Command, Device, DeviceError, MemoryTun, NetworkId, PrivateKey, SendError, Tunnel};
 use tokio::sync::mpsc;
 
 use crate::{
     dns::{BindError, DnsServer},
-    host::{Host, HostError},
+    host::{self, Host, HostError},
 };
 
 /// A step that could not be applied.
@@ -39,6 +39,24 @@ pub(crate) enum ApplyError {
     NoInterface { interface: String },
     #[error("cannot make a device in memory")]
     Memory(#[source] std::io::Error),
+}
+
+impl ApplyError {
+    fn degradation(&self) -> Degradation {
+        match self {
+            Self::Names(error) => Degradation::NamesUnanswered {
+                addr: error.addr,
+                reason: format!("{} over {}", error.source, error.transport),
+                remedy: error.remedy,
+            },
+            Self::Device(_)
+            | Self::Host(_)
+            | Self::Tunnel(_)
+            | Self::Key { .. }
+            | Self::NoInterface { .. }
+            | Self::Memory(_) => Degradation::NotApplied { reason: report(self) },
+        }
+    }
 }
 
 /// Where interfaces come from.
@@ -69,8 +87,10 @@ pub(crate) struct Overlay {
     up: BTreeMap<String, Up>,
     observed: Observed,
     next_network: u32,
-    /// Steps that failed at the last attempt, with the reason.
-    failures: BTreeMap<String, String>,
+    /// Steps that failed at the last attempt, with what that means.
+    failures: BTreeMap<String, Degradation>,
+    /// Whether the host had IPv6 at the last attempt.
+    has_ipv6: bool,
 }
 
 impl Overlay {
@@ -84,6 +104,7 @@ impl Overlay {
             observed: Observed::default(),
             next_network: 0,
             failures: BTreeMap::new(),
+            has_ipv6: true,
         }
     }
 
@@ -95,33 +116,45 @@ impl Overlay {
     /// Leads from what is there to what is wanted.
     pub(crate) async fn reconcile(&mut self, want: &Desired) {
         self.observe().await;
+        self.has_ipv6 = true;
         let plan = plan(want, &self.observed);
         let before = std::mem::take(&mut self.failures);
         for step in &plan.steps {
+            if step.is_ipv6() && !self.can_have_ipv6(step.interface()) {
+                // Left out, and found wanting by the next plan: it comes once the host allows it.
+                self.has_ipv6 = false;
+                continue;
+            }
             match self.apply(step).await {
                 Ok(()) => {
                     tracing::debug!(%step, "applied");
                     self.observed.apply(step);
                 }
                 Err(error) => {
-                    let (step, error) = (step.to_string(), report(&error));
-                    if before.get(&step) != Some(&error) {
-                        tracing::warn!(step, error, "not applied");
+                    let (step, what) = (step.to_string(), error.degradation());
+                    if before.get(&step) != Some(&what) {
+                        tracing::warn!(step, error = report(&error), "not applied");
                     }
-                    self.failures.insert(step, error);
+                    self.failures.insert(step, what);
                 }
             }
         }
     }
 
-    /// What does not work, in words.
-    pub(crate) fn failures(&self) -> impl Iterator<Item = &str> {
-        self.failures.values().map(String::as_str)
+    /// What could not be set up at the last attempt.
+    pub(crate) fn degradations(&self) -> impl Iterator<Item = Degradation> {
+        let no_ipv6 = (!self.has_ipv6).then_some(Degradation::NoIpv6);
+        self.failures.values().cloned().chain(no_ipv6)
     }
 
-    /// Whether every wanted step was applied.
+    /// Whether something could not be set up and is to be tried again.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    /// Whether packets pass: names that go unanswered hold nobody up.
     pub(crate) fn is_complete(&self) -> bool {
-        self.failures.is_empty()
+        self.failures.values().all(|failure| matches!(failure, Degradation::NamesUnanswered { .. }))
     }
 
     /// The interface of a group, where it is up.
@@ -177,6 +210,13 @@ impl Overlay {
             if let Ok(routed) = host.routed_to(up.index).await {
                 seen.routes.retain(|route| routed.contains(&route.to));
             }
+        }
+    }
+
+    fn can_have_ipv6(&self, interface: &str) -> bool {
+        match self.devices {
+            Devices::Kernel(_) => host::has_ipv6(interface),
+            Devices::Memory(_) => true,
         }
     }
 

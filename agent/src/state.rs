@@ -105,11 +105,14 @@ pub(crate) struct RecentSession {
 #[derive(Debug)]
 pub(crate) struct State {
     dir: PathBuf,
+    /// Why nothing can be written, where that is known from the start.
+    trouble: Option<StateError>,
     _lock: File,
 }
 
 impl State {
-    /// Opens the folder, making it where it is missing, and locks it.
+    /// Opens the folder, making it where it is missing, and locks it. A folder that can only be read is enough
+    /// for a node that has joined before.
     pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
         let folder = |source| StateError::Folder { path: dir.to_owned(), source };
         for path in [dir.to_owned(), dir.join("keys"), dir.join("scopes")] {
@@ -117,12 +120,24 @@ impl State {
         }
         let path = dir.join("lock");
         let mut options = OpenOptions::new();
-        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(folder)?;
+        let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let (lock, trouble) = match opened {
+            Err(source) if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                let lock = File::open(&path).map_err(folder)?;
+                (lock, Some(StateError::Write { path, source }))
+            }
+            other => (other.map_err(folder)?, None),
+        };
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { dir: dir.to_owned(), trouble, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked { path: dir.to_owned() }),
             Err(TryLockError::Error(source)) => Err(folder(source)),
         }
+    }
+
+    /// Why nothing can be written, where that was found out at the start.
+    pub(crate) const fn trouble(&self) -> Option<&StateError> {
+        self.trouble.as_ref()
     }
 
     /// The node's identity, made at the first call.

@@ -10,13 +10,14 @@
 //!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
 //!  "gone":[{"id":"ng_…","label":"old","why":"the group was deleted at control","at_ms":1795323600000}],
-//!  "degraded":[]}
+//!  "degraded":[{"kind":"no_ipv6","what":"this host has no IPv6: …","remedy":"allow IPv6 …"}]}
 //! ```
 //! Times end in `_s` and are seconds; `null` means never. `path` is `direct` while a session is up,
 //! `none` before and after.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use lacis_agent_core::Degradation;
 use lacis_proto::{GroupId, MemberId, NodeId, PeerId, Revision};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,25 @@ pub struct Status {
     #[serde(default)]
     pub gone: Vec<GoneGroup>,
     /// What does not work, each with its remedy.
-    pub degraded: Vec<String>,
+    pub degraded: Vec<Degraded>,
+}
+
+/// One thing that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// What kind of thing; programs may rely on it.
+    pub kind: String,
+    /// What does not work, and what goes on.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl From<&Degradation> for Degraded {
+    fn from(degradation: &Degradation) -> Self {
+        let kind = degradation.kind().to_owned();
+        Self { kind, what: degradation.what(), remedy: degradation.remedy() }
+    }
 }
 
 /// How things stand with control.

@@ -106,5 +106,9 @@ async fn a_clock_that_is_hours_off_may_join_and_work() {
     }
     nodes[0].sees("late", |status| status.control.connected && !status.groups[0].peers.is_empty()).await;
     nodes[1].sees("control", |status| status.control.connected).await;
+    for (node, way) in nodes.iter().zip(["behind", "ahead"]) {
+        let said = node.status().await.degraded.into_iter().find(|degraded| degraded.kind == "clock_wrong");
+        assert!(said.is_some_and(|said| said.what.contains("10800 s") && said.what.contains(way)));
+    }
     passes(&nodes[0], &nodes[1], 4, "on time").await;
 }

@@ -136,7 +136,7 @@ fn a_route_that_came_later_is_named_and_the_group_comes_back_without_it() {
     let status = eventually("the status names both", || {
         let mut command = web.lacis(&["status", "--format", "json"]);
         let status: serde_json::Value = serde_json::from_slice(&run(&mut command).stdout).ok()?;
-        let degraded = status["degraded"][0].as_str()?.to_owned();
+        let degraded = status["degraded"][0]["what"].as_str()?.to_owned();
         (degraded.contains("10.128.0.0/16") && degraded.contains("10.128.4.0/24")).then_some(status)
     });
     assert_eq!(status["ready"], false);

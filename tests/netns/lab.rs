@@ -134,6 +134,11 @@ impl Node {
         self.agent.take().unwrap().exit_code()
     }
 
+    /// The process id of the agent. `ip netns exec` becomes the program.
+    pub(crate) fn pid(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
     /// The socket of the agent.
     pub(crate) fn socket(&self) -> &std::path::Path {
         &self.socket

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod degradation;
 mod desired;
 #[cfg(test)]
 mod fixtures;
@@ -19,6 +20,7 @@ mod netmap;
 mod reconcile;
 mod zone;
 
+pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_trouble, memory_trouble};
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
 pub use machine::{Action, AgentCore, Boot, Control, Event, GoneWhy, Notice, StreamId};
 pub use netmap::{Member, Netmap, Peer};

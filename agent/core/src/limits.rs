@@ -52,6 +52,13 @@ pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// Reports of changed endpoints are at least so far apart: a flapping interface costs control six commits a minute.
 pub const REPORT_SPACING: Duration = Duration::from_secs(10);
 
+/// Nobody has answered for so long after the first call in vain: two calls with their repetitions.
+pub const UNANSWERED_AFTER: Duration = Duration::from_secs(10);
+
+/// An answer, or a call in vain, says so much about the way for this long: the life of a session
+/// (WireGuard paper §6.1).
+pub const ANSWER_COUNTS: Duration = Duration::from_secs(180);
+
 /// Most notices that wait to be taken; later ones are counted only.
 pub const MAX_NOTICES: usize = 64;
 

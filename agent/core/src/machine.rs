@@ -16,6 +16,7 @@ mod event;
 mod groups;
 mod link;
 mod random;
+mod reach;
 mod report;
 mod view;
 
@@ -34,6 +35,7 @@ pub use self::{
 use self::{
     groups::{Followed, Groups},
     link::{Due, Failure, Link, Phase},
+    reach::Reach,
     report::Reports,
 };
 use crate::limits::MAX_NOTICES;
@@ -44,6 +46,7 @@ pub struct AgentCore {
     groups: Groups,
     link: Link,
     reports: Reports,
+    reach: Reach,
     recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
     agent: String,
     started: bool,
@@ -72,6 +75,7 @@ impl AgentCore {
             groups: Groups::new(boot.local, boot.scopes),
             link: Link::new(boot.seed),
             reports: Reports::new(boot.agent.clone(), boot.report_seq, boot.endpoints),
+            reach: Reach::default(),
             recent: boot.recent,
             agent: boot.agent,
             started: false,
@@ -118,9 +122,11 @@ impl AgentCore {
             Event::ReportDone { seq } => self.reports.done(seq),
             Event::ReportFailed { seq } => self.reports.failed(now, seq),
             Event::HandshakeDone { group, key } => {
+                self.reach.answered(now);
                 self.rezoned |= self.groups.handshake(now, &group, &key, true);
             }
             Event::HandshakeUnanswered { group, key } => {
+                self.reach.unanswered(now, key);
                 self.rezoned |= self.groups.handshake(now, &group, &key, false);
             }
         }

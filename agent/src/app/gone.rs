@@ -23,7 +23,7 @@ impl Running {
             self.gone.drain(..self.gone.len().saturating_sub(MAX_GONE));
         }
         if self.gone != before {
-            super::run::report_state(self.enroller.state.save_gone(&self.gone));
+            self.saved(self.enroller.state.save_gone(&self.gone));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
-use lacis_proto::{Endpoint, EndpointKind, GroupId, PublicKey, ReportRequest};
+use lacis_proto::{Endpoint, EndpointKind, GroupId, PublicKey, ReportRequest, ScopeId};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
     sync::{mpsc, watch},
@@ -12,9 +12,11 @@ use tokio::{
 };
 
 use super::{
-    Agent, AgentError, Ask, DEFAULT_PORT, INPUTS, Input, Interfaces, Options, RETRY, SAVE_SESSIONS, SETTLE,
+    Agent, AgentError, Ask, DEFAULT_PORT, INPUTS, Input, Interfaces, Options, RETRY, SAVE_AGAIN,
+    SAVE_SESSIONS, SETTLE,
     ask::{Question, resolve},
     change::Changing,
+    degraded::{Troubles, state_trouble},
     enrol::{AGENT, Enroller, hosted, key_of},
     probes::Probes,
     status::{is_ready, status},
@@ -53,9 +55,12 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     };
     let (inputs, input) = mpsc::channel(INPUTS);
     let tunnel = start_tunnel(&enrolment, &options, inputs.clone())?;
+    let mut troubles = Troubles::new(enroller.state.trouble().map(state_trouble));
     if enrolment.port != Some(tunnel.port()) {
         enrolment.port = Some(tunnel.port());
-        enroller.state.save_enrolment(&enrolment)?;
+        // The port is a convenience of the next start: without it, this one goes on.
+        let saved = enroller.state.save_enrolment(&enrolment);
+        troubles.state = saved.err().as_ref().map(state_trouble).or(troubles.state.take());
     }
     let endpoints = endpoints(enroller.host.as_ref(), &options, tunnel.port()).await;
     // Groups that are known go on at once, whether control answers or not; the loop asks for the others.
@@ -85,6 +90,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         changed,
         heard: watch::Sender::new(Heard::default()),
         sessions: Sessions::default(),
+        troubles,
+        save_again: None,
         endpoints,
         options,
         serving: serving.abort_handle(),
@@ -182,9 +189,11 @@ pub(super) struct Running {
     changed: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
     sessions: Sessions,
+    pub(super) troubles: Troubles,
+    save_again: Option<Duration>,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) gone: Vec<GoneGroup>,
-    options: Options,
+    pub(super) options: Options,
     serving: AbortHandle,
     look_at_host: Option<Duration>,
     pub(super) ending: Option<Ending>,
@@ -213,8 +222,8 @@ impl Running {
         self.feed(Event::Started).await;
         self.ask_for_missing_peers();
         loop {
-            let next =
-                [self.core.deadline(), self.sessions.due, self.look_at_host].into_iter().flatten().min();
+            let due = [self.core.deadline(), self.sessions.due, self.look_at_host, self.save_again];
+            let next = due.into_iter().flatten().min();
             let wake = Instant::now() + next.map_or(SAVE_SESSIONS, |at| at.saturating_sub(self.clock.now()));
             tokio::select! {
                 biased;
@@ -257,6 +266,11 @@ impl Running {
         if self.look_at_host.take_if(|at| *at <= now).is_some() {
             self.look_at_host().await;
         }
+        if self.save_again.take_if(|at| *at <= now).is_some() {
+            for id in std::mem::take(&mut self.troubles.unsaved) {
+                self.save_scope(id);
+            }
+        }
         self.feed(Event::Tick).await;
     }
 
@@ -265,10 +279,10 @@ impl Running {
             Input::Core(event) => self.feed(*event).await,
             Input::Tunnel(event) => self.take_tunnel(event).await,
             Input::Ask(Question::Status(answer)) => {
-                let degraded = self.overlay.failures().map(str::to_owned).collect();
+                let degraded = self.degradations();
                 let heard = self.heard.borrow().clone();
                 let gone = self.gone.clone();
-                let status = status(&self.core, &self.overlay, heard, degraded, gone, self.clock.now());
+                let status = status(&self.core, &self.overlay, heard, &degraded, gone, self.clock.now());
                 let _ = answer.send(status);
             }
             Input::Ask(Question::Resolve { target, family, answer }) => {
@@ -336,14 +350,12 @@ impl Running {
                 self.zones.send_replace(zones);
             }
             Action::Initiate { group, keys } => self.initiate(&group, &keys),
-            Action::SaveScope(id) => {
-                let saved = self.core.scope(&id).map(|scope| self.enroller.state.save_scope(&id, scope));
-                report_state(saved.transpose().map(drop));
-            }
+            Action::SaveScope(id) => self.save_scope(id),
             Action::DropScope(id) => {
-                report_state(self.enroller.state.remove_scope(&id));
+                self.troubles.unsaved.remove(&id);
+                self.saved(self.enroller.state.remove_scope(&id));
                 if let Ok(group) = GroupId::parse(id.as_str()) {
-                    report_state(self.enroller.state.leave(&group));
+                    self.saved(self.enroller.state.leave(&group));
                 }
             }
             Action::Connect { stream, request, .. } => {
@@ -365,7 +377,7 @@ impl Running {
     async fn reconcile(&mut self) {
         let desired = Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
-        if !self.overlay.is_complete() {
+        if self.overlay.is_waiting() {
             self.look_at_host.get_or_insert(self.clock.now() + RETRY);
         }
         if is_ready(&self.core, &self.overlay) {
@@ -424,7 +436,18 @@ impl Running {
             key: *key,
             endpoint: *endpoint,
         });
-        report_state(self.enroller.state.save_recent_sessions(&sessions.collect::<Vec<_>>()));
+        let sessions = sessions.collect::<Vec<_>>();
+        self.saved(self.enroller.state.save_recent_sessions(&sessions));
+    }
+
+    fn save_scope(&mut self, id: ScopeId) {
+        let Some(scope) = self.core.scope(&id) else { return };
+        let result = self.enroller.state.save_scope(&id, scope);
+        if result.is_err() {
+            self.troubles.unsaved.insert(id);
+            self.save_again.get_or_insert(self.clock.now() + SAVE_AGAIN);
+        }
+        self.saved(result);
     }
 
     fn touch(&self) {
@@ -436,12 +459,5 @@ async fn changes(host: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
     match host {
         Some(changes) => changes.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-/// State that cannot be written costs the next start, not this run.
-pub(super) fn report_state(result: Result<(), crate::state::StateError>) {
-    if let Err(error) = result {
-        tracing::warn!(error = %crate::overlay::report(&error), "state not saved");
     }
 }

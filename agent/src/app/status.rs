@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_agent_core::{AgentCore, Hosted, Netmap};
+use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap};
 use lacis_proto::{GroupId, PeerId, Revision, in_suffix, member_name, overlay_addrs, sanitize};
 use lacis_tunnel::{NetworkId, PeerStats, Stats};
 
@@ -19,7 +19,7 @@ pub(super) fn status(
     core: &AgentCore,
     overlay: &Overlay,
     heard: Heard,
-    degraded: Vec<String>,
+    degraded: &[Degradation],
     gone: Vec<GoneGroup>,
     now: Duration,
 ) -> Status {
@@ -42,7 +42,7 @@ pub(super) fn status(
             .filter_map(|(group, netmap)| group_status(group, netmap, core, overlay, &figures))
             .collect(),
         gone,
-        degraded,
+        degraded: degraded.iter().map(Into::into).collect(),
     }
 }
 

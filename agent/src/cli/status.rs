@@ -38,7 +38,7 @@ fn show(status: &Status) {
         print::line(&format!("! group {} is gone: {}", gone.label, gone.why));
     }
     for degradation in &status.degraded {
-        print::line(&format!("! {degradation}"));
+        print::line(&format!("! {}; {}", degradation.what, degradation.remedy));
     }
 }
 

@@ -36,6 +36,12 @@ impl AgentCore {
         }
     }
 
+    /// How many peers were called of late of whom none has answered; `None` where somebody has.
+    #[must_use]
+    pub fn unanswered_peers(&self, now: Duration) -> Option<usize> {
+        self.reach.silent(now)
+    }
+
     /// The node and the peers that it hosts.
     #[must_use]
     pub const fn local(&self) -> &Local {

@@ -111,6 +111,24 @@ impl Step {
             | Self::StopResolver { interface, .. } => interface,
         }
     }
+
+    /// Whether the step sets up something in IPv6, which a host may lack.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        match self {
+            Self::AddAddress { address, .. } => address.net.is_ipv6(),
+            Self::AddRoute { route, .. } => route.to.is_ipv6(),
+            Self::StartResolver { addr, .. } => addr.is_ipv6(),
+            Self::RemoveInterface { .. }
+            | Self::CreateInterface { .. }
+            | Self::SetMtu { .. }
+            | Self::RemoveAddress { .. }
+            | Self::RemoveRoute { .. }
+            | Self::SetPeer { .. }
+            | Self::RemovePeer { .. }
+            | Self::StopResolver { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Step {

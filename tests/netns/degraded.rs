@@ -1,0 +1,189 @@
+//! What does not work is named with its remedy, and everything else goes on.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+use support::{Process, eventually, run, run_ok};
+
+use crate::lab::{Lab, Node};
+
+/// What the status says of one kind of degradation.
+fn degraded(node: &Node, kind: &str) -> Option<Value> {
+    let status = node.status();
+    let all = status["degraded"].as_array().unwrap();
+    all.iter().find(|degradation| degradation["kind"] == kind).cloned()
+}
+
+#[track_caller]
+fn says(node: &Node, kind: &str, parts: &[&str]) {
+    let said = eventually(kind, || degraded(node, kind)).to_string();
+    for part in parts {
+        assert!(said.contains(part), "lacks {part:?}: {said}");
+    }
+}
+
+/// A small disk at the place of a folder, until dropped.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn mount(folder: &'a Path) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        run_ok(Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=0700", "small"]).arg(folder));
+        Self(folder)
+    }
+
+    fn remount(&self, how: &str) {
+        run_ok(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.0));
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(self.0));
+    }
+}
+
+#[test]
+fn a_host_without_ipv6_has_everything_else() {
+    let (lab, web, db) = Lab::with_two_nodes();
+    let mut old = lab.node(4, "old");
+    for scope in ["all", "default"] {
+        run_ok(old.host.command("sysctl").args(["-qw", &format!("net.ipv6.conf.{scope}.disable_ipv6=1")]));
+    }
+    old.up(Some(&lab.token()));
+    says(&old, "no_ipv6", &["IPv4 only", "disable_ipv6=0"]);
+    assert_eq!(old.status()["ready"], true);
+    old.wait("db");
+    web.wait("old");
+    assert_eq!(
+        old.dig(&["+short", "db.main.lacis.internal", "A"]),
+        [db.group()["address4"].as_str().unwrap()]
+    );
+    assert_eq!(degraded(&web, "no_ipv6"), None);
+}
+
+#[test]
+fn a_taken_port_53_costs_the_names_alone() {
+    let (lab, _web, _db) = Lab::with_two_nodes();
+    let mut busy = lab.node(4, "busy");
+    let script = "import socket,time\n\
+        u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); u.bind(('0.0.0.0',53))\n\
+        print('bound', flush=True); time.sleep(600)";
+    let mut command = busy.host.command("python3");
+    let mut other = Process::start(command.args(["-c", script]), &lab.dir.path().join("other.log"));
+    other.line();
+    busy.up(Some(&lab.token()));
+    says(&busy, "names_unanswered", &["10.128.0.1:53", "in use", "own addresses only"]);
+    busy.wait("db");
+    other.kill();
+    eventually("names are answered", || degraded(&busy, "names_unanswered").is_none().then_some(()));
+}
+
+#[test]
+fn a_way_that_drops_udp_is_told_from_a_peer_that_is_down() {
+    let (_lab, web, db) = Lab::with_two_nodes();
+    // Frames for db go to nobody: what a firewall on the way would make of them.
+    for address in [db.host.v4(), db.host.v6()] {
+        web.host.ip(&[
+            "neigh",
+            "replace",
+            &address,
+            "lladdr",
+            "02:00:00:00:00:99",
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        ]);
+    }
+    let mut fresh = web;
+    fresh.kill();
+    fresh.up(None);
+    eventually("web knows that nobody answers", || {
+        fresh.reaches("db");
+        degraded(&fresh, "udp_unanswered")
+    });
+    says(&fresh, "udp_unanswered", &["none of the 1 peers", "port 47820"]);
+    assert_eq!(fresh.status()["ready"], true);
+}
+
+#[test]
+fn a_kernel_that_refuses_to_send_is_named() {
+    let (_lab, web, db) = Lab::with_two_nodes();
+    web.host.ip(&["route", "add", "prohibit", &format!("{}/32", db.host.v4())]);
+    web.host.ip(&["-6", "route", "add", "prohibit", &format!("{}/128", db.host.v6())]);
+    eventually("the refusal is counted", || {
+        web.reaches("db");
+        degraded(&web, "udp_refused")
+    });
+    says(&web, "udp_refused", &["firewall"]);
+}
+
+#[test]
+fn a_full_disk_costs_the_next_start_what_this_one_knows_and_no_more() {
+    let lab = Lab::new();
+    let mut web = lab.node(2, "web");
+    let state = web.state.clone();
+    let _disk = Disk::mount(&state);
+    web.up(Some(&lab.token()));
+    run(Command::new("dd")
+        .args(["if=/dev/zero", "bs=4k"])
+        .arg(format!("of={}", state.join("filler").display())));
+    let mut db = lab.node(3, "db");
+    db.up(Some(&lab.token()));
+    web.wait("db");
+    says(&web, "state_not_saved", &["scopes", "make room"]);
+    fs::remove_file(state.join("filler")).unwrap();
+    eventually_saved(&web);
+    lab_forgets_nothing(lab, web, db);
+}
+
+fn eventually_saved(web: &Node) {
+    let limit = std::time::Duration::from_secs(60);
+    support::eventually_within(limit, "what was not saved is saved again", || {
+        degraded(web, "state_not_saved").is_none().then_some(())
+    });
+}
+
+fn lab_forgets_nothing(mut lab: Lab, mut web: Node, db: Node) {
+    lab.kill_control();
+    web.kill();
+    web.up(None);
+    web.wait("db");
+    drop(db);
+}
+
+#[test]
+fn a_state_folder_that_can_only_be_read_is_enough_to_start() {
+    let lab = Lab::new();
+    let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
+    let state = web.state.clone();
+    let disk = Disk::mount(&state);
+    web.up(Some(&lab.token()));
+    db.up(Some(&lab.token()));
+    web.wait("db");
+    web.kill();
+    disk.remount("ro");
+    web.up(None);
+    web.wait("db");
+    says(&web, "state_not_saved", &["read-only"]);
+    web.kill();
+    disk.remount("rw");
+}
+
+#[test]
+fn limits_of_the_process_are_named_before_they_are_reached() {
+    let (_lab, web, _db) = Lab::with_two_nodes();
+    assert_eq!(degraded(&web, "memory_short").or(degraded(&web, "descriptors_short")), None);
+    let pid = web.pid().to_string();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let size: u64 = size.split_whitespace().next().unwrap().parse().unwrap();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    // A little room is left, or the agent could not even tell.
+    run_ok(Command::new("prlimit").args(["--pid", &pid, &format!("--as={}", (size << 10) + (1 << 20))]));
+    run_ok(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={}", open + 2)]));
+    says(&web, "memory_short", &["MiB", "limit"]);
+    says(&web, "descriptors_short", &["LimitNOFILE"]);
+    assert!(web.reaches("db"));
+}
