@@ -1,14 +1,13 @@
 //! The command line: asks the agent, prints, and turns failures into exit codes.
 
 mod membership;
+pub mod ng;
 mod ping;
 mod print;
 mod status;
 mod up;
 
 use std::process::ExitCode;
-
-use clap::CommandFactory as _;
 
 use crate::{
     config::{Cli, Command},
@@ -24,14 +23,25 @@ pub(crate) enum Failure {
     NotInTime(String),
     #[error("{0}")]
     NoAgent(String),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    NoControl(String),
+    #[error("{0}")]
+    NoSuchThing(String),
+    #[error("{0}")]
+    NotAllowed(String),
 }
 
 impl Failure {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
             Self::NotInTime(_) => 3,
-            Self::NoAgent(_) => 4,
+            Self::NoAgent(_) | Self::NoControl(_) => 4,
+            Self::NoSuchThing(_) => 5,
+            Self::NotAllowed(_) => 6,
         }
     }
 }
@@ -54,10 +64,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Leave(args) => membership::leave(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Ping(args) => ping::ping(args).await,
-        Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lacis", &mut std::io::stdout());
-            Ok(())
-        }
+        Command::Ng(args) => ng::ng(*args).await,
+        Command::Completion { shell } => ng::complete::script(shell),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

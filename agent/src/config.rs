@@ -1,6 +1,8 @@
 //! Arguments and environment of `lacis`: raw text in, checked options out. The only reader of the
 //! environment.
 
+pub mod ng;
+
 use std::{
     fs,
     io::Read as _,
@@ -37,7 +39,8 @@ First steps:
   lacis ping NAME            is it reachable
   lacis join TOKEN           one more group; `lacis leave GROUP` ends it
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no agent runs here.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no agent runs here,
+5 and 6 see `lacis ng --help`.";
 
 /// What `lacis` can do.
 #[derive(Debug, Subcommand)]
@@ -54,7 +57,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Ask a peer for an echo through its tunnel, by name, label, id or address.
     Ping(PingArgs),
-    /// Print the completion script of a shell.
+    /// Manage network groups through control's API.
+    Ng(Box<ng::NgArgs>),
+    /// Print the completion script of a shell, with live names of groups, members and peers.
     Completion {
         /// The shell.
         shell: Shell,
@@ -186,7 +191,7 @@ pub struct PingArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file or standard input that was to hold the token.
-    #[error("cannot read the join token from {from}")]
+    #[error("cannot read the token from {from}")]
     TokenFile {
         /// Where it was to come from.
         from: String,
@@ -238,8 +243,8 @@ impl JoinArgs {
     }
 }
 
-/// The token as it stands on the command line, in a file or on standard input.
-fn token_text(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
+/// A token as it stands on the command line, in a file or on standard input.
+pub(crate) fn token_text(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
     if let Some(path) = file {
         let from = path.display().to_string();
         let text = fs::read_to_string(path);
@@ -252,6 +257,14 @@ fn token_text(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>
         return read.map(|_| Some(text)).map_err(|source| ConfigError::TokenFile { from, source });
     }
     Ok(token.map(str::to_owned))
+}
+
+/// Where profiles of `lacis ng` are kept (XDG Base Directory Specification), where this user has a home.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn profiles_path() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var(name).ok().map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
+    Some(config.join("lacis/profiles.json"))
 }
 
 /// The host's name, as the kernel has it.

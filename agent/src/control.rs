@@ -29,9 +29,8 @@ use lacis_proto::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::call::Attempt;
 pub(crate) use self::{
-    call::CallError,
+    call::{Attempt, CallError, Outgoing},
     pin::{Trust, TrustError},
     watch::{StreamError, WatchStream},
 };
@@ -164,8 +163,9 @@ impl ControlClient {
             let index = (first + turn) % self.inner.urls.len();
             let url = &self.inner.urls[index];
             let authorization = self.sign(caller, method, path, body);
-            let attempt = Attempt::send(url, &self.inner.trust, method, path, &authorization, body.to_vec());
-            match tokio::time::timeout(CALL, attempt).await {
+            let outgoing =
+                Outgoing { method, path, authorization: &authorization, headers: &[], body: body.to_vec() };
+            match tokio::time::timeout(CALL, Attempt::send(url, &self.inner.trust, outgoing)).await {
                 Ok(Ok(attempt)) => {
                     self.inner.last_good.store(index, Ordering::Relaxed);
                     return attempt.or_problem().await;

@@ -5,6 +5,7 @@
 //!             ├▶ overlay   plans applied: host (netlink), tunnel, names
 //!             ├▶ state     keys and scopes on disk
 //!             └▶ socket    the local API that the command line asks
+//! cli ─▶ management        the network-groups API of control, for `lacis ng`
 //! ```
 //! Rules live in `lacis-agent-core`, packets in `lacis-tunnel`; this crate acts.
 
@@ -19,6 +20,7 @@ mod dns;
 #[doc(hidden)]
 pub mod fuzz;
 mod host;
+mod management;
 mod overlay;
 mod socket;
 mod state;

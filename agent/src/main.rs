@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 const QUIET: &str = "hickory_server=warn,boringtun=off";
 
 fn main() -> ExitCode {
+    cli::ng::complete::answer();
     let arguments = Cli::parse();
     let Ok(filter) = EnvFilter::try_new(format!("{QUIET},{}", arguments.log)) else {
         cli::usage_error("--log is no filter; write info, debug, or lacis_agent=debug");

@@ -22,14 +22,44 @@ pub(super) fn error(text: &str) {
 
 /// Columns as wide as their widest cell, two spaces apart.
 pub(super) fn table(rows: &[Vec<String>]) {
+    laid_out(rows, usize::MAX).iter().for_each(|text| line(text));
+}
+
+/// The same, cells cut where the terminal is narrower. What is no terminal gets everything.
+pub(super) fn fitting(rows: &[Vec<String>]) {
+    let width = terminal_size::terminal_size_of(stdout()).map(|(width, _)| usize::from(width.0));
+    laid_out(rows, width.unwrap_or(usize::MAX)).iter().for_each(|text| line(text));
+}
+
+/// Narrowest that a column is cut to: the beginning of an id that tells it from others.
+const NARROWEST: usize = 12;
+
+/// Lines of a table that is at most so wide, as far as columns can be cut: the widest one first.
+fn laid_out(rows: &[Vec<String>], most: usize) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        line(cells.collect::<Vec<_>>().join("  ").trim_end());
+    let mut widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let between = 2 * columns.saturating_sub(1);
+    while widths.iter().sum::<usize>() + between > most {
+        match widths.iter_mut().max().filter(|widest| **widest > NARROWEST) {
+            Some(widest) => *widest -= 1,
+            None => break,
+        }
     }
+    let cells = |row: &Vec<String>| -> String {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", cut(cell, *width)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(cells).collect()
+}
+
+/// The beginning of a text that is too long, and a sign that it goes on.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A number of bytes with a binary unit.
@@ -59,6 +89,16 @@ pub(super) fn ago(seconds: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_cut_where_the_terminal_ends() {
+        let rows = [["LABEL", "ID"], ["shop", "ng_0123456789abcdef0123456789abcdef"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(laid_out(&rows, 80)[1], "shop   ng_0123456789abcdef0123456789abcdef");
+        assert_eq!(laid_out(&rows, 24)[1], "shop   ng_0123456789abc…");
+        assert_eq!(laid_out(&rows, 3)[1], "shop   ng_01234567…");
+        assert_eq!(laid_out(&rows, 24)[0], "LABEL  ID");
+    }
 
     #[test]
     fn sizes_and_ages_are_short() {

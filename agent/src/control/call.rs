@@ -7,7 +7,7 @@ use hyper::{
     Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1,
-    header,
+    header::{self, HeaderName},
 };
 use hyper_util::rt::TokioIo;
 use lacis_proto::{Code, Problem};
@@ -20,8 +20,21 @@ use super::pin::Trust;
 /// Time to reach an address: three TCP SYNs (RFC 6298 starts at 1 s and doubles). The next address waits.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Largest answer that is no stream: a grant is under 2 kB.
+/// Largest answer to a call of the agent that is no stream: a grant is under 2 kB.
 const MAX_ANSWER: usize = 256 * 1024;
+
+/// One request as it goes out.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a Method,
+    /// Path and query.
+    pub(crate) path: &'a str,
+    pub(crate) authorization: &'a str,
+    /// Further headers.
+    pub(crate) headers: &'a [(HeaderName, &'a str)],
+    /// A JSON body, or nothing.
+    pub(crate) body: Vec<u8>,
+}
 
 /// A call that brought no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -85,14 +98,7 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Sends one request over a connection of its own.
-    pub(crate) async fn send(
-        url: &str,
-        trust: &Trust,
-        method: &Method,
-        path: &str,
-        authorization: &str,
-        body: Vec<u8>,
-    ) -> Result<Self, AttemptError> {
+    pub(crate) async fn send(url: &str, trust: &Trust, outgoing: Outgoing<'_>) -> Result<Self, AttemptError> {
         let authority = url.strip_prefix("https://").ok_or(AttemptError::Url)?.trim_end_matches('/');
         let (host, port) = host_and_port(authority).ok_or(AttemptError::Url)?;
         let connect = connect(host, port, trust);
@@ -100,15 +106,17 @@ impl Attempt {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(tls)).await.map_err(AttemptError::Http)?;
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        let mut request = Request::builder()
+            .method(outgoing.method)
+            .uri(outgoing.path)
             .header(header::HOST, authority)
-            .header(header::AUTHORIZATION, authorization)
+            .header(header::AUTHORIZATION, outgoing.authorization)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("lacis/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| AttemptError::Url)?;
+            .header(header::USER_AGENT, concat!("lacis/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in outgoing.headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(outgoing.body))).map_err(|_| AttemptError::Url)?;
         let response = sender.send_request(request).await.map_err(AttemptError::Http)?;
         Ok(Self { url: url.to_owned(), response })
     }
@@ -130,7 +138,12 @@ impl Attempt {
 
     /// The whole body of an answer that is no stream.
     pub(crate) async fn body(self) -> Result<Bytes, CallError> {
-        let body = Limited::new(self.response.into_body(), MAX_ANSWER).collect().await;
+        self.body_up_to(MAX_ANSWER).await
+    }
+
+    /// The whole body, if it has at most so many bytes.
+    pub(crate) async fn body_up_to(self, most: usize) -> Result<Bytes, CallError> {
+        let body = Limited::new(self.response.into_body(), most).collect().await;
         let what = "broke off or is too long";
         body.map(http_body_util::Collected::to_bytes).map_err(|_| CallError::Answer { url: self.url, what })
     }

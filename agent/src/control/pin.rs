@@ -11,7 +11,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
+    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime, pem::PemObject as _},
 };
 use sha2::{Digest as _, Sha256};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
@@ -34,6 +34,9 @@ pub(crate) enum TrustError {
     /// No pin, and no authorities on this host.
     #[error("the token carries no pin and this host has no certificate authorities; install ca-certificates")]
     NoAuthorities,
+    /// A certificate authority that is none.
+    #[error("no certificate authority in PEM: it begins with -----BEGIN CERTIFICATE-----")]
+    Pem,
 }
 
 impl Trust {
@@ -49,6 +52,23 @@ impl Trust {
             let verifier = Arc::new(Pinned { pins: pins.to_vec(), provider });
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         };
+        Ok(Self { tls: Arc::new(tls) })
+    }
+
+    /// Trusts the certificate authorities in a PEM text, names and clock included.
+    pub(crate) fn with_authorities(pem: &[u8]) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(|_| TrustError::Pem)?).map_err(|_| TrustError::Pem)?;
+        }
+        if roots.is_empty() {
+            return Err(TrustError::Pem);
+        }
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(TrustError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Ok(Self { tls: Arc::new(tls) })
     }
 

@@ -1,0 +1,170 @@
+//! The fields of answers that tables and names need. Everything else in an answer is left as it came.
+
+use serde::Deserialize;
+
+use super::Named;
+
+/// A group, with its members and peers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Group {
+    pub(crate) id: String,
+    pub(crate) label: String,
+    #[serde(default)]
+    pub(crate) description: String,
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+    pub(crate) network_ip: String,
+    #[serde(default, rename = "networkIp6")]
+    pub(crate) network_ip6: String,
+    #[serde(default)]
+    pub(crate) members: Vec<Member>,
+    #[serde(default)]
+    pub(crate) peers: Vec<Peer>,
+    #[serde(default)]
+    pub(crate) version: u64,
+}
+
+/// A member.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) label: String,
+    pub(crate) kind: String,
+    pub(crate) domain_name: String,
+}
+
+/// A peer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Peer {
+    pub(crate) r#type: String,
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) label: String,
+    pub(crate) parent_member: String,
+    #[serde(default)]
+    pub(crate) public_key: String,
+    #[serde(default)]
+    pub(crate) endpoint: Endpoint,
+    #[serde(default)]
+    pub(crate) presence: Option<Presence>,
+}
+
+/// Where a peer is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Endpoint {
+    pub(crate) ng_term: Option<Term>,
+    pub(crate) public_term: Option<Term>,
+    pub(crate) ng_ip: Option<String>,
+}
+
+/// An address and a port.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Term {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Whether the agent of a peer is connected to control.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Presence {
+    #[serde(default)]
+    pub(crate) connected: bool,
+    pub(crate) since_ms: Option<u64>,
+    pub(crate) agent: Option<String>,
+    pub(crate) underlay: Option<String>,
+}
+
+/// A join token.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JoinToken {
+    pub(crate) id: String,
+    pub(crate) member: Option<String>,
+    #[serde(default)]
+    pub(crate) uses: u64,
+    #[serde(default)]
+    pub(crate) max_uses: u64,
+    pub(crate) expires_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) state: String,
+}
+
+/// An API token.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Token {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) label: String,
+    #[serde(default)]
+    pub(crate) access: String,
+    #[serde(default)]
+    pub(crate) groups: Option<Vec<String>>,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) last_used_ms: Option<u64>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Node {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) label: String,
+    #[serde(default)]
+    pub(crate) revoked: bool,
+    #[serde(default)]
+    pub(crate) presence: Option<Presence>,
+    #[serde(default)]
+    pub(crate) peers: Vec<serde_json::Value>,
+}
+
+/// Which nodes have applied a version of a group.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Receipt {
+    pub(crate) version: u64,
+    pub(crate) applied: u64,
+    pub(crate) concerned: u64,
+    #[serde(default)]
+    pub(crate) missing: Vec<String>,
+}
+
+impl Receipt {
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.applied >= self.concerned
+    }
+}
+
+impl Peer {
+    /// Its overlay IPv4 address.
+    pub(crate) fn address4(&self) -> Option<&str> {
+        let term = self.endpoint.ng_term.as_ref().map(|term| term.host.as_str());
+        term.or(self.endpoint.ng_ip.as_deref())
+    }
+
+    /// Whether it is a plain WireGuard client.
+    pub(crate) fn is_external(&self) -> bool {
+        self.r#type == "ExternalPeer"
+    }
+}
+
+macro_rules! named {
+    ($($name:ident),*) => {
+        $(impl Named for $name {
+            fn id(&self) -> &str {
+                &self.id
+            }
+            fn label(&self) -> &str {
+                &self.label
+            }
+        })*
+    };
+}
+
+named!(Group, Member, Peer, Node, Token);
