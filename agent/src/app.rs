@@ -20,7 +20,7 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
-use lacis_tunnel::{DeviceError, MemoryTun, StartError};
+use lacis_tunnel::{Core, DeviceError, MemoryTun, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use self::{
@@ -57,6 +57,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// MTU of the overlay interfaces, in bytes.
     pub mtu: u16,
+    /// What carries the tunnels.
+    pub core: Core,
     /// Endpoints to publish instead of the host's addresses.
     pub endpoints: Vec<Endpoint>,
     /// The clock.

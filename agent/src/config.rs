@@ -13,6 +13,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
+use lacis_tunnel::Core;
 
 use crate::{Clock, DEFAULT_MTU, Interfaces, Options};
 
@@ -107,6 +108,9 @@ pub struct UpArgs {
     /// MTU of overlay interfaces, in bytes.
     #[arg(long, default_value_t = DEFAULT_MTU, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(i64::from(MIN_MTU)..=65_000))]
     pub mtu: u16,
+    /// What carries the tunnels: own or boringtun. Both speak the same protocol.
+    #[arg(long, default_value = Core::default().name(), value_name = "NAME", value_parser = core)]
+    pub core: Core,
     /// Publish this endpoint instead of the host's addresses. Repeatable.
     #[arg(long, value_name = "IP:PORT")]
     pub endpoint: Vec<SocketAddr>,
@@ -225,6 +229,7 @@ impl UpArgs {
             host_name: self.name.unwrap_or_else(host_name),
             port: self.port,
             mtu: self.mtu,
+            core: self.core,
             endpoints: endpoints.collect(),
             clock: Clock::start(),
             interfaces: Interfaces::Kernel,
@@ -241,6 +246,10 @@ impl JoinArgs {
         let text = token_text(self.token.as_deref(), self.token_file.as_deref())?;
         Ok(text.unwrap_or_default().parse()?)
     }
+}
+
+fn core(name: &str) -> Result<Core, String> {
+    Core::named(name).ok_or_else(|| String::from("choose own or boringtun"))
 }
 
 /// A token as it stands on the command line, in a file or on standard input.

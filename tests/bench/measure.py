@@ -73,7 +73,7 @@ def ping(lab, seconds):
     idle = echoes(lab, 200, 0.005)
     server = lab.start("b", "iperf3", "-s", "-1", "--forceflush")
     comes("iperf3", lambda: "listening" in open(server.log).read())
-    stream = lab.start("a", "iperf3", "-c", FAR, "-t", str(seconds + 2))
+    stream = lab.start("a", "iperf3", "-c", FAR, "-t", str(3 * seconds + 10))
     time.sleep(0.5)
     loaded = echoes(lab, int(seconds * 100), 0.01)
     lab.stop(stream)

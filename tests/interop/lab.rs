@@ -14,6 +14,7 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     Lacis,
+    LacisOnBoringtun,
     WireguardGo,
     Boringtun,
 }
@@ -22,6 +23,11 @@ pub(crate) enum Program {
 pub(crate) const SOCKETS: &str = "/var/run/wireguard";
 
 impl Program {
+    /// Ourselves on either core, and the others that are installed.
+    pub(crate) fn all() -> Vec<Self> {
+        [vec![Self::Lacis, Self::LacisOnBoringtun], Self::others()].concat()
+    }
+
     /// The others that are installed; what is missing is said aloud.
     pub(crate) fn others() -> Vec<Self> {
         let all = [Self::WireguardGo, Self::Boringtun];
@@ -34,7 +40,7 @@ impl Program {
 
     fn path(self) -> Option<PathBuf> {
         let name = match self {
-            Self::Lacis => return Some(binary("lacis-tunnel")),
+            Self::Lacis | Self::LacisOnBoringtun => return Some(binary("lacis-tunnel")),
             Self::WireguardGo => "wireguard-go",
             Self::Boringtun => "boringtun-cli",
         };
@@ -48,9 +54,11 @@ impl Program {
         let mut command = host.command("env");
         command.args(["WG_PROCESS_FOREGROUND=1", "LOG_LEVEL=error", "WG_LOG_LEVEL=error"]);
         command.arg(self.path().unwrap()).arg("--foreground");
-        if self == Self::Boringtun {
+        match self {
+            Self::Lacis | Self::WireguardGo => {}
+            Self::LacisOnBoringtun => drop(command.args(["--core", "boringtun"])),
             // Its connected sockets would not follow anybody.
-            command.args(["--disable-drop-privileges", "--disable-connected-udp"]);
+            Self::Boringtun => drop(command.args(["--disable-drop-privileges", "--disable-connected-udp"])),
         }
         command.arg(interface);
         command

@@ -8,7 +8,7 @@ use crate::lab::{Lab, Program, Side};
 
 /// Runs a test with every other program that is installed, and with ourselves.
 fn with_each(test: impl Fn(&Lab, Side, Side)) {
-    for other in [vec![Program::Lacis], Program::others()].concat() {
+    for other in Program::all() {
         println!("with {other:?}");
         let lab = Lab::new();
         let (ours, theirs) = lab.pair(other);

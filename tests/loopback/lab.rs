@@ -12,7 +12,7 @@ use lacis_agent::{
 };
 use lacis_control::{Config, Running, serve};
 use lacis_proto::GroupId;
-use lacis_tunnel::MemoryTun;
+use lacis_tunnel::{Core, MemoryTun};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
@@ -68,12 +68,7 @@ impl Control {
 
     /// Starts again on the same folder and port.
     pub(crate) async fn restart(&mut self) {
-        self.restart_at(self.addr.port(), &[]).await;
-    }
-
-    /// Starts again on the same folder, at a port, and tells agents these addresses.
-    pub(crate) async fn restart_at(&mut self, port: u16, urls: &[String]) {
-        let config = Config { public_urls: urls.to_vec(), ..config(&self.folder, port) };
+        let config = config(&self.folder, self.addr.port());
         let begin = Instant::now();
         let running = loop {
             match serve(config.clone()).await {
@@ -84,7 +79,6 @@ impl Control {
             tokio::time::sleep(LOOK).await;
         };
         assert!(running.ready.join_token.is_none());
-        self.addr = running.addr;
         self.running = Some(running);
     }
 
@@ -189,6 +183,7 @@ impl Node {
             host_name: self.name.clone(),
             port: None,
             mtu: DEFAULT_MTU,
+            core: Core::default(),
             endpoints: Vec::new(),
             clock: Clock::start(),
             interfaces: Interfaces::Memory(hosts),

@@ -8,7 +8,6 @@ mod errors;
 mod fake;
 mod heal;
 mod lab;
-mod moved;
 mod packets;
 mod status;
 mod talk;

@@ -12,7 +12,6 @@
 //! Invariants: losing control in any way changes neither the desired state nor the zones; a drained batch
 //! contains one [`Action::Reconcile`] at most; there is one attempt or stream at a time.
 
-mod calls;
 mod event;
 mod groups;
 mod link;
@@ -27,20 +26,17 @@ use std::{
     time::Duration,
 };
 
-use lacis_proto::{
-    FollowError, GroupId, JoinToken, Line, MAX_TOKEN_URLS, Problem, ScopeId, WatchRequest, version,
-};
+use lacis_proto::{FollowError, GroupId, Line, Problem, PublicKey, ScopeId, WatchRequest, version};
 
+pub use self::{
+    event::{Action, Boot, Event, GoneWhy, Notice, StreamId},
+    view::Control,
+};
 use self::{
-    calls::Calls,
     groups::{Followed, Groups},
     link::{Due, Failure, Link, Phase},
     reach::Reach,
     report::Reports,
-};
-pub use self::{
-    event::{Action, Boot, Event, GoneWhy, Notice, StreamId},
-    view::Control,
 };
 use crate::limits::MAX_NOTICES;
 
@@ -51,9 +47,7 @@ pub struct AgentCore {
     link: Link,
     reports: Reports,
     reach: Reach,
-    calls: Calls,
-    /// Addresses of control, tried in turn.
-    urls: Vec<String>,
+    recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
     agent: String,
     started: bool,
     /// A new desired state is to be made.
@@ -82,8 +76,7 @@ impl AgentCore {
             link: Link::new(boot.seed),
             reports: Reports::new(boot.agent.clone(), boot.report_seq, boot.endpoints),
             reach: Reach::default(),
-            calls: Calls::new(boot.recent),
-            urls: boot.urls,
+            recent: boot.recent,
             agent: boot.agent,
             started: false,
             rebuild: false,
@@ -117,11 +110,7 @@ impl AgentCore {
             | Event::StreamEnded { .. }
             | Event::Tick => {}
             Event::NetworkChanged => self.link.hurry(now),
-            Event::EndpointsChanged(endpoints) => {
-                if self.reports.endpoints(now, endpoints) {
-                    self.calls.moved(now);
-                }
-            }
+            Event::EndpointsChanged(endpoints) => self.reports.endpoints(now, endpoints),
             Event::PeerReady { group, hosted } => {
                 self.groups.host(group, hosted);
                 self.reports.peer_added(now);
@@ -130,15 +119,10 @@ impl AgentCore {
             }
             Event::Left { group } => self.left(now, &group),
             Event::Applied { revision } => self.applied(now, revision),
-            Event::ReportDone { seq } => {
-                if self.reports.done(seq) {
-                    self.calls.told();
-                }
-            }
+            Event::ReportDone { seq } => self.reports.done(seq),
             Event::ReportFailed { seq } => self.reports.failed(now, seq),
             Event::HandshakeDone { group, key } => {
                 self.reach.answered(now);
-                self.calls.answered(&group, &key);
                 self.rezoned |= self.groups.handshake(now, &group, &key, true);
             }
             Event::HandshakeUnanswered { group, key } => {
@@ -161,7 +145,6 @@ impl AgentCore {
                 self.tell(notice);
             }
             self.offered = self.groups.follower.have();
-            self.calls.keep(&self.groups.desired);
             return Some(Action::Reconcile(Arc::clone(&self.groups.desired)));
         }
         if self.rezoned {
@@ -181,8 +164,7 @@ impl AgentCore {
             return None;
         }
         let report = self.reports.deadline().filter(|_| self.link.is_live());
-        let deadlines = [self.link.deadline(), report, self.groups.deadline(), self.calls.deadline()];
-        deadlines.into_iter().flatten().min()
+        [self.link.deadline(), report, self.groups.deadline()].into_iter().flatten().min()
     }
 
     fn start(&mut self, now: Duration) {
@@ -191,7 +173,11 @@ impl AgentCore {
         }
         self.started = true;
         self.rebuild = true;
-        self.calls.moved(now);
+        for (group, keys) in std::mem::take(&mut self.recent) {
+            if self.groups.local.hosted.contains_key(&group) && !keys.is_empty() {
+                self.actions.push_back(Action::Initiate { group, keys: keys.into_iter().collect() });
+            }
+        }
         self.connect(now);
     }
 
@@ -214,9 +200,6 @@ impl AgentCore {
             None => Failure::Lost,
         };
         let notice = problem.clone().map_or(Notice::ControlUnreachable, Notice::ControlRefused);
-        if problem.is_none() {
-            self.calls.is_alone(now, &self.groups.desired);
-        }
         self.problem = problem;
         self.lose(now, failure);
         self.tell_trouble(notice);
@@ -232,14 +215,7 @@ impl AgentCore {
             (Line::Hello(hello), false) => {
                 self.problem = None;
                 self.link.hello(hello.beat_s);
-                if self.reports.connected(now) {
-                    self.calls.told();
-                }
-                let urls = follow_urls(&hello.urls, &self.urls);
-                if urls != self.urls {
-                    self.urls.clone_from(&urls);
-                    self.actions.push_back(Action::UseUrls(urls));
-                }
+                self.reports.connected(now);
             }
             (Line::Hello(_), true) => {
                 return self.give_up(now, Failure::Lost, Notice::Grammar("a second hello".to_owned()));
@@ -347,11 +323,6 @@ impl AgentCore {
             None => {}
         }
         self.rezoned |= self.groups.forgive(now);
-        if !self.rebuild {
-            for (group, keys) in self.calls.take_due(now) {
-                self.actions.push_back(Action::Initiate { group, keys });
-            }
-        }
         if self.link.is_live()
             && let Some(report) = self.reports.take_due(now, &self.groups.local.hosted)
         {
@@ -382,17 +353,6 @@ impl AgentCore {
             self.started || !matches!(self.link.phase, Phase::Connecting { .. } | Phase::Live { .. })
         );
     }
-}
-
-/// The addresses of control after it has told its own: those first, then the former ones to fall back on.
-fn follow_urls(told: &[String], known: &[String]) -> Vec<String> {
-    let mut urls: Vec<String> = Vec::new();
-    for url in told.iter().filter(|url| JoinToken::is_url(url)).chain(known) {
-        if urls.len() < MAX_TOKEN_URLS && !urls.contains(url) {
-            urls.push(url.clone());
-        }
-    }
-    urls
 }
 
 fn notice_of(error: FollowError) -> Notice {

@@ -119,7 +119,8 @@ fn start_tunnel(
     };
     // The loop is behind: what it misses here it sees in the figures.
     let events = Box::new(move |event| drop(inputs.try_send(Input::Tunnel(event))));
-    Tunnel::start(Config::new(port, events)).map_err(AgentError::Tunnel)
+    let config = Config { core: options.core, ..Config::new(port, events) };
+    Tunnel::start(config).map_err(AgentError::Tunnel)
 }
 
 async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {
@@ -161,7 +162,6 @@ fn boot(
         local,
         scopes,
         recent,
-        urls: enrolment.urls.clone(),
         endpoints,
         agent: AGENT.to_owned(),
         report_seq: options.clock.unix_ms(),
@@ -366,7 +366,6 @@ impl Running {
             Action::Disconnect { stream } => {
                 self.watching.take_if(|watching| watching.stream == stream);
             }
-            Action::UseUrls(urls) => self.use_urls(urls),
             Action::SendReport(request) => self.send_report(request),
             Action::Notice(notice) => {
                 tracing::info!("{notice}");
@@ -389,15 +388,8 @@ impl Running {
     }
 
     fn initiate(&self, group: &GroupId, keys: &[PublicKey]) {
-        let at = |key: &PublicKey| (*key, self.sessions.at.get(&(group.clone(), *key)).copied());
-        self.overlay.initiate(group, &keys.iter().map(at).collect());
-    }
-
-    /// Control is elsewhere, or will be: the next calls and the next start go there.
-    fn use_urls(&mut self, urls: Vec<String>) {
-        tracing::info!(urls = urls.join(" "), "control tells its addresses");
-        self.client.0 = self.client.0.with_urls(urls.clone());
-        self.saved(self.enroller.state.save_urls(urls));
+        let at = |key: &PublicKey| Some((*key, *self.sessions.at.get(&(group.clone(), *key))?));
+        self.overlay.initiate(group, &keys.iter().filter_map(at).collect());
     }
 
     fn send_report(&self, request: ReportRequest) {

@@ -1,4 +1,4 @@
-//! User-space WireGuard in trains: TUN, UDP and boringtun on one thread.
+//! User-space WireGuard in trains: TUN, UDP and the protocol on one thread.
 //!
 //! A *train* is one TUN super-packet for one peer, sealed segment by segment into one buffer and sent with one
 //! `UDP_SEGMENT` system call; in the other direction it is one `UDP_GRO` receive that leaves as a few gathered TUN

@@ -19,6 +19,12 @@ pub(crate) const OPEN_TRAINS: usize = 8;
 /// Trains kept while the socket's send buffer is full; past that the oldest stays and the new one is dropped.
 pub(crate) const PARKED_TRAINS: usize = 32;
 
+/// Where the shard stands among ordinary threads, as setpriority(2) counts: ahead of all. With less, a ping beside a
+/// stream waits for whoever makes the stream.
+pub(crate) const SHARD_NICE: i32 = -20;
+/// Turns that the shard asks of the scheduler: a few trains. Short turns come sooner after a wake-up.
+pub(crate) const SHARD_SLICE: Duration = Duration::from_micros(300);
+
 /// Datagram slots of one receive call: 0.5 MB, a quarter of the L2 cache of current servers.
 pub(crate) const RECEIVE_SLOTS: usize = 8;
 

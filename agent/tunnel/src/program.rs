@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use crate::mailbox::{Command, Event, NetworkConfig, NetworkId, SendError};
 use crate::start::{Config, Port, StartError, Tunnel};
 use crate::tun::device::{Device, DeviceError};
-use crate::tunnel::PrivateKey;
+use crate::tunnel::{Core, PrivateKey};
 
 mod arguments;
 mod background;
@@ -41,12 +41,13 @@ const MTU: u16 = 1420;
 const HELP: &str = "\
 lacis-tunnel: a WireGuard interface in user space
 
-usage: lacis-tunnel [-f|--foreground] IFNAME
+usage: lacis-tunnel [-f|--foreground] [--core NAME] IFNAME
 
 Makes the interface IFNAME and carries its packets; `wg set IFNAME …` configures it over
 /var/run/wireguard/IFNAME.sock. Ends when the interface or that socket is removed (ip link del IFNAME).
 
   -f, --foreground   do not go to the background
+      --core NAME    what carries the tunnels: own (the default) or boringtun
   -h, --help         print this text
   -V, --version      print the version
 
@@ -87,15 +88,15 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse(&arguments) {
         Ok(Arguments::Help) => say(HELP),
         Ok(Arguments::Version) => say(concat!("lacis-tunnel ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Arguments::Run { name, mode: Mode::Background }) => match background::start(&name) {
+        Ok(Arguments::Run { name, mode: Mode::Background, core }) => match background::start(&name, core) {
             Ok(code) => return code,
             Err(source) => Err(RunError::Background { source }),
         },
-        Ok(Arguments::Run { name, mode: Mode::Foreground }) => {
+        Ok(Arguments::Run { name, mode: Mode::Foreground, core }) => {
             log::start();
-            run(&name, || Ok(()))
+            run(&name, core, || Ok(()))
         }
-        Ok(Arguments::Run { name, mode: Mode::Detached }) => run(&name, background::ready),
+        Ok(Arguments::Run { name, mode: Mode::Detached, core }) => run(&name, core, background::ready),
         Err(error) => {
             complain(&error);
             return ExitCode::from(2);
@@ -111,7 +112,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Makes the interface and carries its packets until told to stop. `ready` is called once `wg` can be used.
-fn run(name: &str, ready: impl FnOnce() -> io::Result<()>) -> Result<(), RunError> {
+fn run(name: &str, core: Core, ready: impl FnOnce() -> io::Result<()>) -> Result<(), RunError> {
     let (ended, end) = UnixStream::pair().map_err(|source| RunError::Watch { source })?;
     // Signals are blocked before there is a second thread, so that none of them ends the process halfway.
     let mut watch = Watch::new(end).map_err(|source| RunError::Watch { source })?;
@@ -127,8 +128,8 @@ fn run(name: &str, ready: impl FnOnce() -> io::Result<()>) -> Result<(), RunErro
             let _ = (&ended).write_all(&[1]);
         }
     });
-    let tunnel =
-        Tunnel::start(Config::new(Port::Prefer(0), events)).map_err(|source| RunError::Tunnel { source })?;
+    let config = Config { core, ..Config::new(Port::Prefer(0), events) };
+    let tunnel = Tunnel::start(config).map_err(|source| RunError::Tunnel { source })?;
     let deliver = |command| tunnel.deliver(command).map_err(|source| RunError::Deliver { source });
     deliver(Command::AddNetwork(Box::new(network(device))))?;
     let shared = Arc::new(Shared { tunnel, interface: Mutex::new(Interface::default()) });

@@ -23,6 +23,7 @@ use crate::udp::receive::Receiver;
 use crate::udp::socket;
 
 mod io_output;
+mod priority;
 
 pub(crate) use io_output::IoOutput;
 
@@ -84,6 +85,9 @@ impl Shard {
 
     /// Carries packets until told to stop.
     pub(crate) fn run(mut self) {
+        if let Err(error) = priority::raise(limits::SHARD_NICE, limits::SHARD_SLICE) {
+            tracing::debug!(%error, "packets wait their turn behind other programs");
+        }
         let mut ready: Vec<Ready> = Vec::with_capacity(64);
         while !self.stop.load(Ordering::Relaxed) {
             ready.clear();

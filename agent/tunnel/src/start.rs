@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Both families, and boringtun.
+    /// Both families, and the default core.
     #[must_use]
     pub fn new(port: Port, events: Box<dyn Fn(Event) + Send>) -> Self {
         Self { port, ipv6: true, core: Core::default(), events }

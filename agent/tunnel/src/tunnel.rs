@@ -22,10 +22,27 @@ use crate::wire;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Core {
     /// boringtun.
-    #[default]
     Boringtun,
     /// The session layer of this crate.
+    #[default]
     Own,
+}
+
+impl Core {
+    /// Its name on command lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boringtun => "boringtun",
+            Self::Own => "own",
+        }
+    }
+
+    /// The core of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Boringtun, Self::Own].into_iter().find(|core| core.name() == name)
+    }
 }
 
 /// A private key. It is wiped when dropped and never printed.

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 
+use crate::tunnel::Core;
+
 /// A command line understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arguments {
     Help,
     Version,
-    Run { name: String, mode: Mode },
+    Run { name: String, mode: Mode, core: Core },
 }
 
 /// How to run.
@@ -23,6 +25,9 @@ pub(super) enum Mode {
 /// The option by which the detached copy knows itself. Not for people.
 pub(super) const DETACHED: &str = "--detached";
 
+/// The option that chooses what carries the tunnels.
+pub(super) const CORE: &str = "--core";
+
 /// A command line that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ArgumentError {
@@ -30,17 +35,24 @@ pub(super) enum ArgumentError {
     Option { option: String },
     #[error("name one interface; try --help")]
     Name,
+    #[error("--core takes own or boringtun; try --help")]
+    Core,
 }
 
 impl Arguments {
     pub(super) fn parse(arguments: &[OsString]) -> Result<Self, ArgumentError> {
-        let (mut name, mut mode) = (None, Mode::Background);
-        for argument in arguments {
+        let (mut name, mut mode, mut core) = (None, Mode::Background, Core::default());
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
             match argument.to_str().ok_or(ArgumentError::Name)? {
                 "-h" | "--help" => return Ok(Self::Help),
                 "-V" | "--version" => return Ok(Self::Version),
                 "-f" | "--foreground" => mode = Mode::Foreground,
                 DETACHED => mode = Mode::Detached,
+                CORE => {
+                    let named = arguments.next().and_then(|text| text.to_str());
+                    core = named.and_then(Core::named).ok_or(ArgumentError::Core)?;
+                }
                 option if option.starts_with('-') => {
                     return Err(ArgumentError::Option { option: option.to_owned() });
                 }
@@ -48,7 +60,7 @@ impl Arguments {
                 _ => return Err(ArgumentError::Name),
             }
         }
-        Ok(Self::Run { name: name.ok_or(ArgumentError::Name)?, mode })
+        Ok(Self::Run { name: name.ok_or(ArgumentError::Name)?, mode, core })
     }
 }
 
@@ -63,7 +75,7 @@ mod tests {
     }
 
     fn run(mode: Mode) -> Result<Arguments, ArgumentError> {
-        Ok(Arguments::Run { name: String::from("wg0"), mode })
+        Ok(Arguments::Run { name: String::from("wg0"), mode, core: Core::default() })
     }
 
     #[test]
@@ -75,6 +87,12 @@ mod tests {
         check("--detached wg0", run(Mode::Detached));
         check("--help", Ok(Arguments::Help));
         check("-f --version", Ok(Arguments::Version));
+        for (name, core) in [("own", Core::Own), ("boringtun", Core::Boringtun)] {
+            let run = Arguments::Run { name: String::from("wg0"), mode: Mode::Foreground, core };
+            check(&format!("--core {name} -f wg0"), Ok(run));
+        }
+        check("wg0 --core", Err(ArgumentError::Core));
+        check("--core wg0", Err(ArgumentError::Core));
         check("", Err(ArgumentError::Name));
         check("wg0 wg1", Err(ArgumentError::Name));
         check("-x wg0", Err(ArgumentError::Option { option: String::from("-x") }));

@@ -9,14 +9,16 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, ExitCode, Stdio};
 
-use super::arguments::DETACHED;
+use super::arguments::{CORE, DETACHED};
+use crate::tunnel::Core;
 
 const READY: &str = "ready\n";
 
 /// Starts the detached copy; returns the exit code of this process once the copy is ready or has failed.
-pub(super) fn start(name: &str) -> io::Result<ExitCode> {
+pub(super) fn start(name: &str, core: Core) -> io::Result<ExitCode> {
     let mut command = Command::new(std::env::current_exe()?);
-    let mut copy = command.arg(DETACHED).arg(name).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    command.args([CORE, core.name(), DETACHED, name]);
+    let mut copy = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     if let Some(output) = copy.stdout.take() {
         BufReader::new(output).read_line(&mut line)?;
