@@ -11,6 +11,7 @@ mod change;
 mod degraded;
 mod enrol;
 mod gone;
+mod names;
 mod probes;
 mod run;
 mod status;
@@ -18,6 +19,7 @@ mod watching;
 
 use std::{path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
 use ipnetwork::IpNetwork;
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
 use lacis_tunnel::{Core, DeviceError, MemoryTun, StartError};
@@ -65,6 +67,23 @@ pub struct Options {
     pub clock: Clock,
     /// Where interfaces come from.
     pub interfaces: Interfaces,
+    /// Who has the host's resolver ask this agent.
+    pub dns: HostDns,
+    /// The file that says whom the host's programs ask for names.
+    pub resolv_conf: PathBuf,
+    /// Where the service manager starts guards of the host's resolver.
+    pub helper: PathBuf,
+}
+
+/// Who has the host's resolver ask this agent for the names of its groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HostDns {
+    /// The agent, while it runs: systemd-resolved, else the file /etc/resolv.conf.
+    Host,
+    /// You: `lacis status` says which address is to be asked.
+    Manual,
+    /// Nobody.
+    Off,
 }
 
 /// Where interfaces come from.

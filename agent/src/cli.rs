@@ -66,6 +66,10 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Ping(args) => ping::ping(args).await,
         Command::Ng(args) => ng::ng(*args).await,
         Command::Completion { shell } => ng::complete::script(shell),
+        Command::Guard(args) => {
+            let done = crate::host::guard::run(args.resolv_conf).await;
+            done.map_err(|error| Failure::Failed(format!("the host's resolver is not restored: {error}")))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,10 +15,13 @@ use clap_complete::Shell;
 use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
 use lacis_tunnel::Core;
 
-use crate::{Clock, DEFAULT_MTU, Interfaces, Options};
+use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Options};
 
 /// Smallest MTU of an overlay interface: IPv6 does not work below (RFC 8200 §5).
 const MIN_MTU: u16 = 1280;
+
+/// The file that names a host's name servers (resolv.conf(5)).
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A private network for applications: names and encrypted addresses for what you run.
 #[derive(Debug, Parser)]
@@ -60,6 +63,9 @@ pub enum Command {
     Ping(PingArgs),
     /// Manage network groups through control's API.
     Ng(Box<ng::NgArgs>),
+    /// Touch this host's resolver for an agent on standard input, and restore it when the agent is gone.
+    #[command(hide = true)]
+    Guard(GuardArgs),
     /// Print the completion script of a shell, with live names of groups, members and peers.
     Completion {
         /// The shell.
@@ -114,9 +120,26 @@ pub struct UpArgs {
     /// Publish this endpoint instead of the host's addresses. Repeatable.
     #[arg(long, value_name = "IP:PORT")]
     pub endpoint: Vec<SocketAddr>,
+    /// Who has this host's resolver ask the agent for names of its groups.
+    #[arg(long, env = "LACIS_DNS", value_enum, default_value = "host", value_name = "WHO")]
+    pub dns: HostDns,
+    /// The file that names this host's name servers.
+    #[arg(long, default_value = RESOLV_CONF, value_name = "FILE", hide = true)]
+    pub resolv_conf: PathBuf,
+    /// Socket of a service manager that starts the guard of the host's resolver with more rights than the agent has.
+    #[arg(long, default_value = "/run/lacis-guard.sock", value_name = "PATH", hide_short_help = true)]
+    pub guard: PathBuf,
     /// Socket and format.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Arguments of `lacis guard`.
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// The file that names this host's name servers.
+    #[arg(long, default_value = RESOLV_CONF, value_name = "FILE")]
+    pub resolv_conf: PathBuf,
 }
 
 /// Arguments of `lacis join`.
@@ -233,6 +256,9 @@ impl UpArgs {
             endpoints: endpoints.collect(),
             clock: Clock::start(),
             interfaces: Interfaces::Kernel,
+            dns: self.dns,
+            resolv_conf: self.resolv_conf,
+            helper: self.guard,
         })
     }
 }

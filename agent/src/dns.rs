@@ -6,8 +6,10 @@
 //!
 //! Invariants: an address is bound over both transports or not at all; whatever comes in is answered,
 //! or dropped, by a bounded number of tasks; a question that came through a tunnel sees the group of that
-//! tunnel only (DESIGN ruling 22). What a name means is decided in the core.
+//! tunnel only (DESIGN ruling 22), and only this host's own questions go upstream, none about a name below a
+//! suffix of its groups. What a name means is decided in the core.
 
+mod forward;
 mod handler;
 mod tcp;
 
@@ -21,6 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use self::forward::Forwarder;
 use self::handler::Resolver;
 
 /// Answers names on the resolver addresses of the node's groups.
@@ -52,8 +55,8 @@ struct Bound {
 
 impl DnsServer {
     /// A server that listens nowhere yet.
-    pub(crate) const fn new(zones: watch::Receiver<Zones>) -> Self {
-        Self { resolver: Resolver::new(zones), bound: BTreeMap::new() }
+    pub(crate) const fn new(zones: watch::Receiver<Zones>, forwarder: Forwarder) -> Self {
+        Self { resolver: Resolver::new(zones, forwarder), bound: BTreeMap::new() }
     }
 
     /// Answers on an address from now on. One that is already bound stays bound.

@@ -6,8 +6,10 @@
 //!
 //! Every act is idempotent: what is there already, or gone already, is fine.
 
+pub(crate) mod guard;
 mod limits;
 mod link;
+pub(crate) mod resolver;
 mod route;
 mod underlay;
 

@@ -26,7 +26,7 @@ mod socket;
 mod state;
 mod status;
 
-pub use app::{Agent, AgentError, DEFAULT_MTU, DEFAULT_PORT, Interfaces, Options, StateProblem};
+pub use app::{Agent, AgentError, DEFAULT_MTU, DEFAULT_PORT, HostDns, Interfaces, Options, StateProblem};
 pub use clock::Clock;
 pub use socket::{AskError, Conversation, ErrorKind, PingRequest, Reply, Request, Until, ask};
-pub use status::{ControlStatus, Degraded, GoneGroup, GroupStatus, PeerStatus, Pong, Status};
+pub use status::{ControlStatus, Degraded, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Pong, Status};

@@ -10,7 +10,10 @@
 
 mod steps;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
 
 use lacis_agent_core::{Degradation, Desired, Observed, Step, plan};
 use lacis_proto::{GroupId, PublicKey};
@@ -179,6 +182,14 @@ impl Overlay {
             self.up.remove(&interface);
             self.observed.apply(&Step::RemoveInterface { interface });
         }
+    }
+
+    /// Where names are answered: interfaces, their numbers in the kernel, and the addresses.
+    pub(crate) fn answered(&self) -> impl Iterator<Item = (String, u32, BTreeSet<IpAddr>)> {
+        self.up.iter().filter(|(_, up)| up.index != 0).filter_map(|(name, up)| {
+            let addresses = &self.observed.interfaces.get(name)?.resolvers;
+            (!addresses.is_empty()).then(|| (name.clone(), up.index, addresses.clone()))
+        })
     }
 
     /// Calls on peers that had a session before a restart.

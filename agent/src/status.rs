@@ -10,6 +10,7 @@
 //!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
 //!  "gone":[{"id":"ng_…","label":"old","why":"the group was deleted at control","at_ms":1795323600000}],
+//!  "names":{"resolved":false,"file":true,"by_hand":null,"upstream":["192.0.2.53:53"]},
 //!  "degraded":[{"kind":"no_ipv6","what":"this host has no IPv6: …","remedy":"allow IPv6 …"}]}
 //! ```
 //! Times end in `_s` and are seconds; `null` means never. `path` is `direct` while a session is up,
@@ -39,8 +40,23 @@ pub struct Status {
     /// Groups that control has taken this node out of, until it is back in them.
     #[serde(default)]
     pub gone: Vec<GoneGroup>,
+    /// How this host's programs come to ask this agent for names.
+    pub names: NamesStatus,
     /// What does not work, each with its remedy.
     pub degraded: Vec<Degraded>,
+}
+
+/// How this host's programs come to ask this agent for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesStatus {
+    /// systemd-resolved asks.
+    pub resolved: bool,
+    /// `/etc/resolv.conf` names this agent.
+    pub file: bool,
+    /// Where they are to ask, where somebody sees to it by hand.
+    pub by_hand: Option<IpAddr>,
+    /// Who is asked for all other names.
+    pub upstream: Vec<SocketAddr>,
 }
 
 /// One thing that does not work.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use lacis_agent::{
-    Agent, AgentError, Clock, DEFAULT_MTU, Interfaces, Options, PeerStatus, Reply, Request, Status, ask,
+    Agent, AgentError, Clock, DEFAULT_MTU, HostDns, Interfaces, Options, PeerStatus, Reply, Request, Status,
+    ask,
 };
 use lacis_control::{Config, Running, serve};
 use lacis_proto::GroupId;
@@ -187,6 +188,9 @@ impl Node {
             endpoints: Vec::new(),
             clock: Clock::start(),
             interfaces: Interfaces::Memory(hosts),
+            dns: HostDns::Off,
+            resolv_conf: PathBuf::new(),
+            helper: PathBuf::new(),
         }
     }
 

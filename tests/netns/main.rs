@@ -11,6 +11,8 @@ mod groups;
 mod heal;
 mod lab;
 mod names;
+mod resolved;
+mod resolver;
 mod revoke;
 mod service;
 mod talk;

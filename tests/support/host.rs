@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsStr,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -72,6 +73,9 @@ impl Host {
         ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &name]);
         ip(&["link", "set", &outside, "master", &bridge.name, "up"]);
         let host = Self { name, number };
+        let folder = host.etc();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(host.resolv_conf(), format!("# of {}\n", host.name)).unwrap();
         host.ip(&["link", "set", "lo", "up"]);
         host.ip(&["link", "set", "eth0", "up"]);
         host.ip(&["addr", "add", &format!("{}/24", host.v4()), "dev", "eth0"]);
@@ -89,6 +93,17 @@ impl Host {
     #[must_use]
     pub fn v6(&self) -> String {
         format!("2001:db8::{:x}", self.number)
+    }
+
+    /// Its own files of `/etc`: `ip netns exec` mounts each over the common one.
+    fn etc(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
+    /// The file that is mounted over its `/etc/resolv.conf`. At first it names no server.
+    #[must_use]
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.etc().join("resolv.conf")
     }
 
     /// Runs `ip` on the host.
@@ -109,5 +124,6 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         run(Command::new("ip").args(["netns", "del", &self.name]));
+        let _ = std::fs::remove_dir_all(self.etc());
     }
 }

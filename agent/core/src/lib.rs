@@ -18,6 +18,7 @@ pub mod limits;
 mod machine;
 mod netmap;
 mod reconcile;
+mod resolver;
 mod zone;
 
 pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_trouble, memory_trouble};
@@ -25,4 +26,5 @@ pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer
 pub use machine::{Action, AgentCore, Boot, Control, Event, GoneWhy, Notice, StreamId};
 pub use netmap::{Member, Netmap, Peer};
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
+pub use resolver::{LinkNames, MAX_LINK_DOMAINS, Ways, link_names, resolv_conf, ways};
 pub use zone::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zone, Zones, answer};

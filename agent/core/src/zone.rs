@@ -163,6 +163,27 @@ impl Zones {
         answer_at(zone, &apex, question, self.demoted.get(&zone.group).unwrap_or(&nobody))
     }
 
+    /// The zones, in the order of their claim to a name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter().map(AsRef::as_ref)
+    }
+
+    /// Whether a name is at or below a suffix of a group, so that nobody upstream may hear of it, whether
+    /// it exists or not.
+    #[must_use]
+    pub fn keeps(&self, name: &str) -> bool {
+        self.iter().flat_map(|zone| &zone.suffixes).any(|suffix| apex::relative(name, suffix).is_some())
+    }
+
+    /// Whether a source is this host itself: loopback, or an address of its own in a group.
+    #[must_use]
+    pub fn is_this_host(&self, source: IpAddr) -> bool {
+        let own = |zone: &Zone| {
+            zone.own.is_some_and(|own| own.both().contains(&source)) || zone.resolver.both().contains(&source)
+        };
+        source.is_loopback() || self.iter().any(own)
+    }
+
     /// Suffix-side apexes of all groups: the names whose look-ups belong here and never upstream.
     #[must_use]
     pub fn apexes(&self) -> BTreeSet<String> {

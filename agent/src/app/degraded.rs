@@ -39,6 +39,7 @@ impl Running {
         all.extend(self.core.desired().conflicts.iter().map(|conflict| Degradation::NotApplied {
             reason: Notice::Conflict(conflict.clone()).to_string(),
         }));
+        all.extend(self.names_trouble());
         all.extend((trains > 0).then_some(Degradation::UdpRefused { trains }));
         all.extend(unanswered(&self.core, now, used));
         all.extend((used != wanted).then_some(Degradation::PortTaken { wanted, used }));

@@ -18,6 +18,7 @@ use super::{
     change::Changing,
     degraded::{Troubles, state_trouble},
     enrol::{AGENT, Enroller, hosted, key_of},
+    names,
     probes::Probes,
     status::{is_ready, status},
     watching::{Heard, Watching, watch as start_watching},
@@ -25,8 +26,8 @@ use super::{
 use crate::{
     clock::{Clock, random},
     control::{Caller, ControlClient},
-    dns::DnsServer,
-    host::Host,
+    dns::{DnsServer, Forwarder},
+    host::{Host, resolver::HostResolver},
     overlay::{Devices, Overlay},
     socket,
     state::{Enrolment, RecentSession, State},
@@ -68,7 +69,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         enroller.host_peers(&mut enrolment, &endpoints, &[]).await?;
     }
     let (zones, answered) = watch::channel(Zones::default());
-    let mut overlay = Overlay::new(tunnel, devices, DnsServer::new(answered));
+    let (names, forwarder) = names::start(&options, matches!(devices, Devices::Kernel(_)));
+    let mut overlay = Overlay::new(tunnel, devices, DnsServer::new(answered, forwarder.clone()));
     let boot = boot(&enroller.state, &enrolment, &options, endpoints.clone(), &mut overlay)?;
     let (changed, changes) = watch::channel(0);
     let ask = Ask::new(inputs.clone(), changes);
@@ -90,6 +92,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         changed,
         heard: watch::Sender::new(Heard::default()),
         sessions: Sessions::default(),
+        names,
+        forwarder,
         troubles,
         save_again: None,
         endpoints,
@@ -190,6 +194,8 @@ pub(super) struct Running {
     changed: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
     sessions: Sessions,
+    pub(super) names: Option<HostResolver>,
+    pub(super) forwarder: Forwarder,
     pub(super) troubles: Troubles,
     save_again: Option<Duration>,
     pub(super) endpoints: Vec<Endpoint>,
@@ -238,24 +244,27 @@ impl Running {
             self.save_sessions_if_due();
             match self.ending.take() {
                 Some(Ending::Broken(reason)) => return Err(AgentError::Broken(reason)),
-                Some(Ending::Purge) => return self.purge(),
+                Some(Ending::Purge) => return self.purge().await,
                 Some(Ending::Told) => break,
                 None => {}
             }
         }
-        self.end();
+        self.end().await;
         Ok(())
     }
 
     /// Ends with nothing left: the state folder goes too.
-    fn purge(mut self) -> Result<(), AgentError> {
-        self.end();
+    async fn purge(mut self) -> Result<(), AgentError> {
+        self.end().await;
         self.enroller.state.purge()?;
         Ok(())
     }
 
-    fn end(&mut self) {
+    async fn end(&mut self) {
         self.serving.abort();
+        if let Some(names) = self.names.take() {
+            names.end().await;
+        }
         // Whoever asks now hears that nobody runs here; a socket left behind would be replaced anyway.
         let _ = std::fs::remove_file(&self.options.socket);
         self.sessions.due = Some(Duration::ZERO);
@@ -283,7 +292,8 @@ impl Running {
                 let degraded = self.degradations();
                 let heard = self.heard.borrow().clone();
                 let gone = self.gone.clone();
-                let status = status(&self.core, &self.overlay, heard, &degraded, gone, self.clock.now());
+                let (names, now) = (self.names_status(), self.clock.now());
+                let status = status(&self.core, &self.overlay, heard, &degraded, gone, names, now);
                 let _ = answer.send(status);
             }
             Input::Ask(Question::Resolve { target, family, answer }) => {
@@ -349,6 +359,7 @@ impl Running {
             }
             Action::Zones(zones) => {
                 self.zones.send_replace(zones);
+                self.tell_resolver();
             }
             Action::Initiate { group, keys } => self.initiate(&group, &keys),
             Action::SaveScope(id) => self.save_scope(id),
@@ -378,6 +389,7 @@ impl Running {
     async fn reconcile(&mut self) {
         let desired = Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
+        self.tell_resolver();
         if self.overlay.is_waiting() {
             self.look_at_host.get_or_insert(self.clock.now() + RETRY);
         }

@@ -9,7 +9,7 @@ use lacis_tunnel::{NetworkId, PeerStats, Stats};
 use super::{enrol::AGENT, watching::Heard};
 use crate::{
     overlay::Overlay,
-    status::{ControlStatus, GoneGroup, GroupStatus, PeerStatus, Status},
+    status::{ControlStatus, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Status},
 };
 
 type Figures = BTreeMap<(NetworkId, [u8; 32]), PeerStats>;
@@ -21,6 +21,7 @@ pub(super) fn status(
     heard: Heard,
     degraded: &[Degradation],
     gone: Vec<GoneGroup>,
+    names: NamesStatus,
     now: Duration,
 ) -> Status {
     let figures = figures(overlay.tunnel.stats().unwrap_or_default());
@@ -42,6 +43,7 @@ pub(super) fn status(
             .filter_map(|(group, netmap)| group_status(group, netmap, core, overlay, &figures))
             .collect(),
         gone,
+        names,
         degraded: degraded.iter().map(Into::into).collect(),
     }
 }

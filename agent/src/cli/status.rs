@@ -4,7 +4,7 @@ use super::{Failure, failed, print};
 use crate::{
     config::{Format, StatusArgs},
     socket::{Reply, Request, Until, ask},
-    status::{GroupStatus, Status},
+    status::{GroupStatus, NamesStatus, Status},
 };
 
 pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
@@ -37,9 +37,26 @@ fn show(status: &Status) {
         print::line("");
         print::line(&format!("! group {} is gone: {}", gone.label, gone.why));
     }
+    if let Some(names) = names(&status.names) {
+        print::line(&names);
+    }
     for degradation in &status.degraded {
         print::line(&format!("! {}; {}", degradation.what, degradation.remedy));
     }
+}
+
+fn names(names: &NamesStatus) -> Option<String> {
+    let by = match (names.resolved, names.file, names.by_hand) {
+        (true, true, _) => "systemd-resolved and /etc/resolv.conf ask this agent".to_owned(),
+        (true, false, _) => "systemd-resolved asks this agent".to_owned(),
+        (false, true, _) => "/etc/resolv.conf names this agent".to_owned(),
+        (false, false, Some(address)) => format!("by hand: have this host's resolver ask {address}"),
+        (false, false, None) => return None,
+    };
+    let upstream: Vec<String> = names.upstream.iter().map(|server| server.ip().to_string()).collect();
+    let others =
+        if upstream.is_empty() { String::new() } else { format!(", others from {}", upstream.join(", ")) };
+    Some(format!("names: {by}{others}"))
 }
 
 fn control(status: &Status) -> String {

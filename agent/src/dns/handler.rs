@@ -1,18 +1,21 @@
-//! One question: from the library's request to the core's [`Question`], and the answer back.
+//! One question: from the library's request to the core's [`Question`], and the answer back; what is none of
+//! ours goes upstream.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::atomic::Ordering};
 
 use hickory_proto::{
-    op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode},
+    op::{Edns, Header, HeaderCounts, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name, RData, Record, RecordType, rdata},
 };
 use hickory_server::{
-    net::runtime::Time,
+    net::{runtime::Time, xfer::Protocol},
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::MessageResponseBuilder,
 };
 use lacis_agent_core::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zones};
 use tokio::sync::watch;
+
+use super::Forwarder;
 
 /// Largest UDP answer that is sent, whatever is asked for: fits the least MTU of IPv6, so that nothing is
 /// fragmented (DNS flag day 2020).
@@ -22,23 +25,26 @@ const MAX_UDP_ANSWER: u16 = 1232;
 #[derive(Clone, Debug)]
 pub(super) struct Resolver {
     zones: watch::Receiver<Zones>,
+    forwarder: Forwarder,
 }
 
 /// An answer in the library's terms.
 struct Reply {
     code: ResponseCode,
     authoritative: bool,
+    /// Set for what came from upstream.
+    from: Option<Metadata>,
     answers: Vec<Record>,
     authority: Vec<Record>,
     additional: Vec<Record>,
 }
 
 impl Resolver {
-    pub(super) const fn new(zones: watch::Receiver<Zones>) -> Self {
-        Self { zones }
+    pub(super) const fn new(zones: watch::Receiver<Zones>, forwarder: Forwarder) -> Self {
+        Self { zones, forwarder }
     }
 
-    fn reply(&self, request: &Request) -> Reply {
+    async fn reply(&self, request: &Request) -> Reply {
         if request.metadata.op_code != OpCode::Query {
             return Reply::of(ResponseCode::NotImp);
         }
@@ -53,21 +59,61 @@ impl Resolver {
         let asked = query.original().name();
         let question = Question::new(&asked.to_ascii(), kind(query.query_type()));
         let zones = self.zones.borrow().clone();
-        let answer = zones.answer(&question, zones.tunnel_of(request.src().ip()));
-        Reply::new(&answer, &question, asked)
+        let source = request.src().ip();
+        let answer = zones.answer(&question, zones.tunnel_of(source));
+        if answer.code != AnswerCode::Refused {
+            self.forwarder.counts().own.fetch_add(1, Ordering::Relaxed);
+            return Reply::new(&answer, &question, asked);
+        }
+        if !zones.is_this_host(source) {
+            return Reply::of(ResponseCode::Refused);
+        }
+        if zones.keeps(&question.name) || self.forwarder.is_loop(&question.name) {
+            return Reply::of(ResponseCode::NXDomain);
+        }
+        if !self.forwarder.has_upstream() {
+            return Reply::of(ResponseCode::Refused);
+        }
+        self.forward(request, query.original().clone()).await
+    }
+
+    async fn forward(&self, request: &Request, query: Query) -> Reply {
+        let mut question = Message::new(0, MessageType::Query, OpCode::Query);
+        question.metadata.recursion_desired = request.metadata.recursion_desired;
+        question.metadata.checking_disabled = request.metadata.checking_disabled;
+        question.metadata.authentic_data = request.metadata.authentic_data;
+        question.edns.clone_from(&request.edns);
+        question.add_query(query);
+        match self.forwarder.ask(&question, request.protocol() == Protocol::Tcp).await {
+            Some(answer) => Reply {
+                code: answer.metadata.response_code,
+                authoritative: false,
+                from: Some(answer.metadata),
+                answers: answer.answers,
+                authority: answer.authorities,
+                additional: answer.additionals,
+            },
+            None => Reply::of(ResponseCode::ServFail),
+        }
     }
 
     async fn respond<R: ResponseHandler>(&self, request: &Request, mut handle: R) -> ResponseInfo {
-        let reply = self.reply(request);
+        let reply = self.reply(request).await;
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = reply.code;
         metadata.authoritative = reply.authoritative;
+        if let Some(from) = reply.from {
+            metadata.recursion_available = from.recursion_available;
+            metadata.authentic_data = from.authentic_data;
+            metadata.truncation = from.truncation;
+        }
         let mut edns = Edns::new();
         edns.set_version(0).set_max_payload(request.max_payload().min(MAX_UDP_ANSWER));
         let mut builder = MessageResponseBuilder::from_message_request(request);
-        if request.edns.is_some() {
+        if let Some(asked) = &request.edns {
             // Twelve bits: the upper eight travel in the OPT record (RFC 6891 §6.1.3).
             edns.set_rcode_high(reply.code.high());
+            edns.set_dnssec_ok(asked.flags().dnssec_ok);
             builder.edns(&edns);
         }
         let response =
@@ -107,6 +153,7 @@ impl Reply {
         Self {
             code,
             authoritative: false,
+            from: None,
             answers: Vec::new(),
             authority: Vec::new(),
             additional: Vec::new(),
@@ -122,6 +169,7 @@ impl Reply {
                 AnswerCode::Refused => ResponseCode::Refused,
             },
             authoritative: answer.authoritative,
+            from: None,
             answers: records(&answer.answers),
             authority: records(&answer.authority),
             additional: records(&answer.additional),

@@ -18,6 +18,8 @@ use tokio::{
 
 use super::*;
 
+mod upstream;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn group() -> GroupId {
@@ -63,16 +65,26 @@ fn zones(peers: u8) -> Zones {
 
 struct Running {
     server: DnsServer,
+    forwarder: Forwarder,
     addr: SocketAddr,
     zones: watch::Sender<Zones>,
 }
 
+/// A forwarder with nobody to ask.
+fn nobody() -> Forwarder {
+    Forwarder::new(watch::channel(Vec::new()).1)
+}
+
 async fn running(peers: u8) -> Running {
+    running_with(peers, nobody()).await
+}
+
+async fn running_with(peers: u8, forwarder: Forwarder) -> Running {
     let (sender, receiver) = watch::channel(zones(peers));
-    let mut server = DnsServer::new(receiver);
+    let mut server = DnsServer::new(receiver, forwarder.clone());
     server.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let addr = server.bound().next().unwrap();
-    Running { server, addr, zones: sender }
+    Running { server, forwarder, addr, zones: sender }
 }
 
 fn query(name: &str, kind: RecordType) -> Message {
@@ -227,7 +239,7 @@ async fn odd_requests_get_an_error_and_garbage_harms_nobody() {
 async fn a_taken_port_is_an_error_that_says_what_to_do_and_an_address_can_be_freed() {
     let mut running = running(1).await;
     let (_sender, receiver) = watch::channel(Zones::default());
-    let mut other = DnsServer::new(receiver);
+    let mut other = DnsServer::new(receiver, nobody());
     let error = other.bind(running.addr).await.unwrap_err();
     assert_eq!(error.addr, running.addr);
     assert!(error.to_string().contains("another DNS server"), "{error}");
@@ -241,6 +253,6 @@ async fn a_taken_port_is_an_error_that_says_what_to_do_and_an_address_can_be_fre
 #[tokio::test]
 async fn an_address_of_no_interface_is_an_error() {
     let (_sender, receiver) = watch::channel(Zones::default());
-    let error = DnsServer::new(receiver).bind("192.0.2.1:5353".parse().unwrap()).await.unwrap_err();
+    let error = DnsServer::new(receiver, nobody()).bind("192.0.2.1:5353".parse().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("no interface"), "{error}");
 }

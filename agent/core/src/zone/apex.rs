@@ -51,6 +51,16 @@ impl Zone {
         self.forward_apexes().map(|apex| apex.name).chain(outside.cloned())
     }
 
+    /// All names that this zone answers for, each with the names below it: apexes forward and backward, and
+    /// the suffixes, below which no other name may be asked for elsewhere.
+    pub(crate) fn domains(&self) -> Vec<String> {
+        let mut domains: Vec<String> = self.forward_apexes().map(|apex| apex.name).collect();
+        domains.extend(reverse::apexes(self.pool, self.prefix6));
+        let more = self.suffixes.iter().filter(|suffix| *suffix != LEGACY_SUFFIX);
+        domains.extend(more.cloned());
+        domains
+    }
+
     fn forward_apexes(&self) -> impl Iterator<Item = Apex> {
         let label = self.label.as_deref().unwrap_or_default();
         let under_suffixes = self.suffixes.iter().flat_map(move |suffix| {
@@ -102,7 +112,7 @@ impl Zone {
 }
 
 /// The part of a name before an apex, without the dot between them; empty at the apex.
-fn relative<'a>(name: &'a str, apex: &str) -> Option<&'a str> {
+pub(super) fn relative<'a>(name: &'a str, apex: &str) -> Option<&'a str> {
     let below = name.strip_suffix(apex)?;
     if below.is_empty() { Some(below) } else { below.strip_suffix('.') }
 }

@@ -76,6 +76,18 @@ impl Zone {
         zone
     }
 
+    /// The group.
+    #[must_use]
+    pub const fn group(&self) -> &GroupId {
+        &self.group
+    }
+
+    /// Where its names are answered.
+    #[must_use]
+    pub const fn resolver(&self) -> OverlayAddrs {
+        self.resolver
+    }
+
     fn name_members(&mut self, netmap: &Netmap) {
         let mut oldest_first: Vec<(Revision, &MemberId)> =
             netmap.members.iter().map(|(id, member)| (member.revision, id)).collect();

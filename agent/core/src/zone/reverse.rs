@@ -31,6 +31,22 @@ pub(super) fn apex(pool: Ipv4Network, prefix6: Ipv6Network, name: &str) -> Optio
     (bits == prefix).then_some(&name[start..])
 }
 
+/// All reverse apexes of a group: at most 128 of its pool, and one of its /64.
+pub(super) fn apexes(pool: Ipv4Network, prefix6: Ipv6Network) -> Vec<String> {
+    let octets = usize::from(pool.prefix().div_ceil(8));
+    let step = 1u32.checked_shl(32 - 8 * u32::from(pool.prefix().div_ceil(8))).unwrap_or(0);
+    let values = 1u32 << (8 * u32::from(pool.prefix().div_ceil(8)) - u32::from(pool.prefix()));
+    let v4 = (0..values).map(|value| {
+        let base = Ipv4Addr::from(u32::from(pool.network()).wrapping_add(value.wrapping_mul(step)));
+        let labels: Vec<String> = base.octets()[..octets].iter().rev().map(ToString::to_string).collect();
+        labels.join(".") + V4
+    });
+    let bits = u128::from(prefix6.network());
+    let nibble = |place: usize| format!("{:x}", bits >> (124 - 4 * place) & 0xf);
+    let v6: Vec<String> = (0..PREFIX_NIBBLES).rev().map(nibble).collect();
+    v4.chain([v6.join(".") + V6]).collect()
+}
+
 /// What a name below a reverse apex stands for.
 pub(super) fn target<'a>(zone: &'a Zone, name: &str) -> Option<Target<'a>> {
     let (first, last) = match (name.strip_suffix(V4), name.strip_suffix(V6)) {

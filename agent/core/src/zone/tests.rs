@@ -180,6 +180,8 @@ fn a_pool_off_the_octets_has_an_apex_per_value_of_its_last_octet() {
         let peer = PeerRecord { host: lacis_proto::Host(host), ..peer_record(5, "web") };
         let zones = zones(&[(1, scope([Change::Put(id, Body::Group(record)), put_record(5, peer)]))]);
         check_in(&zones, &format!("PTR {reverse}.in-addr.arpa"), "NoError PTR=P5.p.G.lacis.internal");
+        let domains = zones.iter().next().unwrap().domains();
+        assert!(domains.contains(&format!("{apex}.in-addr.arpa")), "{pool}: {domains:?}");
         check_in(
             &zones,
             &format!("SOA {apex}.in-addr.arpa"),

@@ -1,0 +1,97 @@
+use super::*;
+
+const BEFORE: &str = "nameserver 192.0.2.53\nsearch lan\n";
+
+fn servers() -> Vec<IpAddr> {
+    vec!["10.128.0.1".parse().unwrap()]
+}
+
+fn file(before: &str) -> (tempfile::TempDir, ResolvConf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resolv.conf");
+    fs::write(&path, before).unwrap();
+    (folder, ResolvConf::new(path))
+}
+
+#[test]
+fn a_file_is_replaced_and_restored() {
+    let (folder, mut conf) = file(BEFORE);
+    fs::set_permissions(&conf.path, Permissions::from_mode(0o664)).unwrap();
+    assert_eq!(conf.manage(&servers()).unwrap(), ["192.0.2.53"]);
+    assert_eq!(conf.manage(&servers()).unwrap(), ["192.0.2.53"], "a second time changes nothing");
+    let text = fs::read_to_string(&conf.path).unwrap();
+    assert!(text.contains("nameserver 10.128.0.1\n") && text.contains("search lan"), "{text}");
+    assert_eq!(conf.in_force(), BEFORE);
+    conf.restore().unwrap();
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), BEFORE);
+    assert_eq!(fs::metadata(&conf.path).unwrap().permissions().mode() & 0o777, 0o664);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_link_and_a_missing_file_come_back() {
+    let (folder, mut conf) = file(BEFORE);
+    let real = folder.path().join("real");
+    fs::rename(&conf.path, &real).unwrap();
+    symlink("real", &conf.path).unwrap();
+    assert_eq!(conf.manage(&servers()).unwrap(), ["192.0.2.53"]);
+    assert!(!fs::symlink_metadata(&conf.path).unwrap().is_symlink());
+    conf.restore().unwrap();
+    assert_eq!(fs::read_link(&conf.path).unwrap(), Path::new("real"));
+    assert_eq!(fs::read_to_string(&real).unwrap(), BEFORE, "what it leads to was never touched");
+    fs::remove_file(&conf.path).unwrap();
+    assert_eq!(conf.manage(&servers()).unwrap(), Vec::<String>::new());
+    conf.restore().unwrap();
+    assert!(!conf.path.exists());
+}
+
+#[test]
+fn edits_of_others_are_kept() {
+    let (_folder, mut conf) = file(BEFORE);
+    conf.manage(&servers()).unwrap();
+    assert!(!conf.is_changed());
+    fs::write(&conf.path, "nameserver 192.0.2.9\n").unwrap();
+    assert!(conf.is_changed());
+    assert_eq!(conf.manage(&servers()).unwrap(), ["192.0.2.9"], "their servers are the upstream now");
+    conf.restore().unwrap();
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), "nameserver 192.0.2.9\n");
+    conf.manage(&servers()).unwrap();
+    fs::write(&conf.path, "nameserver 192.0.2.8\n").unwrap();
+    conf.restore().unwrap();
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), "nameserver 192.0.2.8\n");
+}
+
+#[test]
+fn a_program_that_insists_gets_its_way() {
+    let (_folder, mut conf) = file(BEFORE);
+    conf.manage(&servers()).unwrap();
+    let given_up = (0..=MAX_TURNS).find_map(|turn| {
+        fs::write(&conf.path, format!("nameserver 192.0.2.{turn}\n")).unwrap();
+        conf.manage(&servers()).err()
+    });
+    assert!(matches!(given_up, Some(FileError::Fought { .. })), "{given_up:?}");
+    assert!(!conf.is_changed(), "nobody fights any more");
+}
+
+#[test]
+fn what_a_killed_guard_left_is_repaired_and_a_living_one_is_respected() {
+    let (_folder, mut conf) = file(BEFORE);
+    let left = managed(&Former::Text(BEFORE.into()), &servers(), u32::MAX);
+    fs::write(&conf.path, &left).unwrap();
+    assert_eq!(conf.manage(&["10.9.0.1".parse().unwrap()]).unwrap(), ["192.0.2.53"]);
+    conf.restore().unwrap();
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), BEFORE);
+    fs::write(&conf.path, &left).unwrap();
+    conf.restore().unwrap();
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), BEFORE);
+}
+
+#[test]
+fn a_file_that_cannot_be_replaced_is_overwritten() {
+    let (folder, conf) = file("a long text that stood there before, longer than the next\n");
+    let same = File::open(&conf.path).unwrap();
+    overwrite(&conf.path, "short\n").unwrap();
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), "short\n");
+    assert_eq!(same.metadata().unwrap().len(), 6, "it is the same file");
+    drop(folder);
+}
