@@ -77,6 +77,17 @@ impl ControlClient {
         self.inner.offset_ms.load(Ordering::Relaxed)
     }
 
+    /// The same client for other addresses. What it knows of control's clock stays, and the address that answered
+    /// last is asked first as long as it answers.
+    pub(crate) fn with_urls(&self, urls: Vec<String>) -> Self {
+        let Inner { urls: before, trust, identity, clock, offset_ms, last_good } = &*self.inner;
+        let good = before.get(last_good.load(Ordering::Relaxed));
+        let last_good = AtomicUsize::new(urls.iter().position(|url| Some(url) == good).unwrap_or(0));
+        let offset_ms = AtomicI64::new(offset_ms.load(Ordering::Relaxed));
+        let (trust, identity, clock) = (trust.clone(), identity.clone(), *clock);
+        Self { inner: Arc::new(Inner { urls, trust, identity, clock, offset_ms, last_good }) }
+    }
+
     /// Brings the node into the group of a token.
     pub(crate) async fn join(&self, token: &JoinToken, body: &JoinRequest) -> Result<JoinReply, CallError> {
         let caller =

@@ -192,15 +192,17 @@ impl Overlay {
         })
     }
 
-    /// Calls on peers that had a session before a restart.
-    pub(crate) fn initiate(&self, group: &GroupId, peers: &BTreeMap<PublicKey, SocketAddr>) {
+    /// Calls on peers, first where they were last heard from.
+    pub(crate) fn initiate(&self, group: &GroupId, peers: &BTreeMap<PublicKey, Option<SocketAddr>>) {
         let Some((network, interface)) = self.network_of(group).zip(self.interface_of(group)) else { return };
         let Some(seen) = self.observed.interfaces.get(interface) else { return };
         for (key, endpoint) in peers {
             if let Some(peer) = seen.peers.get(key) {
                 let mut config = steps::peer_config(network, *key, peer);
-                config.candidates.retain(|candidate| candidate != endpoint);
-                config.candidates.insert(0, *endpoint);
+                if let Some(endpoint) = endpoint {
+                    config.candidates.retain(|candidate| candidate != endpoint);
+                    config.candidates.insert(0, *endpoint);
+                }
                 config.initiate = true;
                 // A full mailbox means traffic enough: the peer is called by its first packet.
                 let _ = self.tunnel.send(Command::SetPeer(Box::new(config)));

@@ -174,6 +174,12 @@ impl State {
         write_json(&self.dir.join("enrolment.json"), enrolment)
     }
 
+    /// Replaces the addresses of control.
+    pub(crate) fn save_urls(&self, urls: Vec<String>) -> Result<(), StateError> {
+        let Some(enrolment) = self.enrolment()? else { return Ok(()) };
+        self.save_enrolment(&Enrolment { urls, ..enrolment })
+    }
+
     /// Forgets that this node belongs to a group, so that a token brings it back. Its key there stays.
     pub(crate) fn leave(&self, group: &GroupId) -> Result<(), StateError> {
         let Some(mut enrolment) = self.enrolment()? else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! The lines of the watch stream: newline-delimited JSON, one object with one key per line.
 //!
 //! ```json
-//! {"hello":{"protocol":1,"control":"0.1.0","epoch":"7f3a","now_ms":1795323600000,"beat_s":30}}
+//! {"hello":{"protocol":1,"control":"0.1.0","epoch":"7f3a","now_ms":1795323600000,"beat_s":30}}   optional "urls"
 //! {"reset":{"scope":"ng_…"}}                          drop what is not named before the next "at"
 //! {"put":{"scope":"ng_…","records":[…]}}              at most 500 records
 //! {"del":{"scope":"ng_…","ids":["…"]}}                tombstones
@@ -67,6 +67,9 @@ pub struct Hello {
     pub now_ms: u64,
     /// A line comes at least this often, in seconds.
     pub beat_s: u32,
+    /// Addresses of control from now on, best first: an agent keeps them, and those before as a last resort.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
 }
 
 /// See [`Line::Reset`].

@@ -68,8 +68,14 @@ impl Fake {
                 let head =
                     "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n";
                 stream.write_all(head.as_bytes()).await.unwrap();
-                let hello =
-                    Hello { protocol: 1, control: "fake".into(), epoch: Epoch(1), now_ms: 0, beat_s: 5 };
+                let hello = Hello {
+                    protocol: 1,
+                    control: "fake".into(),
+                    epoch: Epoch(1),
+                    now_ms: 0,
+                    beat_s: 5,
+                    urls: Vec::new(),
+                };
                 stream.write_all(&Line::Hello(hello).encode()).await.unwrap();
                 stream.flush().await.unwrap();
                 return stream;

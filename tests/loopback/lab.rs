@@ -69,7 +69,12 @@ impl Control {
 
     /// Starts again on the same folder and port.
     pub(crate) async fn restart(&mut self) {
-        let config = config(&self.folder, self.addr.port());
+        self.restart_at(self.addr.port(), &[]).await;
+    }
+
+    /// Starts again on the same folder, at a port, and tells agents these addresses.
+    pub(crate) async fn restart_at(&mut self, port: u16, urls: &[String]) {
+        let config = Config { public_urls: urls.to_vec(), ..config(&self.folder, port) };
         let begin = Instant::now();
         let running = loop {
             match serve(config.clone()).await {
@@ -80,6 +85,7 @@ impl Control {
             tokio::time::sleep(LOOK).await;
         };
         assert!(running.ready.join_token.is_none());
+        self.addr = running.addr;
         self.running = Some(running);
     }
 

@@ -8,6 +8,7 @@ mod errors;
 mod fake;
 mod heal;
 mod lab;
+mod moved;
 mod packets;
 mod status;
 mod talk;

@@ -48,8 +48,14 @@ impl Lab {
 
     /// Starts control and gives what it prints when it is ready.
     pub(crate) fn start_control(&mut self) -> Value {
+        self.start_control_with(&[])
+    }
+
+    /// Starts control with further arguments.
+    pub(crate) fn start_control_with(&mut self, arguments: &[&str]) -> Value {
         let listen = format!("{}:8443", self.host.v4());
-        let mut command = self.control(&["serve", "--listen", &listen, "--format", "json"]);
+        let serve = ["serve", "--listen", &listen, "--format", "json"];
+        let mut command = self.control(&[&serve, arguments].concat());
         let mut control = Process::start(&mut command, &self.dir.path().join("control.log"));
         let ready = serde_json::from_str(&control.line()).unwrap();
         self.control = Some(control);

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic; helpers outside of test functions are part of it")]
 
+mod alone;
 mod bad_luck;
 mod degraded;
 mod echoes;

@@ -19,6 +19,8 @@ pub(crate) struct Disk {
     pub(crate) grants: BTreeMap<GroupId, MemberId>,
     pub(crate) hosted: BTreeMap<GroupId, Hosted>,
     pub(crate) scopes: BTreeMap<ScopeId, Copy>,
+    /// Peers that answered a handshake.
+    pub(crate) spoken: BTreeMap<GroupId, BTreeSet<PublicKey>>,
     /// What the last write of a copy replaced.
     undo: Option<(ScopeId, Option<Copy>)>,
 }
@@ -145,7 +147,8 @@ impl Node {
         let boot = Boot {
             local,
             scopes: self.disk.scopes(),
-            recent: BTreeMap::new(),
+            recent: self.disk.spoken.clone(),
+            urls: Vec::new(),
             endpoints: self.endpoints.clone(),
             agent: "sim".into(),
             report_seq,

@@ -39,6 +39,10 @@ pub const RETRY_MAX: Duration = Duration::from_secs(300);
 /// attempts are then 64 s to 300 s apart.
 pub const REFUSED_FAILURES: u32 = 8;
 
+/// Failures that count at most once a stream has been in sync: the next wait is 16 s at most, so that ten thousand
+/// agents of a control that dies again and again ask it a thousand times a second, which it can bear.
+pub const SYNCED_FAILURES: u32 = 4;
+
 /// In sync for so long, a stream has proven that control is well, and failures are forgotten.
 pub const STEADY_AFTER: Duration = Duration::from_secs(60);
 
@@ -58,6 +62,13 @@ pub const UNANSWERED_AFTER: Duration = Duration::from_secs(10);
 /// An answer, or a call in vain, says so much about the way for this long: the life of a session
 /// (WireGuard paper §6.1).
 pub const ANSWER_COUNTS: Duration = Duration::from_secs(180);
+
+/// While control is away, peers that did not answer a call are called again after this: they may have been
+/// restarting, and five minutes are as long as control itself may be asked for.
+pub const CALL_AGAIN: Duration = Duration::from_secs(300);
+
+/// Most peers called in one round: a site of so many finds itself again without control, and the tunnel paces them.
+pub const MAX_CALLS: usize = 256;
 
 /// Most notices that wait to be taken; later ones are counted only.
 pub const MAX_NOTICES: usize = 64;

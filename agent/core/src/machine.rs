@@ -12,6 +12,7 @@
 //! Invariants: losing control in any way changes neither the desired state nor the zones; a drained batch
 //! contains one [`Action::Reconcile`] at most; there is one attempt or stream at a time.
 
+mod calls;
 mod event;
 mod groups;
 mod link;
@@ -26,17 +27,20 @@ use std::{
     time::Duration,
 };
 
-use lacis_proto::{FollowError, GroupId, Line, Problem, PublicKey, ScopeId, WatchRequest, version};
-
-pub use self::{
-    event::{Action, Boot, Event, GoneWhy, Notice, StreamId},
-    view::Control,
+use lacis_proto::{
+    FollowError, GroupId, JoinToken, Line, MAX_TOKEN_URLS, Problem, ScopeId, WatchRequest, version,
 };
+
 use self::{
+    calls::Calls,
     groups::{Followed, Groups},
     link::{Due, Failure, Link, Phase},
     reach::Reach,
     report::Reports,
+};
+pub use self::{
+    event::{Action, Boot, Event, GoneWhy, Notice, StreamId},
+    view::Control,
 };
 use crate::limits::MAX_NOTICES;
 
@@ -47,7 +51,9 @@ pub struct AgentCore {
     link: Link,
     reports: Reports,
     reach: Reach,
-    recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
+    calls: Calls,
+    /// Addresses of control, tried in turn.
+    urls: Vec<String>,
     agent: String,
     started: bool,
     /// A new desired state is to be made.
@@ -76,7 +82,8 @@ impl AgentCore {
             link: Link::new(boot.seed),
             reports: Reports::new(boot.agent.clone(), boot.report_seq, boot.endpoints),
             reach: Reach::default(),
-            recent: boot.recent,
+            calls: Calls::new(boot.recent),
+            urls: boot.urls,
             agent: boot.agent,
             started: false,
             rebuild: false,
@@ -110,7 +117,11 @@ impl AgentCore {
             | Event::StreamEnded { .. }
             | Event::Tick => {}
             Event::NetworkChanged => self.link.hurry(now),
-            Event::EndpointsChanged(endpoints) => self.reports.endpoints(now, endpoints),
+            Event::EndpointsChanged(endpoints) => {
+                if self.reports.endpoints(now, endpoints) {
+                    self.calls.moved(now);
+                }
+            }
             Event::PeerReady { group, hosted } => {
                 self.groups.host(group, hosted);
                 self.reports.peer_added(now);
@@ -119,10 +130,15 @@ impl AgentCore {
             }
             Event::Left { group } => self.left(now, &group),
             Event::Applied { revision } => self.applied(now, revision),
-            Event::ReportDone { seq } => self.reports.done(seq),
+            Event::ReportDone { seq } => {
+                if self.reports.done(seq) {
+                    self.calls.told();
+                }
+            }
             Event::ReportFailed { seq } => self.reports.failed(now, seq),
             Event::HandshakeDone { group, key } => {
                 self.reach.answered(now);
+                self.calls.answered(&group, &key);
                 self.rezoned |= self.groups.handshake(now, &group, &key, true);
             }
             Event::HandshakeUnanswered { group, key } => {
@@ -145,6 +161,7 @@ impl AgentCore {
                 self.tell(notice);
             }
             self.offered = self.groups.follower.have();
+            self.calls.keep(&self.groups.desired);
             return Some(Action::Reconcile(Arc::clone(&self.groups.desired)));
         }
         if self.rezoned {
@@ -164,7 +181,8 @@ impl AgentCore {
             return None;
         }
         let report = self.reports.deadline().filter(|_| self.link.is_live());
-        [self.link.deadline(), report, self.groups.deadline()].into_iter().flatten().min()
+        let deadlines = [self.link.deadline(), report, self.groups.deadline(), self.calls.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     fn start(&mut self, now: Duration) {
@@ -173,11 +191,7 @@ impl AgentCore {
         }
         self.started = true;
         self.rebuild = true;
-        for (group, keys) in std::mem::take(&mut self.recent) {
-            if self.groups.local.hosted.contains_key(&group) && !keys.is_empty() {
-                self.actions.push_back(Action::Initiate { group, keys: keys.into_iter().collect() });
-            }
-        }
+        self.calls.moved(now);
         self.connect(now);
     }
 
@@ -200,6 +214,9 @@ impl AgentCore {
             None => Failure::Lost,
         };
         let notice = problem.clone().map_or(Notice::ControlUnreachable, Notice::ControlRefused);
+        if problem.is_none() {
+            self.calls.is_alone(now, &self.groups.desired);
+        }
         self.problem = problem;
         self.lose(now, failure);
         self.tell_trouble(notice);
@@ -215,7 +232,14 @@ impl AgentCore {
             (Line::Hello(hello), false) => {
                 self.problem = None;
                 self.link.hello(hello.beat_s);
-                self.reports.connected(now);
+                if self.reports.connected(now) {
+                    self.calls.told();
+                }
+                let urls = follow_urls(&hello.urls, &self.urls);
+                if urls != self.urls {
+                    self.urls.clone_from(&urls);
+                    self.actions.push_back(Action::UseUrls(urls));
+                }
             }
             (Line::Hello(_), true) => {
                 return self.give_up(now, Failure::Lost, Notice::Grammar("a second hello".to_owned()));
@@ -323,6 +347,11 @@ impl AgentCore {
             None => {}
         }
         self.rezoned |= self.groups.forgive(now);
+        if !self.rebuild {
+            for (group, keys) in self.calls.take_due(now) {
+                self.actions.push_back(Action::Initiate { group, keys });
+            }
+        }
         if self.link.is_live()
             && let Some(report) = self.reports.take_due(now, &self.groups.local.hosted)
         {
@@ -353,6 +382,17 @@ impl AgentCore {
             self.started || !matches!(self.link.phase, Phase::Connecting { .. } | Phase::Live { .. })
         );
     }
+}
+
+/// The addresses of control after it has told its own: those first, then the former ones to fall back on.
+fn follow_urls(told: &[String], known: &[String]) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for url in told.iter().filter(|url| JoinToken::is_url(url)).chain(known) {
+        if urls.len() < MAX_TOKEN_URLS && !urls.contains(url) {
+            urls.push(url.clone());
+        }
+    }
+    urls
 }
 
 fn notice_of(error: FollowError) -> Notice {

@@ -76,7 +76,10 @@ impl Enroller {
             Some(known) if known.control_key != reply.control_key => {
                 return Err(AgentError::OtherControl { node: known.node });
             }
-            Some(known) => Enrolment { node: reply.node, urls: reply.urls, pins: reply.pins, ..known },
+            Some(known) => {
+                let urls = with_the_token(reply.urls, token);
+                Enrolment { node: reply.node, urls, pins: reply.pins, ..known }
+            }
             None => {
                 Enrolment::new(reply.node, reply.control_key, with_the_token(reply.urls, token), reply.pins)
             }

@@ -166,6 +166,7 @@ fn boot(
         local,
         scopes,
         recent,
+        urls: enrolment.urls.clone(),
         endpoints,
         agent: AGENT.to_owned(),
         report_seq: options.clock.unix_ms(),
@@ -377,6 +378,7 @@ impl Running {
             Action::Disconnect { stream } => {
                 self.watching.take_if(|watching| watching.stream == stream);
             }
+            Action::UseUrls(urls) => self.use_urls(urls),
             Action::SendReport(request) => self.send_report(request),
             Action::Notice(notice) => {
                 tracing::info!("{notice}");
@@ -400,8 +402,15 @@ impl Running {
     }
 
     fn initiate(&self, group: &GroupId, keys: &[PublicKey]) {
-        let at = |key: &PublicKey| Some((*key, *self.sessions.at.get(&(group.clone(), *key))?));
-        self.overlay.initiate(group, &keys.iter().filter_map(at).collect());
+        let at = |key: &PublicKey| (*key, self.sessions.at.get(&(group.clone(), *key)).copied());
+        self.overlay.initiate(group, &keys.iter().map(at).collect());
+    }
+
+    /// Control is elsewhere, or will be: the next calls and the next start go there.
+    fn use_urls(&mut self, urls: Vec<String>) {
+        tracing::info!(urls = urls.join(" "), "control tells its addresses");
+        self.client.0 = self.client.0.with_urls(urls.clone());
+        self.saved(self.enroller.state.save_urls(urls));
     }
 
     fn send_report(&self, request: ReportRequest) {

@@ -15,7 +15,7 @@ fn scope_id() -> ScopeId {
 
 fn hello(epoch: u64) -> Line {
     let epoch = Epoch(epoch);
-    Line::Hello(Hello { protocol: 1, control: "0".into(), epoch, now_ms: 0, beat_s: 30 })
+    Line::Hello(Hello { protocol: 1, control: "0".into(), epoch, now_ms: 0, beat_s: 30, urls: Vec::new() })
 }
 
 /// The lines that answer a follower's cursor.

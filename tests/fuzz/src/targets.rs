@@ -180,6 +180,7 @@ fn settle(core: &mut AgentCore, seen: &mut Observed, stream: &mut lacis_agent_co
             Action::Initiate { .. }
             | Action::SaveScope(_)
             | Action::DropScope(_)
+            | Action::UseUrls(_)
             | Action::Disconnect { .. }
             | Action::SendReport(_)
             | Action::Notice(_) => {}
@@ -292,7 +293,14 @@ pub fn scope_copy(bytes: &[u8]) {
 }
 
 fn hello() -> Line {
-    Line::Hello(Hello { protocol: 1, control: "fuzz".into(), epoch: Epoch(1), now_ms: 0, beat_s: 30 })
+    Line::Hello(Hello {
+        protocol: 1,
+        control: "fuzz".into(),
+        epoch: Epoch(1),
+        now_ms: 0,
+        beat_s: 30,
+        urls: Vec::new(),
+    })
 }
 
 fn group() -> GroupId {
@@ -355,6 +363,7 @@ fn boot() -> Boot {
         local: Local { node, mtu: 1400, hosted: BTreeMap::from([(group(), hosted)]) },
         scopes,
         recent: BTreeMap::new(),
+        urls: Vec::new(),
         endpoints: Vec::new(),
         agent: "fuzz".into(),
         report_seq: 0,

@@ -39,7 +39,7 @@ impl World {
     pub(super) fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Reconcile(_) => self.reconcile(node),
-            Action::Zones(_) | Action::Initiate { .. } => {}
+            Action::Zones(_) | Action::Initiate { .. } | Action::UseUrls(_) => {}
             Action::SaveScope(id) => {
                 let scope = self.nodes[node].running().and_then(|running| running.core.scope(&id).cloned());
                 if let Some(scope) = scope {

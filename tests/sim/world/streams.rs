@@ -109,7 +109,14 @@ impl World {
         self.conns.insert(name, conn);
         let epoch = EPOCH;
         let beat_s = u32::try_from(BEAT.as_secs()).unwrap();
-        let hello = Hello { protocol: 1, control: "sim".into(), epoch, now_ms: self.now_ms(), beat_s };
+        let hello = Hello {
+            protocol: 1,
+            control: "sim".into(),
+            epoch,
+            now_ms: self.now_ms(),
+            beat_s,
+            urls: Vec::new(),
+        };
         self.send(name, &[Line::Hello(hello)]);
         self.push(name);
         self.after(4_500, 5_500, Event::Beat { conn: name });

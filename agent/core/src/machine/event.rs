@@ -18,6 +18,8 @@ pub struct Boot {
     pub scopes: BTreeMap<ScopeId, Scope>,
     /// Keys of peers that had a session when the agent last ran, by group; initiated to at start.
     pub recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
+    /// Addresses of control, tried in turn.
+    pub urls: Vec<String>,
     /// Where this node may be reached, as far as it knows.
     pub endpoints: Vec<Endpoint>,
     /// The agent's version, for people.
@@ -121,7 +123,8 @@ pub enum Action {
     Reconcile(Arc<Desired>),
     /// Answer names out of these zones from now on.
     Zones(Zones),
-    /// Initiate to these peers of a group, paced: they had a session when the agent last ran.
+    /// Initiate to these peers of a group, paced, even where a session is up: they may look for this node where
+    /// it no longer is.
     Initiate {
         /// The group.
         group: GroupId,
@@ -146,6 +149,8 @@ pub enum Action {
         /// Which.
         stream: StreamId,
     },
+    /// Control is at these addresses from now on: keep them, and try them in turn.
+    UseUrls(Vec<String>),
     /// Send a report; then tell [`Event::ReportDone`] or [`Event::ReportFailed`].
     SendReport(ReportRequest),
     /// Something a person may want to know, once per transition.

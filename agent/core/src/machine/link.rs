@@ -8,7 +8,8 @@
 //! The wait after the first failure is 0.2 to 1 s; later ones are drawn from a window that doubles up to
 //! five minutes ("full jitter"). Failures are forgotten once a stream has been in sync for a minute. A
 //! stream that ends sooner, but had been in sync, is followed by one short wait, because control may only
-//! have restarted; the next one waits its full turn.
+//! have restarted; the next ones by waits of up to 16 s: whatever went before, a control that brings agents
+//! in sync is there and can bear being asked so often, and one that dies again and again is found soon.
 //!
 //! A local command that changes the groups of this node ends the stream, too ([`Link::change_over`]), without
 //! being a failure.
@@ -20,7 +21,7 @@ use std::time::Duration;
 use super::{StreamId, random::Random};
 use crate::limits::{
     FIRST_LINE_WITHIN, FIRST_RETRY_MAX, MAX_BEAT_S, MIN_BEAT_S, REFUSED_FAILURES, RETRY_MAX, RETRY_MIN,
-    SILENT_BEATS, STEADY_AFTER,
+    SILENT_BEATS, STEADY_AFTER, SYNCED_FAILURES,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +148,9 @@ impl Link {
         if in_sync.is_some_and(|since| now.saturating_sub(since) >= STEADY_AFTER) {
             self.failures = 0;
             self.short_wait_used = false;
+        }
+        if in_sync.is_some() {
+            self.failures = self.failures.min(SYNCED_FAILURES);
         }
         self.failures = self.failures.saturating_add(1);
         let short = in_sync.is_some() && !self.short_wait_used;

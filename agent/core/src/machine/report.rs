@@ -41,15 +41,17 @@ impl Reports {
         }
     }
 
-    /// The endpoints are these now: told after a pause, or after the spacing of reports.
-    pub(super) fn endpoints(&mut self, now: Duration, mut endpoints: Vec<Endpoint>) {
+    /// The endpoints are these now: told after a pause, or after the spacing of reports. `false` where they are
+    /// what they were.
+    pub(super) fn endpoints(&mut self, now: Duration, mut endpoints: Vec<Endpoint>) -> bool {
         endpoints.truncate(MAX_ENDPOINTS);
         if endpoints == self.endpoints {
-            return;
+            return false;
         }
         self.endpoints = endpoints;
         self.untold = true;
         self.soon(now);
+        true
     }
 
     /// A peer was added: its endpoints are to be told.
@@ -63,11 +65,12 @@ impl Reports {
         self.at(spaced.max(now + REPORT_PAUSE));
     }
 
-    /// The stream is live: what control may not know is told at once.
-    pub(super) fn connected(&mut self, now: Duration) {
+    /// The stream is live: what control may not know is told at once. Returns whether it knows all of it.
+    pub(super) fn connected(&mut self, now: Duration) -> bool {
         if self.untold {
             self.at(now);
         }
+        !self.untold
     }
 
     /// The stream is over. A report under way may have been lost.
@@ -89,13 +92,14 @@ impl Reports {
         self.due = Some(self.due.map_or(moment, |due| due.min(moment)));
     }
 
-    /// Control took the report.
-    pub(super) fn done(&mut self, seq: u64) {
+    /// Control took the report. Returns whether control knows the endpoints of now.
+    pub(super) fn done(&mut self, seq: u64) -> bool {
         if seq == self.seq && self.under_way {
             self.under_way = false;
             // A change after it was sent has set a moment of its own.
             self.untold = self.due.is_some();
         }
+        !self.untold
     }
 
     /// Control did not take the report: told again after the spacing.

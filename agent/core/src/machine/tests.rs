@@ -1,6 +1,6 @@
 use lacis_proto::{
-    At, Beat, Bye, Change, Code, Cursor, Del, DropScope, Epoch, Hello, LineError, Put, RecordId, Reset,
-    Scope, ScopeId,
+    At, Beat, Bye, Change, Code, Cursor, Del, DropScope, Epoch, Hello, LineError, PublicKey, Put, RecordId,
+    Reset, Scope, ScopeId,
 };
 
 use super::*;
@@ -23,6 +23,10 @@ struct Lab {
     saved: BTreeSet<ScopeId>,
     dropped: BTreeSet<ScopeId>,
     disconnects: usize,
+    /// Addresses that control tells in its hello.
+    told_urls: Vec<String>,
+    used_urls: Vec<String>,
+    calls: Vec<(Duration, Vec<PublicKey>)>,
 }
 
 impl Lab {
@@ -40,6 +44,7 @@ impl Lab {
             local: local(&[1]),
             scopes: cached,
             recent: BTreeMap::from([(group(1), BTreeSet::from([key(7)]))]),
+            urls: vec!["https://192.0.2.1:8443".into()],
             endpoints: vec![endpoint("host 192.0.2.5:47820")],
             agent: "0".into(),
             report_seq: 1_000,
@@ -58,6 +63,9 @@ impl Lab {
             saved: BTreeSet::new(),
             dropped: BTreeSet::new(),
             disconnects: 0,
+            told_urls: Vec::new(),
+            used_urls: Vec::new(),
+            calls: Vec::new(),
         };
         lab.event(Event::Started);
         lab
@@ -87,7 +95,9 @@ impl Lab {
                 Action::Notice(notice) => self.notices.push(notice),
                 Action::SaveScope(scope) => drop(self.saved.insert(scope)),
                 Action::DropScope(scope) => drop(self.dropped.insert(scope)),
-                Action::Zones(_) | Action::Initiate { .. } => {}
+                Action::UseUrls(urls) => self.used_urls = urls,
+                Action::Initiate { keys, .. } => self.calls.push((self.now, keys)),
+                Action::Zones(_) => {}
             }
         }
         assert!(reconciles <= 1, "one reconcile per batch");
@@ -102,7 +112,14 @@ impl Lab {
     }
 
     fn hello(&mut self) {
-        let hello = Hello { protocol: 1, control: "0".into(), epoch: Epoch(1), now_ms: 0, beat_s: 30 };
+        let hello = Hello {
+            protocol: 1,
+            control: "0".into(),
+            epoch: Epoch(1),
+            now_ms: 0,
+            beat_s: 30,
+            urls: self.told_urls.clone(),
+        };
         self.line(Line::Hello(hello));
     }
 
@@ -188,6 +205,9 @@ impl Lab {
     }
 }
 
+mod alone;
+mod reports;
+
 const WEB: &str = "web.shop-1.lacis.internal";
 
 #[test]
@@ -197,6 +217,7 @@ fn tunnels_and_names_start_from_the_cache_before_control_is_contacted() {
         local: local(&[1]),
         scopes,
         recent: BTreeMap::from([(group(1), BTreeSet::from([key(7)])), (group(9), BTreeSet::new())]),
+        urls: Vec::new(),
         endpoints: Vec::new(),
         agent: "0".into(),
         report_seq: 0,
@@ -204,12 +225,14 @@ fn tunnels_and_names_start_from_the_cache_before_control_is_contacted() {
     });
     assert!(core.poll().is_none() && core.deadline().is_none());
     core.handle(Duration::ZERO, Event::Started);
-    let actions: Vec<_> = std::iter::from_fn(|| core.poll()).collect();
+    let mut actions: Vec<_> = std::iter::from_fn(|| core.poll()).collect();
     assert!(matches!(&actions[0], Action::Reconcile(desired) if desired.interfaces.len() == 1));
     assert!(matches!(&actions[1], Action::Zones(_)));
-    assert!(matches!(&actions[2], Action::Initiate { keys, .. } if keys == &[key(7)]));
-    assert!(matches!(&actions[3], Action::Connect { request, .. } if request.have.len() == 1));
-    assert!(matches!(&actions[4], Action::Notice(Notice::GroupUp { .. })));
+    assert!(matches!(&actions[2], Action::Connect { request, .. } if request.have.len() == 1));
+    assert!(matches!(&actions[3], Action::Notice(Notice::GroupUp { .. })));
+    core.handle(Duration::ZERO, Event::Applied { revision: core.desired().revision });
+    actions.extend(std::iter::from_fn(|| core.poll()));
+    assert!(matches!(&actions[4], Action::Initiate { keys, .. } if keys == &[key(7)]));
     assert_eq!(actions.len(), 5);
 }
 
@@ -493,46 +516,6 @@ fn events_of_an_earlier_stream_change_nothing() {
     });
     assert!(lab.core.control().in_sync);
     assert_eq!(lab.peers().len(), 2);
-}
-
-#[test]
-fn endpoints_are_reported_at_once_then_spaced_until_control_has_them() {
-    let mut lab = Lab::new();
-    lab.serve();
-    assert_eq!(lab.reports.len(), 1, "never acknowledged before");
-    assert_eq!(lab.reports[0].seq, 1_001);
-    assert_eq!(lab.reports[0].peers[0].endpoints, [endpoint("host 192.0.2.5:47820")]);
-    lab.event(Event::ReportDone { seq: 1_001 });
-    for n in 1..=5 {
-        lab.event(Event::EndpointsChanged(vec![endpoint(&format!("host 198.51.100.{n}:1"))]));
-    }
-    lab.run_for(9 * SECOND, |_| {});
-    assert_eq!(lab.reports.len(), 1);
-    lab.run_for(2 * SECOND, |_| {});
-    assert_eq!(lab.reports.len(), 2);
-    assert_eq!(lab.reports[1].peers[0].endpoints, [endpoint("host 198.51.100.5:1")]);
-    lab.event(Event::ReportFailed { seq: 1_002 });
-    lab.ended();
-    lab.run_for(SECOND, |_| {});
-    lab.serve();
-    assert_eq!(lab.reports.len(), 3, "told again after the connection was lost");
-    lab.event(Event::ReportDone { seq: 1_003 });
-    lab.ended();
-    lab.run_for(lab.wait(), |_| {});
-    lab.serve();
-    assert_eq!(lab.reports.len(), 3, "known by now");
-}
-
-#[test]
-fn an_acknowledgement_is_sent_once_the_steps_are_applied() {
-    let mut lab = Lab::new();
-    lab.serve();
-    lab.event(Event::ReportDone { seq: 1_001 });
-    lab.commit(&group_scope(1), [put_peer(8, "db")]);
-    lab.answer(&group_scope(1), Some(500));
-    assert_eq!(lab.reports.len(), 2);
-    let cursor = lab.control[&group_scope(1)].cursor().to_string();
-    assert_eq!(lab.reports[1].applied[&group_scope(1)], cursor);
 }
 
 #[test]

@@ -64,7 +64,8 @@ impl Engine {
         }
     }
 
-    /// Adds a peer or changes one; its session survives unless the preshared key or the keepalive changed.
+    /// Adds a peer or changes one; its session survives unless the preshared key or the keepalive changed. With
+    /// `initiate` it is called even where a session is up: it may look for us where we no longer are.
     pub(crate) fn set_peer(&mut self, now: Instant, config: PeerConfig, out: &mut dyn Output) {
         let Some(slot) = self.slot(config.network) else {
             tracing::debug!(network = config.network.0, "peer for an unknown network ignored");
@@ -89,7 +90,7 @@ impl Engine {
             .get(peer)
             .and_then(|state| state.live.as_ref())
             .is_some_and(|live| live.protocol.is_up());
-        if (initiate || keepalive.is_some()) && !up {
+        if initiate || (keepalive.is_some() && !up) {
             self.start_round(now, peer, out);
         }
         self.hasten(now, peer);

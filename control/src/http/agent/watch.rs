@@ -61,6 +61,7 @@ pub(super) async fn watch(
         epoch: control.live.epoch,
         now_ms: clock::unix_ms(),
         beat_s: u32::try_from(control.beat.as_secs()).unwrap_or(u32::MAX).max(1),
+        urls: control.urls.clone(),
     });
     let hello = Bytes::from(hello.encode());
     if !asked.watch {

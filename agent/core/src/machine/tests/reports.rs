@@ -1,0 +1,43 @@
+//! What an agent tells control of itself, and when.
+
+use super::*;
+
+#[test]
+fn endpoints_are_reported_at_once_then_spaced_until_control_has_them() {
+    let mut lab = Lab::new();
+    lab.serve();
+    assert_eq!(lab.reports.len(), 1, "never acknowledged before");
+    assert_eq!(lab.reports[0].seq, 1_001);
+    assert_eq!(lab.reports[0].peers[0].endpoints, [endpoint("host 192.0.2.5:47820")]);
+    lab.event(Event::ReportDone { seq: 1_001 });
+    for n in 1..=5 {
+        lab.event(Event::EndpointsChanged(vec![endpoint(&format!("host 198.51.100.{n}:1"))]));
+    }
+    lab.run_for(9 * SECOND, |_| {});
+    assert_eq!(lab.reports.len(), 1);
+    lab.run_for(2 * SECOND, |_| {});
+    assert_eq!(lab.reports.len(), 2);
+    assert_eq!(lab.reports[1].peers[0].endpoints, [endpoint("host 198.51.100.5:1")]);
+    lab.event(Event::ReportFailed { seq: 1_002 });
+    lab.ended();
+    lab.run_for(SECOND, |_| {});
+    lab.serve();
+    assert_eq!(lab.reports.len(), 3, "told again after the connection was lost");
+    lab.event(Event::ReportDone { seq: 1_003 });
+    lab.ended();
+    lab.run_for(lab.wait(), |_| {});
+    lab.serve();
+    assert_eq!(lab.reports.len(), 3, "known by now");
+}
+
+#[test]
+fn an_acknowledgement_is_sent_once_the_steps_are_applied() {
+    let mut lab = Lab::new();
+    lab.serve();
+    lab.event(Event::ReportDone { seq: 1_001 });
+    lab.commit(&group_scope(1), [put_peer(8, "db")]);
+    lab.answer(&group_scope(1), Some(500));
+    assert_eq!(lab.reports.len(), 2);
+    let cursor = lab.control[&group_scope(1)].cursor().to_string();
+    assert_eq!(lab.reports[1].applied[&group_scope(1)], cursor);
+}

@@ -1,0 +1,77 @@
+//! Control away, and control elsewhere.
+
+use support::{Host, eventually};
+
+use crate::lab::{Lab, Node, text};
+
+fn is_in_sync(node: &Node) -> bool {
+    node.status()["control"]["connected"] == true
+}
+
+/// Gives a node's host another address in place of the one it had.
+fn move_host(node: &Node, from: &str, to: &str) {
+    node.host.ip(&["addr", "del", &format!("{from}/24"), "dev", "eth0"]);
+    node.host.ip(&["addr", "add", &format!("{to}/24"), "dev", "eth0"]);
+}
+
+#[test]
+fn a_node_that_moves_while_control_is_away_is_found_by_the_others() {
+    let mut lab = Lab::new();
+    let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
+    for node in [&web, &db] {
+        // One family only: there is no other way around.
+        node.host.ip(&["-6", "addr", "flush", "dev", "eth0"]);
+    }
+    web.up(Some(&lab.token()));
+    db.up(Some(&lab.token()));
+    web.wait("db");
+    let version = web.group()["version"].as_u64().unwrap();
+    lab.kill_control();
+    let (before, after) = (web.host.v4(), "192.0.2.102");
+    move_host(&web, &before, after);
+    // Nothing is sent from web but its call: db would go on looking for it where it was.
+    eventually("db reaches web", || db.reaches("web").then_some(()));
+    let endpoint = db.group()["peers"][0]["endpoint"].as_str().unwrap().to_owned();
+    assert!(endpoint.starts_with(after), "{endpoint}");
+
+    // The whole site restarts, and web moves once more before it has been heard.
+    web.kill();
+    db.kill();
+    move_host(&web, after, "192.0.2.103");
+    web.up(None);
+    db.up(None);
+    eventually("db reaches web", || db.reaches("web").then_some(()));
+    web.wait("db");
+    assert_eq!(db.dig(&["+short", "web.main.lacis.internal", "A"]), [text(&web.group(), "address4")]);
+
+    lab.start_control();
+    eventually("both are in sync", || [&web, &db].iter().all(|node| is_in_sync(node)).then_some(()));
+    let told = || db.group()["version"].as_u64().filter(|now| *now == version + 1);
+    eventually("one revision, with the new address", told);
+}
+
+#[test]
+fn control_moves_to_another_host_and_nobody_joins_again() {
+    let (mut lab, mut web, db) = Lab::with_two_nodes();
+    let version = web.group()["version"].clone();
+    let (old, new) = (format!("https://{}:8443", lab.host.v4()), "https://192.0.2.9:8443");
+    lab.stop_control();
+    lab.start_control_with(&["--public-url", new, "--public-url", &old]);
+    eventually("both are told", || {
+        let told = |node: &Node| {
+            let path = node.state.join("enrolment.json");
+            std::fs::read_to_string(path).unwrap().contains(new)
+        };
+        (told(&web) && told(&db)).then_some(())
+    });
+    lab.stop_control();
+    lab.host = Host::new(&lab.bridge, 9);
+    lab.start_control();
+    let follows = |node: &Node| is_in_sync(node) && node.status()["control"]["url"] == new;
+    eventually("both follow", || (follows(&web) && follows(&db)).then_some(()));
+    web.kill();
+    web.up(None);
+    eventually("and after a restart", || follows(&web).then_some(()));
+    web.wait("db");
+    assert_eq!(web.group()["version"], version, "nobody has joined again");
+}
