@@ -22,6 +22,9 @@ use crate::noise::Secret;
 /// Length of the tag behind a sealed packet.
 pub(crate) const TAG: usize = 16;
 
+/// Length of a nonce.
+const NONCE: usize = 12;
+
 /// Packets shorter than this gain nothing from wide registers.
 const WIDE_FROM: usize = 192;
 
@@ -59,19 +62,19 @@ impl Route {
     }
 
     #[inline]
-    fn seal(self, key: &Secret, counter: u64, plain: &[u8], out: &mut [u8]) -> Option<usize> {
+    fn seal(self, key: &Secret, nonce: &[u8; NONCE], plain: &[u8], out: &mut [u8]) -> Option<usize> {
         let (text, rest) = out.split_at_mut_checked(plain.len())?;
         let tag = rest.first_chunk_mut::<TAG>()?;
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this route is chosen only where `is_possible` found the CPU features it is compiled for.
-            Self::Wide => *tag = unsafe { wide::seal(key, counter, plain, text) },
+            Self::Wide => *tag = unsafe { wide::seal(key, nonce, plain, text) },
             #[cfg(not(target_arch = "x86_64"))]
             Self::Wide => return None,
             Self::Ring => {
                 text.copy_from_slice(plain);
                 let key = ring_key(key)?;
-                let sealed = key.seal_in_place_separate_tag(nonce(counter), Aad::empty(), text).ok()?;
+                let sealed = key.seal_in_place_separate_tag(ring_nonce(nonce), Aad::empty(), text).ok()?;
                 tag.copy_from_slice(sealed.as_ref());
             }
         }
@@ -79,21 +82,21 @@ impl Route {
     }
 
     #[inline]
-    fn open(self, key: &Secret, counter: u64, sealed: &[u8], out: &mut [u8]) -> Option<usize> {
+    fn open(self, key: &Secret, nonce: &[u8; NONCE], sealed: &[u8], out: &mut [u8]) -> Option<usize> {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Wide => {
                 let (text, tag) = sealed.split_last_chunk::<TAG>()?;
                 let out = out.get_mut(..text.len())?;
                 // SAFETY: this route is chosen only where `is_possible` found the CPU features it is compiled for.
-                unsafe { wide::open(key, counter, text, tag, out) }.then_some(text.len())
+                unsafe { wide::open(key, nonce, text, tag, out) }.then_some(text.len())
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Wide => None,
             Self::Ring => {
                 let text = out.get_mut(..sealed.len())?;
                 text.copy_from_slice(sealed);
-                let plain = ring_key(key)?.open_in_place(nonce(counter), Aad::empty(), text).ok()?;
+                let plain = ring_key(key)?.open_in_place(ring_nonce(nonce), Aad::empty(), text).ok()?;
                 Some(plain.len())
             }
         }
@@ -103,7 +106,7 @@ impl Route {
 /// Seals `plain` into the start of `out`, which has room for the tag as well; returns the length written.
 #[inline]
 pub(crate) fn seal(key: &Secret, counter: u64, plain: &[u8], out: &mut [u8]) -> Option<usize> {
-    Route::choose(plain.len()).seal(key, counter, plain, out)
+    Route::choose(plain.len()).seal(key, &nonce(counter), plain, out)
 }
 
 /// Opens `sealed` into the start of `out`, which has room for the tag as well; returns the length of the packet.
@@ -111,7 +114,26 @@ pub(crate) fn seal(key: &Secret, counter: u64, plain: &[u8], out: &mut [u8]) -> 
 /// Nothing of a packet that does not authenticate is to be used, whatever `out` holds then.
 #[inline]
 pub(crate) fn open(key: &Secret, counter: u64, sealed: &[u8], out: &mut [u8]) -> Option<usize> {
-    Route::choose(sealed.len()).open(key, counter, sealed, out)
+    Route::choose(sealed.len()).open(key, &nonce(counter), sealed, out)
+}
+
+/// Seals and opens with both routes and panics where they differ; for fuzzers. Without the wide route it checks ring's
+/// own way back.
+pub(crate) fn compare(key: &Secret, nonce: &[u8; NONCE], plain: &[u8], flip: usize) {
+    let mut sealed =
+        [Route::Ring, Route::Wide].into_iter().filter(|route| route.is_possible()).map(|route| {
+            let (mut message, mut opened) = (vec![0; plain.len() + TAG], vec![0; plain.len() + TAG]);
+            let written = route.seal(key, nonce, plain, &mut message);
+            assert_eq!(written, Some(message.len()), "{route:?} seals what fits");
+            assert_eq!(route.open(key, nonce, &message, &mut opened), Some(plain.len()), "{route:?} opens");
+            assert_eq!(opened[..plain.len()], *plain, "{route:?} gives back what was sealed");
+            let mut forged = message.clone();
+            forged[flip % message.len()] ^= 1 << (flip % 8);
+            assert_eq!(route.open(key, nonce, &forged, &mut opened), None, "{route:?} refuses a flipped bit");
+            message
+        });
+    let ring = sealed.next();
+    assert!(sealed.all(|message| Some(message) == ring), "the routes differ");
 }
 
 /// Whether both routes give the same bytes at lengths around each of the wide one's seams.
@@ -121,14 +143,14 @@ fn agree() -> bool {
     let plain: [u8; 3000] = std::array::from_fn(|at| (at * at).to_le_bytes()[1]);
     let (mut ours, mut rings, mut opened) = ([0; 3016], [0; 3016], [0; 3016]);
     LENGTHS.into_iter().all(|length| {
-        let (plain, counter) = (&plain[..length], u64::MAX / (length as u64 + 3));
-        let sealed = Route::Wide.seal(&key, counter, plain, &mut ours);
-        let same = sealed.is_some() && sealed == Route::Ring.seal(&key, counter, plain, &mut rings);
+        let (plain, nonce) = (&plain[..length], nonce(u64::MAX / (length as u64 + 3)));
+        let sealed = Route::Wide.seal(&key, &nonce, plain, &mut ours);
+        let same = sealed.is_some() && sealed == Route::Ring.seal(&key, &nonce, plain, &mut rings);
         let Some(message) = ours.get_mut(..length + TAG) else { return false };
-        let opens = Route::Wide.open(&key, counter, message, &mut opened) == Some(length);
+        let opens = Route::Wide.open(&key, &nonce, message, &mut opened) == Some(length);
         let right = same && *message == rings[..length + TAG] && opens && opened[..length] == *plain;
         message[length / 2] ^= 4;
-        right && Route::Wide.open(&key, counter, message, &mut opened).is_none()
+        right && Route::Wide.open(&key, &nonce, message, &mut opened).is_none()
     })
 }
 
@@ -137,12 +159,17 @@ fn ring_key(key: &Secret) -> Option<LessSafeKey> {
     UnboundKey::new(&CHACHA20_POLY1305, key.as_slice()).ok().map(LessSafeKey::new)
 }
 
+#[inline]
+fn ring_nonce(nonce: &[u8; NONCE]) -> Nonce {
+    Nonce::assume_unique_for_key(*nonce)
+}
+
 /// Four zero bytes and the counter (WireGuard paper §5.4: `Aead`).
 #[inline]
-fn nonce(counter: u64) -> Nonce {
-    let mut bytes = [0; 12];
+fn nonce(counter: u64) -> [u8; NONCE] {
+    let mut bytes = [0; NONCE];
     bytes[4..].copy_from_slice(&counter.to_le_bytes());
-    Nonce::assume_unique_for_key(bytes)
+    bytes
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use crate::aead;
 use crate::clock;
 use crate::ecn::Ecn;
 use crate::engine::{Engine, NetworkSettings, Output};
 use crate::limits;
 use crate::mailbox::{Event, NetworkId, PeerConfig};
+use crate::noise::Secret;
 use crate::packet;
 use crate::path::Endpoint;
 use crate::tun::coalesce::{Coalescer, Pieces};
@@ -46,6 +48,15 @@ pub fn coalesce(bytes: &[u8]) {
     let mut written = 0;
     coalescer.flush(&mut arena, |_, _, pieces| written += pieces.count);
     assert_eq!(written, pushed, "every packet leaves exactly once");
+}
+
+/// Seals a packet with every implementation of the cipher, which must agree. Key and nonce come first, then a byte
+/// that says which bit to flip.
+pub fn cipher(bytes: &[u8]) {
+    let Some((key, rest)) = bytes.split_first_chunk::<32>() else { return };
+    let Some((nonce, rest)) = rest.split_first_chunk() else { return };
+    let Some((flip, plain)) = rest.split_first() else { return };
+    aead::compare(&Secret::new(*key), nonce, plain, usize::from(*flip) * 7);
 }
 
 /// Classifies a datagram.

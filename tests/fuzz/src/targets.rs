@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the corpus of each is in `corpus/<name>/`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("join_token", join_token),
     ("api_token", api_token),
     ("lines", lines),
@@ -43,6 +43,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("split", lacis_tunnel::fuzz::split),
     ("coalesce", lacis_tunnel::fuzz::coalesce),
     ("wire", lacis_tunnel::fuzz::wire),
+    ("cipher", lacis_tunnel::fuzz::cipher),
     ("receive", lacis_tunnel::fuzz::receive),
 ];
 

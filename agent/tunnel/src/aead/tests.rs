@@ -30,7 +30,7 @@ fn the_key_stream_is_that_of_rfc_8439() {
                     29b721769ce64e43d57133b074d839d531ed1f28510afb45ace10a1f4b794d6f";
     for route in routes() {
         let mut out = [0; 64 + TAG];
-        route.seal(&Zeroizing::new([0; 32]), 0, &[0; 64], &mut out).unwrap();
+        route.seal(&Zeroizing::new([0; 32]), &nonce(0), &[0; 64], &mut out).unwrap();
         assert_eq!(out[..64], unhex(expected), "{route:?}");
     }
 }
@@ -46,12 +46,12 @@ fn all_lengths_agree_with_the_oracle() {
         let counter = (length as u64).wrapping_mul(0x0123_4567_89ab_cdef);
         let expected = oracle(&key, counter, &plain[..length]);
         for route in routes() {
-            let n = route.seal(&key, counter, &plain[..length], &mut sealed).unwrap();
+            let n = route.seal(&key, &nonce(counter), &plain[..length], &mut sealed).unwrap();
             assert_eq!(sealed[..n], expected, "{length} bytes, {route:?}");
-            assert_eq!(route.open(&key, counter, &sealed[..n], &mut opened), Some(length));
+            assert_eq!(route.open(&key, &nonce(counter), &sealed[..n], &mut opened), Some(length));
             assert_eq!(opened[..length], plain[..length]);
             sealed[length / 2] ^= 1;
-            assert_eq!(route.open(&key, counter, &sealed[..n], &mut opened), None);
+            assert_eq!(route.open(&key, &nonce(counter), &sealed[..n], &mut opened), None);
         }
     }
 }
@@ -64,7 +64,7 @@ fn jumbo_packets_and_odd_alignments_agree_with_the_oracle() {
     for (length, shift) in [(9000, 1), (8999, 7), (16_384, 33), (65_535, 63)] {
         let expected = oracle(&key, 5, &plain[shift..shift + length]);
         for route in routes() {
-            let n = route.seal(&key, 5, &plain[shift..shift + length], &mut sealed[shift..]).unwrap();
+            let n = route.seal(&key, &nonce(5), &plain[shift..shift + length], &mut sealed[shift..]).unwrap();
             assert_eq!(sealed[shift..shift + n], expected, "{length} bytes, {route:?}");
         }
     }
@@ -80,10 +80,35 @@ fn nothing_is_sealed_or_opened_without_room() {
     let key = Zeroizing::new([1; 32]);
     let mut out = [0; 64];
     for route in routes() {
-        assert_eq!(route.seal(&key, 0, &[0; 60], &mut out), None);
-        assert_eq!(route.open(&key, 0, &[0; 81], &mut out), None);
-        assert_eq!(route.open(&key, 0, &[0; 15], &mut out), None);
+        assert_eq!(route.seal(&key, &nonce(0), &[0; 60], &mut out), None);
+        assert_eq!(route.open(&key, &nonce(0), &[0; 81], &mut out), None);
+        assert_eq!(route.open(&key, &nonce(0), &[0; 15], &mut out), None);
     }
+}
+
+/// Project Wycheproof's vectors, as far as they have no additional data: sealed as they say, and opened only whole.
+#[test]
+fn the_vectors_of_wycheproof_hold() {
+    let mut count = 0;
+    for line in include_str!("wycheproof.txt").lines().filter(|line| !line.starts_with('#')) {
+        let [number, result, key, nonce, plain, sealed, tag] =
+            line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let (key, nonce) = (unhex(key).try_into().unwrap(), unhex(nonce).try_into().unwrap());
+        let (key, plain) = (Zeroizing::new(key), unhex(plain));
+        let message = [unhex(sealed), unhex(tag)].concat();
+        let mut out = vec![0; message.len()];
+        for route in routes() {
+            let opened = route.open(&key, &nonce, &message, &mut out);
+            assert_eq!(opened.is_some(), result == "valid", "vector {number}, {route:?}");
+            if let Some(length) = opened {
+                assert_eq!(out[..length], plain, "vector {number}, {route:?}");
+                route.seal(&key, &nonce, &plain, &mut out).unwrap();
+                assert_eq!(out, message, "vector {number}, {route:?}");
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 45);
 }
 
 proptest! {
@@ -92,10 +117,10 @@ proptest! {
         let key = Zeroizing::new(key);
         let (mut sealed, mut opened) = (vec![0; plain.len() + TAG], vec![0; plain.len() + TAG]);
         for route in routes() {
-            let n = route.seal(&key, counter, &plain, &mut sealed).unwrap();
-            prop_assert_eq!(route.open(&key, counter, &sealed[..n], &mut opened), Some(plain.len()));
+            let n = route.seal(&key, &nonce(counter), &plain, &mut sealed).unwrap();
+            prop_assert_eq!(route.open(&key, &nonce(counter), &sealed[..n], &mut opened), Some(plain.len()));
             prop_assert_eq!(&opened[..plain.len()], &plain[..]);
-            prop_assert_eq!(route.open(&key, counter ^ 1, &sealed[..n], &mut opened), None);
+            prop_assert_eq!(route.open(&key, &nonce(counter ^ 1), &sealed[..n], &mut opened), None);
         }
     }
 
@@ -103,7 +128,7 @@ proptest! {
     fn soup_never_opens_and_never_panics(key: [u8; 32], counter: u64, soup: Vec<u8>) {
         let mut out = vec![0; soup.len()];
         for route in routes() {
-            prop_assert_eq!(route.open(&Zeroizing::new(key), counter, &soup, &mut out), None);
+            prop_assert_eq!(route.open(&Zeroizing::new(key), &nonce(counter), &soup, &mut out), None);
         }
     }
 }

@@ -8,7 +8,10 @@
 //! Time depends on lengths only: no branch and no index depends on a key or on data.
 
 #![expect(unsafe_code, reason = "SIMD loads and stores take pointers")]
-#![expect(clippy::cast_possible_truncation, reason = "counters are cut into the words of the cipher's state")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "block numbers are cut to the words of the cipher's state"
+)]
 
 mod poly;
 
@@ -19,6 +22,8 @@ use std::arch::x86_64::{
 };
 
 use subtle::ConstantTimeEq;
+
+use super::NONCE;
 
 const BLOCK: usize = 64;
 /// Four blocks lie side by side in a register.
@@ -36,15 +41,21 @@ pub(super) fn is_supported() -> bool {
 
 /// Seals `plain` into `out` of the same length; returns the tag.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-pub(super) fn seal(key: &[u8; 32], counter: u64, plain: &[u8], out: &mut [u8]) -> [u8; 16] {
-    let one_time = combine(key, counter, plain, out);
+pub(super) fn seal(key: &[u8; 32], nonce: &[u8; NONCE], plain: &[u8], out: &mut [u8]) -> [u8; 16] {
+    let one_time = combine(key, nonce, plain, out);
     poly::tag(&one_time, out)
 }
 
 /// Opens `sealed` into `out` of the same length if `tag` is right; else `out` is zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-pub(super) fn open(key: &[u8; 32], counter: u64, sealed: &[u8], tag: &[u8; 16], out: &mut [u8]) -> bool {
-    let one_time = combine(key, counter, sealed, out);
+pub(super) fn open(
+    key: &[u8; 32],
+    nonce: &[u8; NONCE],
+    sealed: &[u8],
+    tag: &[u8; 16],
+    out: &mut [u8],
+) -> bool {
+    let one_time = combine(key, nonce, sealed, out);
     let right = bool::from(poly::tag(&one_time, sealed).ct_eq(tag));
     if !right {
         out.fill(0);
@@ -54,7 +65,7 @@ pub(super) fn open(key: &[u8; 32], counter: u64, sealed: &[u8], tag: &[u8; 16], 
 
 /// Combines `from` with the key stream into `to`, both of one length; returns the key of the authenticator.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-fn combine(key: &[u8; 32], counter: u64, from: &[u8], to: &mut [u8]) -> [u8; 32] {
+fn combine(key: &[u8; 32], nonce: &[u8; NONCE], from: &[u8], to: &mut [u8]) -> [u8; 32] {
     assert_eq!(from.len(), to.len(), "packet and room have one length");
     let blocks = 1 + from.len().div_ceil(BLOCK);
     let mut one_time = [0; BLOCK];
@@ -62,12 +73,12 @@ fn combine(key: &[u8; 32], counter: u64, from: &[u8], to: &mut [u8]) -> [u8; 32]
     while first < blocks {
         let groups = (blocks - first).div_ceil(GROUP).min(GROUPS);
         match groups {
-            1 => pass::<1>(key, counter, first, from, to, &mut one_time),
-            2 => pass::<2>(key, counter, first, from, to, &mut one_time),
-            3 => pass::<3>(key, counter, first, from, to, &mut one_time),
-            4 => pass::<4>(key, counter, first, from, to, &mut one_time),
-            5 => pass::<5>(key, counter, first, from, to, &mut one_time),
-            _ => pass::<6>(key, counter, first, from, to, &mut one_time),
+            1 => pass::<1>(key, nonce, first, from, to, &mut one_time),
+            2 => pass::<2>(key, nonce, first, from, to, &mut one_time),
+            3 => pass::<3>(key, nonce, first, from, to, &mut one_time),
+            4 => pass::<4>(key, nonce, first, from, to, &mut one_time),
+            5 => pass::<5>(key, nonce, first, from, to, &mut one_time),
+            _ => pass::<6>(key, nonce, first, from, to, &mut one_time),
         }
         first += groups * GROUP;
     }
@@ -81,13 +92,13 @@ fn combine(key: &[u8; 32], counter: u64, from: &[u8], to: &mut [u8]) -> [u8; 32]
 #[inline]
 fn pass<const N: usize>(
     key: &[u8; 32],
-    counter: u64,
+    nonce: &[u8; NONCE],
     first: usize,
     from: &[u8],
     to: &mut [u8],
     one_time: &mut [u8; BLOCK],
 ) {
-    for (group, blocks) in stream::<N>(key, counter, first).into_iter().enumerate() {
+    for (group, blocks) in stream::<N>(key, nonce, first).into_iter().enumerate() {
         for (lane, block) in blocks.into_iter().enumerate() {
             let number = first + group * GROUP + lane;
             let Some(at) = number.checked_sub(1).map(|before| before * BLOCK) else {
@@ -119,7 +130,7 @@ fn pass<const N: usize>(
 /// The key stream: `N` groups of four blocks (RFC 8439 §2.3).
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 #[inline]
-fn stream<const N: usize>(key: &[u8; 32], counter: u64, first: usize) -> [[__m512i; GROUP]; N] {
+fn stream<const N: usize>(key: &[u8; 32], nonce: &[u8; NONCE], first: usize) -> [[__m512i; GROUP]; N] {
     let (low, high) = key.split_at(16);
     let row = |bytes: &[u8]| -> __m128i {
         let bytes: &[u8; 16] = bytes.first_chunk().expect("each half of a key has 16 bytes");
@@ -128,10 +139,11 @@ fn stream<const N: usize>(key: &[u8; 32], counter: u64, first: usize) -> [[__m51
     };
     let constants = _mm512_broadcast_i32x4(row(&CONSTANTS));
     let (low, high) = (_mm512_broadcast_i32x4(row(low)), _mm512_broadcast_i32x4(row(high)));
-    let nonce = _mm_set_epi32((counter >> 32) as i32, counter as i32, 0, first as i32);
+    let word = |at: usize| i32::from_le_bytes([nonce[at], nonce[at + 1], nonce[at + 2], nonce[at + 3]]);
+    let start = _mm_set_epi32(word(8), word(4), word(0), first as i32);
     let lanes = _mm512_set_epi32(0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0);
     let four = _mm512_broadcast_i32x4(_mm_set_epi32(0, 0, 0, 4));
-    let mut last = [_mm512_add_epi32(_mm512_broadcast_i32x4(nonce), lanes); N];
+    let mut last = [_mm512_add_epi32(_mm512_broadcast_i32x4(start), lanes); N];
     for at in 1..N {
         last[at] = _mm512_add_epi32(last[at - 1], four);
     }
