@@ -1,12 +1,15 @@
 """What is measured over a tunnel, each as a function of the lab that gives a flat dictionary of numbers."""
+import contextlib
 import json
 import re
 import subprocess
-import time
+import sys
+from pathlib import Path
 
 from lab import Failed, comes, on
 
 FAR = "10.66.0.2"
+GAPS = str(Path(__file__).parent / "gaps.py")
 UDP_LADDER = (25_000, 50_000, 100_000, 150_000, 200_000, 300_000, 400_000, 600_000)
 
 
@@ -71,13 +74,8 @@ def segments(lab, seconds):
 
 def ping(lab, seconds):
     idle = echoes(lab, 200, 0.005)
-    server = lab.start("b", "iperf3", "-s", "-1", "--forceflush")
-    comes("iperf3", lambda: "listening" in open(server.log).read())
-    stream = lab.start("a", "iperf3", "-c", FAR, "-t", str(3 * seconds + 10))
-    time.sleep(0.5)
-    loaded = echoes(lab, int(seconds * 100), 0.01)
-    lab.stop(stream)
-    lab.stop(server)
+    with stream(lab, 3 * seconds + 10):
+        loaded = echoes(lab, int(seconds * 100), 0.01)
     return {
         "ping_idle_p50_us": quantile(idle, 0.5),
         "ping_idle_p99_us": quantile(idle, 0.99),
@@ -85,6 +83,35 @@ def ping(lab, seconds):
         "ping_loaded_p99_us": quantile(loaded, 0.99),
         "ping_loaded_lost": int(seconds * 100) - len(loaded),
     }
+
+
+@contextlib.contextmanager
+def stream(lab, seconds):
+    """Has one TCP stream run from a to b, for that long at most."""
+    server = lab.start("b", "iperf3", "-s", "-1", "--forceflush")
+    comes("iperf3", lambda: "listening" in open(server.log).read())
+    client = lab.start("a", "iperf3", "-c", FAR, "-t", str(seconds))
+    comes("the stream", lambda: received(lab) > 10_000_000)
+    yield
+    lab.stop(client)
+    lab.stop(server)
+
+
+def received(lab):
+    rows = on("b", "cat", "/proc/net/dev").splitlines()
+    return int(next(row for row in rows if row.strip().startswith("wgb:")).split()[1])
+
+
+def longest_gap(lab, meanwhile):
+    """The longest time without a byte received by b while `meanwhile` runs, in ms."""
+    sampler = lab.start("b", "nice", "-n", "-20", sys.executable, GAPS, "wgb", stdin=subprocess.PIPE)
+    comes("the sampler", lambda: "ready" in open(sampler.log).read())
+    meanwhile()
+    lab.check()
+    sampler.stdin.close()
+    gap = comes("the longest gap", lambda: re.search(r"gap_ms=([0-9.]+)", open(sampler.log).read()))
+    lab.stop(sampler)
+    return float(gap[1])
 
 
 def echoes(lab, count, interval):

@@ -1,8 +1,8 @@
 //! Many peers of one WireGuard interface in one process, for measuring: each has its own key and network.
 //!
-//! Usage: `crowd COUNT ENDPOINT PUBLIC_KEY` with the interface's endpoint and its key in hex. Prints the peers' public
-//! keys in hex, then `ready`. After a line on standard input every peer sends a small packet to 10.66.0.1 each second,
-//! from the address 10.67.(1+n/256).(n mod 256), until killed.
+//! Usage: `crowd FIRST COUNT ENDPOINT PUBLIC_KEY` with the interface's endpoint and its key in hex. Prints the peers'
+//! public keys in hex, then `ready`. After a line on standard input every peer sends a small packet to 10.66.0.1 each
+//! second, until killed. Peer n, counted from FIRST, has the address 10.67.(1+n/256).(n mod 256).
 
 use std::error::Error;
 use std::io::Write;
@@ -23,13 +23,15 @@ struct Member {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [count, endpoint, key] = arguments.as_slice() else {
-        return Err("usage: crowd COUNT ENDPOINT PUBLIC_KEY".into());
+    let [first, count, endpoint, key] = arguments.as_slice() else {
+        return Err("usage: crowd FIRST COUNT ENDPOINT PUBLIC_KEY".into());
     };
-    let (endpoint, key) = (endpoint.parse()?, unhex(key)?);
-    let tunnel = Tunnel::start(Config { ipv6: false, ..Config::new(Port::Prefer(0), Box::new(|_| {})) })?;
+    let (first, endpoint, key) = (first.parse::<u32>()?, endpoint.parse()?, unhex(key)?);
+    // The crowd plays other machines: it must not take the processor from what is measured.
+    let config = Config { ipv6: false, ahead: false, ..Config::new(Port::Prefer(0), Box::new(|_| {})) };
+    let tunnel = Tunnel::start(config)?;
     let members: Result<Vec<Member>, Box<dyn Error>> =
-        (0..count.parse::<u32>()?).map(|number| join(&tunnel, number, endpoint, key)).collect();
+        (first..first + count.parse::<u32>()?).map(|number| join(&tunnel, number, endpoint, key)).collect();
     let members = members?;
     writeln!(std::io::stdout(), "ready")?;
     std::io::stdin().read_line(&mut String::new())?;

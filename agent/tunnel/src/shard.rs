@@ -83,9 +83,9 @@ impl Shard {
         })
     }
 
-    /// Carries packets until told to stop.
-    pub(crate) fn run(mut self) {
-        if let Err(error) = priority::raise(limits::SHARD_NICE, limits::SHARD_SLICE) {
+    /// Carries packets until told to stop, `ahead` of other programs if the host allows it.
+    pub(crate) fn run(mut self, ahead: bool) {
+        if ahead && let Err(error) = priority::raise(limits::SHARD_NICE, limits::SHARD_SLICE) {
             tracing::debug!(%error, "packets wait their turn behind other programs");
         }
         let mut ready: Vec<Ready> = Vec::with_capacity(64);

@@ -37,6 +37,8 @@ pub struct Config {
     pub ipv6: bool,
     /// What carries the tunnels.
     pub core: Core,
+    /// Whether packets go ahead of other programs where the host allows it.
+    pub ahead: bool,
     /// Called on the shard's thread with every event. It must not block.
     pub events: Box<dyn Fn(Event) + Send>,
 }
@@ -45,7 +47,7 @@ impl Config {
     /// Both families, and the default core.
     #[must_use]
     pub fn new(port: Port, events: Box<dyn Fn(Event) + Send>) -> Self {
-        Self { port, ipv6: true, core: Core::default(), events }
+        Self { port, ipv6: true, core: Core::default(), ahead: true, events }
     }
 }
 
@@ -74,6 +76,7 @@ impl std::fmt::Debug for Config {
             .field("port", &self.port)
             .field("ipv6", &self.ipv6)
             .field("core", &self.core)
+            .field("ahead", &self.ahead)
             .finish_non_exhaustive()
     }
 }
@@ -147,8 +150,9 @@ impl Tunnel {
         let io = IoOutput::new(v4, v6, config.events, offloads);
         let shard = Shard::new(io, offloads, config.core, queue, waker.clone(), stop.clone())
             .map_err(step("watching the sockets"))?;
+        let ahead = config.ahead;
         let builder = std::thread::Builder::new().name(String::from("lacis-shard"));
-        let thread = builder.spawn(move || shard.run()).map_err(step("starting a thread"))?;
+        let thread = builder.spawn(move || shard.run(ahead)).map_err(step("starting a thread"))?;
         Ok(Self { commands, waker, stop, thread: Some(thread), port: AtomicU16::new(port), ipv6 })
     }
 
