@@ -21,6 +21,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use ipnetwork::IpNetwork;
+use lacis_agent_core::Proofs;
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
 use lacis_tunnel::{Core, DeviceError, MemoryTun, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -63,6 +64,8 @@ pub struct Options {
     pub core: Core,
     /// Endpoints to publish instead of the host's addresses.
     pub endpoints: Vec<Endpoint>,
+    /// How strictly peers must prove who they are.
+    pub proofs: Proofs,
     /// The clock.
     pub clock: Clock,
     /// Where interfaces come from.

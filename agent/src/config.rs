@@ -16,6 +16,7 @@ use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
 use lacis_tunnel::Core;
 
 use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Options};
+use lacis_agent_core::Proofs;
 
 /// Smallest MTU of an overlay interface: IPv6 does not work below (RFC 8200 §5).
 const MIN_MTU: u16 = 1280;
@@ -117,6 +118,9 @@ pub struct UpArgs {
     /// What carries the tunnels: own or boringtun. Both speak the same protocol.
     #[arg(long, default_value = Core::default().name(), value_name = "NAME", value_parser = core)]
     pub core: Core,
+    /// A peer whose key its node has not signed, or another identity than before: tell of it and go on, or refuse it.
+    #[arg(long, env = "LACIS_PROOFS", value_enum, default_value = "warn")]
+    pub proofs: ProofsArg,
     /// Publish this endpoint instead of the host's addresses. Repeatable.
     #[arg(long, value_name = "IP:PORT")]
     pub endpoint: Vec<SocketAddr>,
@@ -140,6 +144,15 @@ pub struct GuardArgs {
     /// The file that names this host's name servers.
     #[arg(long, default_value = RESOLV_CONF, value_name = "FILE")]
     pub resolv_conf: PathBuf,
+}
+
+/// How strictly peers must prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProofsArg {
+    /// An alarm tells of what does not fit; the peer is used.
+    Warn,
+    /// A peer is used once its proof is there and fits.
+    Require,
 }
 
 /// Arguments of `lacis join`.
@@ -254,6 +267,10 @@ impl UpArgs {
             mtu: self.mtu,
             core: self.core,
             endpoints: endpoints.collect(),
+            proofs: match self.proofs {
+                ProofsArg::Warn => Proofs::Warn,
+                ProofsArg::Require => Proofs::Require,
+            },
             clock: Clock::start(),
             interfaces: Interfaces::Kernel,
             dns: self.dns,

@@ -4,7 +4,8 @@
 //! join    token and identity key ─▶ node id and grant           signed by the identity it introduces
 //! peers   WireGuard public key   ─▶ host number                 signed by the identity
 //! watch   cursors                ─▶ lines, until the stream ends
-//! report  endpoints              ─▶ the time of control
+//! report  endpoints, statements  ─▶ the time of control
+//! proofs  peers                  ─▶ what their nodes have stated
 //! ```
 //! Addresses of control are tried in turn, the one that answered last comes first. A refusal for the
 //! clock (`clock_skew`) teaches the offset and is tried once more.
@@ -22,10 +23,11 @@ use std::{
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use hyper::Method;
+use hyper::{Method, header::HeaderName};
 use lacis_proto::{
     Authorization, Code, IdentityKey, JoinReply, JoinRequest, JoinToken, PeerId, PeerReply, PeerRequest,
-    Problem, ReportReply, ReportRequest, Signature, Signer, WatchRequest, request_bytes,
+    Problem, ProofsReply, ProofsRequest, ReportReply, ReportRequest, Run, Signature, Signer, WatchRequest,
+    request_bytes,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -40,6 +42,8 @@ use crate::clock::Clock;
 /// waits for one disk flush.
 const CALL: Duration = Duration::from_secs(15);
 
+const RUN: HeaderName = HeaderName::from_static(Run::HEADER);
+
 /// Talks to one installation of control.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlClient {
@@ -52,6 +56,8 @@ struct Inner {
     trust: Trust,
     identity: SigningKey,
     clock: Clock,
+    /// The header that tells this process from others of the node.
+    run: String,
     offset_ms: AtomicI64,
     last_good: AtomicUsize,
 }
@@ -67,9 +73,16 @@ pub(crate) struct Caller {
 
 impl ControlClient {
     /// A client for these addresses of control, in the order in which they are tried.
-    pub(crate) fn new(urls: Vec<String>, trust: Trust, identity: SigningKey, clock: Clock) -> Self {
+    pub(crate) fn new(
+        urls: Vec<String>,
+        trust: Trust,
+        identity: SigningKey,
+        clock: Clock,
+        run: &Run,
+    ) -> Self {
         let (offset_ms, last_good) = (AtomicI64::new(0), AtomicUsize::new(0));
-        Self { inner: Arc::new(Inner { urls, trust, identity, clock, offset_ms, last_good }) }
+        let run = run.to_string();
+        Self { inner: Arc::new(Inner { urls, trust, identity, clock, run, offset_ms, last_good }) }
     }
 
     /// How far control's clock is ahead of this host's, as far as control has complained.
@@ -80,12 +93,12 @@ impl ControlClient {
     /// The same client for other addresses. What it knows of control's clock stays, and the address that answered
     /// last is asked first as long as it answers.
     pub(crate) fn with_urls(&self, urls: Vec<String>) -> Self {
-        let Inner { urls: before, trust, identity, clock, offset_ms, last_good } = &*self.inner;
+        let Inner { urls: before, trust, identity, clock, run, offset_ms, last_good } = &*self.inner;
         let good = before.get(last_good.load(Ordering::Relaxed));
         let last_good = AtomicUsize::new(urls.iter().position(|url| Some(url) == good).unwrap_or(0));
         let offset_ms = AtomicI64::new(offset_ms.load(Ordering::Relaxed));
-        let (trust, identity, clock) = (trust.clone(), identity.clone(), *clock);
-        Self { inner: Arc::new(Inner { urls, trust, identity, clock, offset_ms, last_good }) }
+        let (trust, identity, clock, run) = (trust.clone(), identity.clone(), *clock, run.clone());
+        Self { inner: Arc::new(Inner { urls, trust, identity, clock, run, offset_ms, last_good }) }
     }
 
     /// Brings the node into the group of a token.
@@ -121,6 +134,11 @@ impl ControlClient {
         body: &ReportRequest,
     ) -> Result<ReportReply, CallError> {
         self.post(caller, "/agent/v1/report", body).await
+    }
+
+    /// What nodes have stated of these peers.
+    pub(crate) async fn proofs(&self, caller: &Caller, peers: &[PeerId]) -> Result<ProofsReply, CallError> {
+        self.post(caller, "/agent/v1/proofs", &ProofsRequest { peers: peers.to_vec() }).await
     }
 
     /// Opens the watch stream. The answer has begun when this returns.
@@ -174,8 +192,9 @@ impl ControlClient {
             let index = (first + turn) % self.inner.urls.len();
             let url = &self.inner.urls[index];
             let authorization = self.sign(caller, method, path, body);
+            let headers = &[(RUN, self.inner.run.as_str())];
             let outgoing =
-                Outgoing { method, path, authorization: &authorization, headers: &[], body: body.to_vec() };
+                Outgoing { method, path, authorization: &authorization, headers, body: body.to_vec() };
             match tokio::time::timeout(CALL, Attempt::send(url, &self.inner.trust, outgoing)).await {
                 Ok(Ok(attempt)) => {
                     self.inner.last_good.store(index, Ordering::Relaxed);

@@ -28,5 +28,8 @@ mod status;
 
 pub use app::{Agent, AgentError, DEFAULT_MTU, DEFAULT_PORT, HostDns, Interfaces, Options, StateProblem};
 pub use clock::Clock;
+pub use lacis_agent_core::Proofs;
 pub use socket::{AskError, Conversation, ErrorKind, PingRequest, Reply, Request, Until, ask};
-pub use status::{ControlStatus, Degraded, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Pong, Status};
+pub use status::{
+    AlarmStatus, ControlStatus, Degraded, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Pong, Status,
+};

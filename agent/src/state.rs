@@ -7,6 +7,7 @@
 //! DIR/keys/<ng>.key     WireGuard private key of this node's peer in a group, made here, never leaves
 //! DIR/scopes/<id>.json  copies of scopes, with the cursor that proves them complete
 //! DIR/sessions.json     peers with recent sessions, to call on after a restart
+//! DIR/pins.json         proofs of peers: who they were when they were first met
 //! DIR/gone.json         groups that control took this node out of, and why
 //! ```
 //! The folder is 0700, every file 0600. A file is replaced as a whole: written beside, flushed, renamed.
@@ -28,8 +29,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::SigningKey;
 use lacis_proto::{
-    Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, Scope, ScopeId, Signature,
-    TokenId,
+    Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, Proof, PublicKey, Scope, ScopeId,
+    Signature, TokenId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,9 @@ pub(crate) struct HostedPeer {
     pub(crate) member: MemberId,
     pub(crate) peer: PeerId,
     pub(crate) host: Host,
+    /// The number of the node's statement on its key.
+    #[serde(default)]
+    pub(crate) serial: u64,
 }
 
 /// A grant with control's signature, to be shown again after a restore of control.
@@ -216,6 +220,26 @@ impl State {
     /// Replaces the peers with recent sessions.
     pub(crate) fn save_recent_sessions(&self, sessions: &[RecentSession]) -> Result<(), StateError> {
         write_json(&self.dir.join("sessions.json"), &sessions)
+    }
+
+    /// What is remembered of peers. A proof that does not verify, and a damaged file, count as none.
+    pub(crate) fn pins(&self) -> BTreeMap<PeerId, Proof> {
+        let path = self.dir.join("pins.json");
+        let Some(bytes) = read_if_there(&path).ok().flatten() else { return BTreeMap::new() };
+        let Ok(proofs) = serde_json::from_slice::<Vec<Proof>>(&bytes) else {
+            tracing::warn!(
+                ?path,
+                "the file is damaged; peers are taken for who they are when they are met next"
+            );
+            return BTreeMap::new();
+        };
+        let signed = proofs.into_iter().filter(|proof| proof.said.check(&proof.identity).is_ok());
+        signed.map(|proof| (proof.said.statement.peer.clone(), proof)).collect()
+    }
+
+    /// Replaces what is remembered of peers.
+    pub(crate) fn save_pins(&self, pins: &BTreeMap<PeerId, Proof>) -> Result<(), StateError> {
+        write_json(&self.dir.join("pins.json"), &pins.values().collect::<Vec<_>>())
     }
 
     /// Groups that control took this node out of; none where the file is missing or damaged.

@@ -9,6 +9,7 @@
 //!             "peers":[{"id":"…","member":"external_…","name":"web-2.main.lacis.internal",
 //!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
+//!  "alarms":[{"kind":"peer","subject":"web-2.main.lacis.internal","text":"control names …","refused":false}],
 //!  "gone":[{"id":"ng_…","label":"old","why":"the group was deleted at control","at_ms":1795323600000}],
 //!  "names":{"resolved":false,"file":true,"by_hand":null,"upstream":["192.0.2.53:53"]},
 //!  "degraded":[{"kind":"no_ipv6","what":"this host has no IPv6: …","remedy":"allow IPv6 …"}]}
@@ -37,6 +38,9 @@ pub struct Status {
     pub control: ControlStatus,
     /// This node's groups, by id.
     pub groups: Vec<GroupStatus>,
+    /// Who is not who it should be: look at these at once.
+    #[serde(default)]
+    pub alarms: Vec<AlarmStatus>,
     /// Groups that control has taken this node out of, until it is back in them.
     #[serde(default)]
     pub gone: Vec<GoneGroup>,
@@ -117,6 +121,19 @@ pub struct GroupStatus {
     pub resolver6: Ipv6Addr,
     /// The other peers, by address.
     pub peers: Vec<PeerStatus>,
+}
+
+/// Somebody who is not who it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// `peer`: a peer is not who it was. `copy`: another machine has this node's identity.
+    pub kind: String,
+    /// The name of the peer, or the host name of the other machine.
+    pub subject: String,
+    /// What does not fit.
+    pub text: String,
+    /// Whether whoever it is was refused.
+    pub refused: bool,
 }
 
 /// A group that control has taken this node out of.

@@ -8,6 +8,7 @@
 //! its assignment sees its peer; a failed read of the store leaves everything as it was. A watcher holds a
 //! cursor and no queue: a slow one skips revisions and costs nothing.
 
+mod copies;
 mod presence;
 
 use std::{
@@ -19,7 +20,10 @@ use lacis_control_core::{Row, State, scope_of_group, scope_of_node};
 use lacis_proto::{Change, Epoch, Revision, Scope, ScopeError, ScopeId};
 use tokio::sync::watch;
 
-pub(crate) use self::presence::{Connection, Presence, Seen};
+pub(crate) use self::{
+    copies::Copy,
+    presence::{Connection, Presence, Seen},
+};
 
 /// The committed state and its scopes.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod client;
 mod flow;
+mod identity;
 mod manage;
 mod refusals;
 mod start;

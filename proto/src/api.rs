@@ -7,6 +7,7 @@
 //! | `DELETE /agent/v1/peers/{id}` | | nothing; a replay is harmless |
 //! | `POST /agent/v1/watch` | [`WatchRequest`] | lines of [`crate::Line`] |
 //! | `POST /agent/v1/report` | [`ReportRequest`] | [`ReportReply`]; replays are no-ops |
+//! | `POST /agent/v1/proofs` | [`crate::ProofsRequest`] | [`crate::ProofsReply`] |
 //!
 //! Every call is signed ([`crate::Authorization`]). Unknown fields are ignored, so either side may be newer.
 
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, Revision, ScopeId, Secret,
-    Signature, TokenId,
+    Signature, SignedStatement, TokenId,
 };
 
 /// Largest request body of any agent call: a report about every group of a node fits many times.
@@ -142,6 +143,9 @@ pub struct PeerReport {
     pub peer: PeerId,
     /// Where it can be reached: replaces what was reported before.
     pub endpoints: Vec<Endpoint>,
+    /// The node's word on its key, for control to pass on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<SignedStatement>,
 }
 
 /// Body of `POST /agent/v1/report`.

@@ -142,7 +142,12 @@ impl Follower {
                 self.forget(&line.scope);
                 return Ok(Applied::Dropped(line.scope));
             }
-            Line::Signal(_) | Line::Beat(_) | Line::Bye(_) | Line::Unknown(_) => {}
+            Line::Signal(_)
+            | Line::Rollcall(_)
+            | Line::Copy(_)
+            | Line::Beat(_)
+            | Line::Bye(_)
+            | Line::Unknown(_) => {}
         }
         Ok(Applied::Nothing)
     }

@@ -15,6 +15,7 @@ mod id;
 mod key;
 mod name;
 mod problem;
+mod proof;
 mod record;
 mod scope;
 mod sign;
@@ -39,6 +40,7 @@ pub use name::{
     sanitize,
 };
 pub use problem::{Code, Problem};
+pub use proof::{MAX_PROOFS, Proof, ProofsReply, ProofsRequest, Run, RunError, SignedStatement};
 pub use record::{
     Assignment, Body, GroupRecord, KeyUse, MAX_RECORD_TEXT, MemberKind, MemberRecord, NodeRecord, PeerKey,
     PeerRecord, Record, RelayHome,
@@ -51,8 +53,8 @@ pub use sign::{
     request_bytes, verify,
 };
 pub use stream::{
-    At, Beat, Bye, Del, DropReason, DropScope, Hello, Line, LineDecoder, LineError, MAX_LINE_BYTES,
-    MAX_PUT_RECORDS, Put, Reset, Signal,
+    At, Beat, Bye, CopySeen, Del, DropReason, DropScope, Hello, Line, LineDecoder, LineError, MAX_LINE_BYTES,
+    MAX_PUT_RECORDS, Put, Reset, Rollcall, Signal,
 };
 pub use token::{
     API_TOKEN_PREFIX, ApiToken, JOIN_TOKEN_PREFIX, JoinToken, MAX_TOKEN_TEXT, MAX_TOKEN_URLS, Secret,

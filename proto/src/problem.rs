@@ -42,6 +42,8 @@ pub enum Code {
     UnknownNode,
     /// The node was revoked.
     NodeRevoked,
+    /// Another machine speaks with this identity: one of the two is a copy.
+    IdentityInUse,
     /// The node has no grant for this group and member.
     NoGrant,
     /// The node already hosts a peer of another member of this group.
@@ -136,9 +138,11 @@ impl Code {
             Self::Forbidden | Self::NodeRevoked | Self::NoGrant => (403, "Forbidden"),
             Self::NotFound | Self::UnknownNode => (404, "Not Found"),
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
-            Self::MemberConflict | Self::KeyTaken | Self::PoolExhausted | Self::LimitReached => {
-                (409, "Conflict")
-            }
+            Self::IdentityInUse
+            | Self::MemberConflict
+            | Self::KeyTaken
+            | Self::PoolExhausted
+            | Self::LimitReached => (409, "Conflict"),
             Self::TooLarge => (413, "Content Too Large"),
             Self::AgentTooOld => (426, "Upgrade Required"),
             Self::Busy | Self::StoreUnavailable => (503, "Service Unavailable"),

@@ -8,13 +8,15 @@
 //! {"at":{"scope":"ng_…","rev":48121,"digest":"…"}}    apply all of the above at once; optional "ack_within_ms"
 //! {"drop":{"scope":"ng_…"}}                           this node has no peer in that group any more; optional "reason"
 //! {"signal":{"group":"ng_…","from":"…","to":"…","body":"…"}}   from peer to peer, opaque to control
+//! {"rollcall":{}}                                     report at once
+//! {"copy":{"host":"web-1","from":"192.0.2.9:50100"}}  another machine with this identity was refused
 //! {"beat":{"now_ms":1795323630000}}
 //! {"bye":{"reason":"drain","within_s":30}}
 //! ```
 //! A line is at most 1 MiB. Lines of unknown kinds and unknown fields are ignored. `reset` is the only
 //! way to drop records that are not named.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +47,10 @@ pub enum Line {
     Drop(DropScope),
     /// A message from one peer to another.
     Signal(Signal),
+    /// Report at once: control asks whether this reader is still there.
+    Rollcall(Rollcall),
+    /// Another machine with this node's identity was refused.
+    Copy(CopySeen),
     /// Still there.
     Beat(Beat),
     /// The stream ends soon, on purpose.
@@ -149,6 +155,19 @@ pub struct Signal {
     pub body: String,
 }
 
+/// See [`Line::Rollcall`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollcall {}
+
+/// See [`Line::Copy`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySeen {
+    /// What the other machine calls itself.
+    pub host: String,
+    /// Where it called from.
+    pub from: SocketAddr,
+}
+
 /// See [`Line::Beat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
@@ -188,7 +207,8 @@ impl Line {
         if let Ok(line) = serde_json::from_slice(bytes) {
             return Ok(line);
         }
-        let known = ["hello", "reset", "put", "del", "at", "drop", "signal", "beat", "bye"];
+        let known =
+            ["hello", "reset", "put", "del", "at", "drop", "signal", "rollcall", "copy", "beat", "bye"];
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) if map.len() == 1 => match map.keys().next() {
                 Some(kind) if !known.contains(&kind.as_str()) => {

@@ -9,8 +9,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use lacis_proto::{
     Authorization, Body, Change, ControlId, Epoch, Grant, GroupId, Host, IdentityKey, JoinReply, JoinRequest,
     JoinToken, Line, MemberId, NodeId, PeerId, PeerReply, PeerRequest, PeerStatement, Pin, Problem,
-    PublicKey, Record, ReportReply, ReportRequest, Scope, Secret, Signature, Signer, TokenId, WatchRequest,
-    member_name, overlay_addrs, peer_name, prefix6_of, request_bytes, verify,
+    ProofsReply, ProofsRequest, PublicKey, Record, ReportReply, ReportRequest, Scope, Secret, Signature,
+    Signer, TokenId, WatchRequest, member_name, overlay_addrs, peer_name, prefix6_of, request_bytes, verify,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -41,6 +41,9 @@ fn bodies_print_as_they_read() {
     prints_as_it_reads::<WatchRequest>(golden("watch_request.json").trim_end());
     prints_as_it_reads::<ReportRequest>(golden("report_request.json").trim_end());
     prints_as_it_reads::<ReportReply>(golden("report_reply.json").trim_end());
+    prints_as_it_reads::<ProofsRequest>(golden("proofs_request.json").trim_end());
+    let reply = prints_as_it_reads::<ProofsReply>(golden("proofs_reply.json").trim_end());
+    reply.proofs[0].said.check(&reply.proofs[0].identity).unwrap();
     prints_as_it_reads::<Problem>(golden("problem.json").trim_end());
 }
 
@@ -54,7 +57,7 @@ fn records_print_as_they_read_and_only_rules_are_unknown() {
 
 #[test]
 fn lines_print_as_they_read() {
-    for text in golden("lines.ndjson").lines() {
+    for text in [golden("lines.ndjson"), golden("lines_added.ndjson")].concat().lines() {
         let line: Line = prints_as_it_reads(text);
         assert_eq!(line.encode(), format!("{text}\n").into_bytes());
         assert_eq!(Line::parse(text.as_bytes()), Ok(line));

@@ -8,8 +8,8 @@ use std::{
 };
 
 use lacis_agent::{
-    Agent, AgentError, Clock, DEFAULT_MTU, HostDns, Interfaces, Options, PeerStatus, Reply, Request, Status,
-    ask,
+    Agent, AgentError, Clock, DEFAULT_MTU, HostDns, Interfaces, Options, PeerStatus, Proofs, Reply, Request,
+    Status, ask,
 };
 use lacis_control::{Config, Running, serve};
 use lacis_proto::GroupId;
@@ -192,6 +192,7 @@ impl Node {
             mtu: DEFAULT_MTU,
             core: Core::default(),
             endpoints: Vec::new(),
+            proofs: Proofs::Warn,
             clock: Clock::start(),
             interfaces: Interfaces::Memory(hosts),
             dns: HostDns::Off,

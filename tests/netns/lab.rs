@@ -20,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) host: Host,
     pub(crate) name: String,
     pub(crate) state: PathBuf,
+    /// Further arguments of `lacis up`.
+    pub(crate) options: Vec<String>,
     socket: PathBuf,
     log: PathBuf,
     agent: Option<Process>,
@@ -91,6 +93,7 @@ impl Lab {
             host: Host::new(&self.bridge, number),
             name: name.to_owned(),
             state: path(""),
+            options: Vec::new(),
             socket: path(".sock"),
             log: path(".log"),
             agent: None,
@@ -118,7 +121,7 @@ impl Node {
     /// `lacis up` on this node.
     pub(crate) fn up_command(&self, token: Option<&str>) -> Command {
         let mut command = self.host.command(binary("lacis"));
-        command.arg("up").args(token).args(["--name", &self.name]);
+        command.arg("up").args(token).args(["--name", &self.name]).args(&self.options);
         command.arg("--state").arg(&self.state).arg("--socket").arg(&self.socket);
         command
     }

@@ -10,6 +10,7 @@ mod degraded;
 mod echoes;
 mod groups;
 mod heal;
+mod identity;
 mod lab;
 mod names;
 mod resolved;

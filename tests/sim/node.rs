@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
 
-use lacis_agent_core::{AgentCore, Boot, Desired, Hosted, Local, Observed, plan};
+use lacis_agent_core::{AgentCore, Boot, Desired, Hosted, Local, Observed, Proofs, plan};
 use lacis_proto::{
     Cursor, Endpoint, EndpointKind, GroupId, IdentityKey, LineDecoder, MemberId, NodeId, PublicKey, Record,
     Scope, ScopeId,
@@ -149,6 +149,8 @@ impl Node {
             scopes: self.disk.scopes(),
             recent: self.disk.spoken.clone(),
             urls: Vec::new(),
+            proofs: Proofs::default(),
+            pins: BTreeMap::new(),
             endpoints: self.endpoints.clone(),
             agent: "sim".into(),
             report_seq,

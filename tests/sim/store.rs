@@ -33,6 +33,8 @@ impl Store {
             Row::Member(row) => (4, format!("{} {}", row.group, row.id)),
             Row::Grant(row) => (5, format!("{} {} {}", row.node, row.group, row.member)),
             Row::Peer(row) => (6, row.id.to_string()),
+            Row::Statement(said) => (12, said.statement.peer.to_string()),
+            Row::StatementGone(_, id) => return self.delete(12, id.as_str()),
             Row::Released(row) => (7, format!("{} {}", row.group, row.host)),
             Row::Tombstone(row) => (8, format!("{} {}", row.scope, row.record)),
             Row::JoinToken(row) => (9, row.id.to_string()),

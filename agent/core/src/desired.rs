@@ -18,7 +18,7 @@ use std::{
 use ipnetwork::{IpNetwork, Ipv4Network};
 use lacis_proto::{
     Endpoint, EndpointKind, GroupId, Host, MAX_ENDPOINTS, MemberId, NodeId, OverlayAddrs, PeerId, PublicKey,
-    Revision,
+    Revision, SignedStatement,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -46,6 +46,8 @@ pub struct Hosted {
     pub host: Host,
     /// Public half of its key.
     pub key: PublicKey,
+    /// The node's word on that key, for control to pass on.
+    pub statement: Option<SignedStatement>,
     /// When the node joined the group, in Unix milliseconds: the older group wins where two conflict.
     pub joined_ms: u64,
 }

@@ -130,7 +130,14 @@ pub(crate) fn netmaps(scopes: &[(u8, &Scope)]) -> BTreeMap<GroupId, Arc<Netmap>>
 
 /// Peer `n` of `web`, hosted here.
 pub(crate) fn hosted(n: u8) -> Hosted {
-    Hosted { peer: peer(n), member: member("web"), host: Host(n.into()), key: key(n), joined_ms: n.into() }
+    Hosted {
+        peer: peer(n),
+        member: member("web"),
+        host: Host(n.into()),
+        key: key(n),
+        statement: None,
+        joined_ms: n.into(),
+    }
 }
 
 /// Node 5, which hosts peer 5 in these groups, joined in this order.

@@ -23,7 +23,7 @@ mod zone;
 
 pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_trouble, memory_trouble};
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
-pub use machine::{Action, AgentCore, Boot, Control, Event, GoneWhy, Notice, StreamId};
+pub use machine::{Action, AgentCore, Alarm, Boot, Control, Doubt, Event, GoneWhy, Notice, Proofs, StreamId};
 pub use netmap::{Member, Netmap, Peer};
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
 pub use resolver::{LinkNames, MAX_LINK_DOMAINS, Ways, link_names, resolv_conf, ways};

@@ -70,6 +70,25 @@ pub const CALL_AGAIN: Duration = Duration::from_secs(300);
 /// Most peers called in one round: a site of so many finds itself again without control, and the tunnel paces them.
 pub const MAX_CALLS: usize = 256;
 
+/// Peers that are met at once are asked about together, after this.
+pub const PROOF_PAUSE: Duration = Duration::from_millis(200);
+
+/// A proof that was not there is asked for again after twice this, then ever more rarely: a node states a new key
+/// with its next report, a moment after control has the key.
+pub const PROOF_AGAIN: Duration = Duration::from_secs(1);
+
+/// A peer in doubt is asked about at least so often: a node that was upgraded states its key when it starts.
+pub const PROOF_AGAIN_MAX: Duration = Duration::from_secs(300);
+
+/// So many answers without the proof, over a quarter of a minute, are no accident.
+pub const PROOF_TRIES: u32 = 4;
+
+/// Most peers whose identity is remembered: two groups of the largest size. About 300 bytes each on disk.
+pub const MAX_PINS: usize = 20_000;
+
+/// A copy of this machine is told of for this long after it was last refused: a refused agent asks again sooner.
+pub const COPY_COUNTS: Duration = Duration::from_secs(600);
+
 /// Most notices that wait to be taken; later ones are counted only.
 pub const MAX_NOTICES: usize = 64;
 

@@ -16,6 +16,7 @@ mod calls;
 mod event;
 mod groups;
 mod link;
+mod proofs;
 mod random;
 mod reach;
 mod report;
@@ -28,18 +29,21 @@ use std::{
 };
 
 use lacis_proto::{
-    FollowError, GroupId, JoinToken, Line, MAX_TOKEN_URLS, Problem, ScopeId, WatchRequest, version,
+    Code, CopySeen, FollowError, GroupId, JoinToken, Line, MAX_TOKEN_URLS, PeerId, Problem, Proof, PublicKey,
+    ScopeId, WatchRequest, version,
 };
 
 use self::{
     calls::Calls,
     groups::{Followed, Groups},
     link::{Due, Failure, Link, Phase},
+    proofs::Guard,
     reach::Reach,
     report::Reports,
 };
 pub use self::{
     event::{Action, Boot, Event, GoneWhy, Notice, StreamId},
+    proofs::{Alarm, Doubt, Proofs},
     view::Control,
 };
 use crate::limits::MAX_NOTICES;
@@ -52,6 +56,12 @@ pub struct AgentCore {
     reports: Reports,
     reach: Reach,
     calls: Calls,
+    guard: Guard,
+    /// Another machine with this node's identity, and when control last told of it.
+    copy: Option<(CopySeen, Duration)>,
+    alarms_total: u64,
+    /// The time of the last event.
+    now: Duration,
     /// Addresses of control, tried in turn.
     urls: Vec<String>,
     agent: String,
@@ -83,6 +93,10 @@ impl AgentCore {
             reports: Reports::new(boot.agent.clone(), boot.report_seq, boot.endpoints),
             reach: Reach::default(),
             calls: Calls::new(boot.recent),
+            guard: Guard::new(boot.proofs, boot.pins),
+            copy: None,
+            alarms_total: 0,
+            now: Duration::ZERO,
             urls: boot.urls,
             agent: boot.agent,
             started: false,
@@ -101,6 +115,7 @@ impl AgentCore {
 
     /// Takes in one event. `now` is the time since an origin that stays the same.
     pub fn handle(&mut self, now: Duration, event: Event) {
+        self.now = now;
         match event {
             Event::Started => self.start(now),
             Event::ConnectFailed { stream, problem, retry_after } if self.link.is_current(stream) => {
@@ -135,10 +150,13 @@ impl AgentCore {
                     self.calls.told();
                 }
             }
+            Event::ProofsCame { asked, proofs } => self.proofs_came(now, &asked, &proofs),
+            Event::ProofsLost { asked } => self.guard.lost(now, &asked),
             Event::ReportFailed { seq } => self.reports.failed(now, seq),
             Event::HandshakeDone { group, key } => {
                 self.reach.answered(now);
                 self.calls.answered(&group, &key);
+                self.met(now, &group, &key);
                 self.rezoned |= self.groups.handshake(now, &group, &key, true);
             }
             Event::HandshakeUnanswered { group, key } => {
@@ -157,7 +175,10 @@ impl AgentCore {
         if self.rebuild {
             self.rebuild = false;
             self.rezoned = true;
-            for notice in self.groups.rebuild() {
+            let mut notices = self.groups.read();
+            self.guard.look(self.now, &self.groups.netmaps, &self.groups.local.node);
+            notices.extend(self.groups.rebuild(self.guard.refused()));
+            for notice in notices {
                 self.tell(notice);
             }
             self.offered = self.groups.follower.have();
@@ -181,7 +202,8 @@ impl AgentCore {
             return None;
         }
         let report = self.reports.deadline().filter(|_| self.link.is_live());
-        let deadlines = [self.link.deadline(), report, self.groups.deadline(), self.calls.deadline()];
+        let proofs = self.guard.deadline().filter(|_| self.link.is_in_sync());
+        let deadlines = [self.link.deadline(), report, proofs, self.groups.deadline(), self.calls.deadline()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -214,6 +236,9 @@ impl AgentCore {
             None => Failure::Lost,
         };
         let notice = problem.clone().map_or(Notice::ControlUnreachable, Notice::ControlRefused);
+        if problem.as_ref().is_some_and(|problem| problem.code == Code::IdentityInUse) {
+            self.set_dormant(true);
+        }
         if problem.is_none() {
             self.calls.is_alone(now, &self.groups.desired);
         }
@@ -231,6 +256,7 @@ impl AgentCore {
             }
             (Line::Hello(hello), false) => {
                 self.problem = None;
+                self.set_dormant(false);
                 self.link.hello(hello.beat_s);
                 if self.reports.connected(now) {
                     self.calls.told();
@@ -246,6 +272,8 @@ impl AgentCore {
             }
             (Line::Bye(bye), true) => self.link.bye(now, bye.within_s),
             (Line::Beat(_), true) => self.confirm_sync(now),
+            (Line::Rollcall(_), true) => self.reports.acknowledge(now),
+            (Line::Copy(copy), true) => self.copied(now, copy.clone()),
             (_, true) => {}
             (_, false) => {
                 return self.give_up(now, Failure::Lost, Notice::Grammar("no hello".to_owned()));
@@ -299,6 +327,7 @@ impl AgentCore {
     fn lose(&mut self, now: Duration, failure: Failure) {
         self.groups.disconnected();
         self.reports.disconnected();
+        self.guard.disconnected();
         self.link.wait(now, failure);
     }
 
@@ -309,7 +338,42 @@ impl AgentCore {
             self.actions.push_back(Action::Disconnect { stream: self.link.stream });
             self.groups.disconnected();
             self.reports.disconnected();
+            self.guard.disconnected();
         }
+    }
+
+    /// A peer answered: who it is, is found out.
+    fn met(&mut self, now: Duration, group: &GroupId, key: &PublicKey) {
+        let met = self.groups.netmaps.get(group).and_then(|netmap| netmap.peer_with_key(key));
+        if let Some((id, peer)) = met {
+            self.guard.met(now, group, id, peer);
+        }
+    }
+
+    fn proofs_came(&mut self, now: Duration, asked: &[PeerId], proofs: &[Proof]) {
+        let judged = self.guard.answered(now, asked, proofs, &self.groups.netmaps);
+        if judged.pinned {
+            self.actions.push_back(Action::SavePins);
+        }
+        self.rebuild |= judged.admitted;
+        for alarm in judged.alarms {
+            self.alarms_total += 1;
+            self.tell(Notice::Alarm(alarm));
+        }
+    }
+
+    /// Another machine with this node's identity was refused; peers may have heard from it, and are called back.
+    fn copied(&mut self, now: Duration, copy: CopySeen) {
+        self.alarms_total += 1;
+        self.copy = Some((copy.clone(), now));
+        self.calls.moved(now);
+        self.tell(Notice::Copy(copy));
+    }
+
+    /// Whether another machine speaks for this node: then nothing is up here, lest both be in each other's way.
+    fn set_dormant(&mut self, dormant: bool) {
+        self.rebuild |= self.groups.dormant != dormant;
+        self.groups.dormant = dormant;
     }
 
     fn left(&mut self, now: Duration, group: &GroupId) {
@@ -350,6 +414,12 @@ impl AgentCore {
         if !self.rebuild {
             for (group, keys) in self.calls.take_due(now) {
                 self.actions.push_back(Action::Initiate { group, keys });
+            }
+        }
+        if self.link.is_in_sync() {
+            let due = self.guard.take_due(now);
+            if !due.is_empty() {
+                self.actions.push_back(Action::FetchProofs(due));
             }
         }
         if self.link.is_live()

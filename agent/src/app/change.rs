@@ -124,7 +124,7 @@ impl Running {
         for peer in &enrolment.peers {
             if !self.core.local().hosted.contains_key(&peer.group) {
                 let key = key_of(&self.enroller.state, &peer.group)?;
-                let hosted = hosted(&enrolment, peer, &key);
+                let hosted = hosted(&enrolment, peer, &key, &self.enroller.identity);
                 self.overlay.add_key(peer.group.clone(), key);
                 self.feed(Event::PeerReady { group: peer.group.clone(), hosted }).await;
             }

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use ipnetwork::IpNetwork;
 use lacis_agent_core::{Hosted, interface_name};
 use lacis_proto::{
-    Code, ControlId, Endpoint, GroupId, JoinRequest, JoinToken, PeerReply, PeerRequest, PublicKey, Signer,
-    version,
+    Code, ControlId, Endpoint, GroupId, JoinRequest, JoinToken, PeerReply, PeerRequest, PeerStatement,
+    PublicKey, Run, Signature, SignedStatement, Signer, version,
 };
 use lacis_tunnel::{PrivateKey, generate_private_key};
 
@@ -32,6 +32,8 @@ pub(super) struct Enroller {
     pub(super) identity: SigningKey,
     pub(super) clock: Clock,
     pub(super) host_name: String,
+    /// Tells this process from others of the node.
+    pub(super) run: Run,
     /// Absent where interfaces are in memory: there are no routes to overlap.
     pub(super) host: Option<Host>,
 }
@@ -43,7 +45,8 @@ impl Enroller {
     /// A client for the control that this node belongs to, and how the node signs.
     pub(super) fn client_of(&self, enrolment: &Enrolment) -> Result<(ControlClient, Caller), AgentError> {
         let trust = Trust::new(&enrolment.pins)?;
-        let client = ControlClient::new(enrolment.urls.clone(), trust, self.identity.clone(), self.clock);
+        let client =
+            ControlClient::new(enrolment.urls.clone(), trust, self.identity.clone(), self.clock, &self.run);
         let audience = ControlId::of(&enrolment.control_key).as_str().to_owned();
         Ok((client, Caller { signer: Signer::Node(enrolment.node.clone()), audience }))
     }
@@ -60,7 +63,8 @@ impl Enroller {
             return Ok(known.clone());
         }
         let trust = Trust::new(&token.pins)?;
-        let client = ControlClient::new(token.urls.clone(), trust, self.identity.clone(), self.clock);
+        let client =
+            ControlClient::new(token.urls.clone(), trust, self.identity.clone(), self.clock, &self.run);
         let request = JoinRequest {
             token: token.id.clone(),
             secret: token.secret.clone(),
@@ -128,7 +132,9 @@ impl Enroller {
                 return Err(overlap);
             }
             let (group, member) = (grant.group, grant.member);
-            enrolment.peers.push(HostedPeer { group, member, peer: reply.peer, host: reply.host });
+            // Over restarts and keys it grows, as long as the clock does not go back by more than that.
+            let serial = self.clock.unix_ms();
+            enrolment.peers.push(HostedPeer { group, member, peer: reply.peer, host: reply.host, serial });
             self.state.save_enrolment(enrolment)?;
         }
         Ok(())
@@ -174,14 +180,29 @@ pub(super) fn key_of(state: &State, group: &GroupId) -> Result<PrivateKey, Agent
     Ok(PrivateKey::from(state.tunnel_key(group, generate_private_key)?))
 }
 
-/// What the rules know of a hosted peer.
-pub(super) fn hosted(enrolment: &Enrolment, peer: &HostedPeer, key: &PrivateKey) -> Hosted {
+/// What the rules know of a hosted peer, with the node's word on its key.
+pub(super) fn hosted(
+    enrolment: &Enrolment,
+    peer: &HostedPeer,
+    key: &PrivateKey,
+    identity: &SigningKey,
+) -> Hosted {
     let grant = enrolment.grants.iter().find(|signed| signed.grant.group == peer.group);
+    let key = public_key(key);
+    let statement = PeerStatement {
+        group: peer.group.clone(),
+        peer: peer.peer.clone(),
+        host: peer.host,
+        key,
+        serial: peer.serial,
+    };
+    let signature = Signature(identity.sign(&statement.signed_bytes()).to_bytes());
     Hosted {
         peer: peer.peer.clone(),
         member: peer.member.clone(),
         host: peer.host,
-        key: public_key(key),
+        key,
+        statement: Some(SignedStatement { statement, signature }),
         joined_ms: grant.map_or(0, |signed| signed.grant.issued_ms),
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
-use lacis_proto::{Endpoint, EndpointKind, GroupId, PublicKey, ReportRequest, ScopeId};
+use lacis_proto::{Endpoint, EndpointKind, GroupId, PeerId, PublicKey, ReportRequest, Run, ScopeId};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
     sync::{mpsc, watch},
@@ -48,7 +48,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         Interfaces::Memory(hosts) => (Devices::Memory(hosts), None, None),
     };
     let (clock, host_name) = (options.clock, options.host_name.clone());
-    let enroller = Enroller { state, identity, clock, host_name, host };
+    let run = Run::new(u64::from_be_bytes(random()), &options.host_name);
+    let enroller = Enroller { state, identity, clock, host_name, run, host };
     let known = enroller.state.enrolment()?;
     let mut enrolment = match &options.token {
         Some(token) => enroller.join(known, token).await?,
@@ -71,7 +72,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let (zones, answered) = watch::channel(Zones::default());
     let (names, forwarder) = names::start(&options, matches!(devices, Devices::Kernel(_)));
     let mut overlay = Overlay::new(tunnel, devices, DnsServer::new(answered, forwarder.clone()));
-    let boot = boot(&enroller.state, &enrolment, &options, endpoints.clone(), &mut overlay)?;
+    let boot = boot(&enroller, &enrolment, &options, endpoints.clone(), &mut overlay)?;
     let (changed, changes) = watch::channel(0);
     let ask = Ask::new(inputs.clone(), changes);
     let serving = tokio::spawn(socket::serve(options.socket.clone(), ask.clone()).await?);
@@ -142,12 +143,13 @@ async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<End
 }
 
 fn boot(
-    state: &State,
+    enroller: &Enroller,
     enrolment: &Enrolment,
     options: &Options,
     endpoints: Vec<Endpoint>,
     overlay: &mut Overlay,
 ) -> Result<Boot, AgentError> {
+    let (state, identity) = (&enroller.state, &enroller.identity);
     let (scopes, damaged) = state.scopes();
     for (path, what) in damaged {
         tracing::warn!(?path, what, "a cached scope is damaged; control will send it again");
@@ -155,7 +157,7 @@ fn boot(
     let mut local = Local { node: enrolment.node.clone(), mtu: options.mtu, hosted: BTreeMap::new() };
     for peer in &enrolment.peers {
         let key = key_of(state, &peer.group)?;
-        local.hosted.insert(peer.group.clone(), hosted(enrolment, peer, &key));
+        local.hosted.insert(peer.group.clone(), hosted(enrolment, peer, &key, identity));
         overlay.add_key(peer.group.clone(), key);
     }
     let mut recent: BTreeMap<GroupId, BTreeSet<PublicKey>> = BTreeMap::new();
@@ -166,6 +168,8 @@ fn boot(
         local,
         scopes,
         recent,
+        proofs: options.proofs,
+        pins: state.pins(),
         urls: enrolment.urls.clone(),
         endpoints,
         agent: AGENT.to_owned(),
@@ -379,9 +383,15 @@ impl Running {
                 self.watching.take_if(|watching| watching.stream == stream);
             }
             Action::UseUrls(urls) => self.use_urls(urls),
+            Action::FetchProofs(asked) => self.fetch_proofs(asked),
+            Action::SavePins => self.saved(self.enroller.state.save_pins(self.core.pins())),
             Action::SendReport(request) => self.send_report(request),
             Action::Notice(notice) => {
-                tracing::info!("{notice}");
+                if notice.is_alarm() {
+                    tracing::warn!("{notice}");
+                } else {
+                    tracing::info!("{notice}");
+                }
                 self.note_gone(&notice);
                 self.touch();
             }
@@ -421,6 +431,20 @@ impl Running {
                 Err(error) => {
                     tracing::debug!(%error, "report not taken");
                     Event::ReportFailed { seq }
+                }
+            };
+            let _ = inputs.send(Input::Core(Box::new(event))).await;
+        });
+    }
+
+    fn fetch_proofs(&self, asked: Vec<PeerId>) {
+        let ((client, caller), inputs) = (self.client.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let event = match client.proofs(&caller, &asked).await {
+                Ok(reply) => Event::ProofsCame { asked, proofs: reply.proofs },
+                Err(error) => {
+                    tracing::debug!(%error, "no proofs");
+                    Event::ProofsLost { asked }
                 }
             };
             let _ = inputs.send(Input::Core(Box::new(event))).await;

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap};
+use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap, Notice};
 use lacis_proto::{GroupId, PeerId, Revision, in_suffix, member_name, overlay_addrs, sanitize};
 use lacis_tunnel::{NetworkId, PeerStats, Stats};
 
 use super::{enrol::AGENT, watching::Heard};
 use crate::{
     overlay::Overlay,
-    status::{ControlStatus, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Status},
+    status::{AlarmStatus, ControlStatus, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Status},
 };
 
 type Figures = BTreeMap<(NetworkId, [u8; 32]), PeerStats>;
@@ -42,10 +42,30 @@ pub(super) fn status(
             .iter()
             .filter_map(|(group, netmap)| group_status(group, netmap, core, overlay, &figures))
             .collect(),
+        alarms: alarms(core, now),
         gone,
         names,
         degraded: degraded.iter().map(Into::into).collect(),
     }
+}
+
+fn alarms(core: &AgentCore, now: Duration) -> Vec<AlarmStatus> {
+    let peers = core.alarms().map(|alarm| {
+        let name = core.netmaps().get(&alarm.group).map(|netmap| peer_label(netmap, &alarm.peer));
+        AlarmStatus {
+            kind: "peer".to_owned(),
+            subject: name.unwrap_or_else(|| alarm.peer.to_string()),
+            text: alarm.doubt.to_string(),
+            refused: alarm.refused,
+        }
+    });
+    let copies = core.copy(now).map(|copy| AlarmStatus {
+        kind: "copy".to_owned(),
+        subject: copy.host.clone(),
+        text: Notice::Copy(copy.clone()).to_string(),
+        refused: true,
+    });
+    peers.chain(copies).collect()
 }
 
 /// Whether every group of this node has its interface, and everything on it.

@@ -29,6 +29,10 @@ fn show(status: &Status) {
     let state = if status.ready { "ready" } else { "not ready" };
     print::line(&format!("{}  {state}, UDP port {}, agent {}", status.node, status.port, status.agent));
     print::line(&control(status));
+    for alarm in &status.alarms {
+        let used = if alarm.refused { "it is refused" } else { "it is used all the same (--proofs warn)" };
+        print::line(&format!("ALARM {}: {}; {used}", alarm.subject, alarm.text));
+    }
     for group in &status.groups {
         print::line("");
         show_group(group);

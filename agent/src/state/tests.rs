@@ -64,7 +64,7 @@ fn a_group_that_was_left_is_gone_from_the_enrolment() {
     state.leave(&group).unwrap();
     let peer = PeerId::from_random([1; 16]);
     let member = MemberId::external_from_random([1; 16]);
-    let hosted = HostedPeer { group: group.clone(), member, peer, host: Host(5) };
+    let hosted = HostedPeer { group: group.clone(), member, peer, host: Host(5), serial: 0 };
     state.save_enrolment(&Enrolment { peers: vec![hosted], ..enrolment() }).unwrap();
     state.leave(&group).unwrap();
     assert_eq!(state.enrolment().unwrap(), Some(enrolment()));

@@ -145,6 +145,9 @@ impl<'a> Effects<'a> {
 
     pub(crate) fn drop_peer(&mut self, group: &GroupId, id: &PeerId, node: Option<&NodeId>) -> Revision {
         let revision = self.group(group).revision;
+        if self.state.groups[group].statements.contains_key(id) {
+            self.row(Row::StatementGone(group.clone(), id.clone()));
+        }
         self.row(Row::PeerGone(group.clone(), id.clone()));
         self.bury(group.into(), id.into(), revision);
         if let Some(node) = node {

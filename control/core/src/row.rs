@@ -6,7 +6,7 @@
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use lacis_proto::{
     Endpoint, GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId,
-    Revision, ScopeId, TokenId,
+    Revision, ScopeId, SignedStatement, TokenId,
 };
 
 /// One write to the store, and the same step in memory.
@@ -30,6 +30,10 @@ pub enum Row {
     Peer(PeerRow),
     /// A peer is gone.
     PeerGone(GroupId, PeerId),
+    /// A node has stated the key of a peer.
+    Statement(SignedStatement),
+    /// What was stated of a peer is gone with it.
+    StatementGone(GroupId, PeerId),
     /// A host number rests before it is given again.
     Released(ReleasedHost),
     /// A host number that rested is in use again.

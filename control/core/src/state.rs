@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lacis_proto::{
     GroupId, Host, IdentityKey, MemberId, NodeId, OwnerId, PeerId, PublicKey, RecordId, Revision, ScopeId,
-    TokenId,
+    SignedStatement, TokenId,
 };
 
 use crate::row::{
@@ -27,6 +27,8 @@ pub struct Group {
     pub members: BTreeMap<MemberId, MemberRow>,
     /// Its peers.
     pub peers: BTreeMap<PeerId, PeerRow>,
+    /// What nodes have stated of their peers.
+    pub statements: BTreeMap<PeerId, SignedStatement>,
     /// Host numbers that rest.
     pub released: BTreeMap<Host, ReleasedHost>,
     by_host: BTreeMap<Host, PeerId>,
@@ -134,6 +136,12 @@ impl State {
                 }
                 self.in_group(&group, |group| group.remove_peer(&id));
             }
+            Row::Statement(said) => self.in_group(&said.statement.group.clone(), |group| {
+                group.statements.insert(said.statement.peer.clone(), said);
+            }),
+            Row::StatementGone(group, id) => self.in_group(&group, |group| {
+                group.statements.remove(&id);
+            }),
             Row::Released(row) => self.in_group(&row.group.clone(), |group| {
                 group.released.insert(row.host, row);
             }),
@@ -166,6 +174,7 @@ impl State {
                     row,
                     members: BTreeMap::new(),
                     peers: BTreeMap::new(),
+                    statements: BTreeMap::new(),
                     released: BTreeMap::new(),
                     by_host: BTreeMap::new(),
                     by_node: BTreeMap::new(),

@@ -4,7 +4,7 @@ use lacis_control_core::{NodeRow, NodeState, State};
 use lacis_proto::{Code, GroupId, MemberId, NodeId, PeerId, Problem, ScopeId, overlay_addrs};
 use serde::{Deserialize, Serialize};
 
-use crate::live::{Presence, Published};
+use crate::live::{Copy, Presence, Published};
 
 /// A node, and what is known of its agent now. Times are Unix milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,7 +21,17 @@ pub(crate) struct NodeEntry {
     pub(crate) agent: Option<String>,
     /// Where the agent connects from.
     pub(crate) underlay: Option<String>,
+    /// Machines that were refused because they have this node's identity, too.
+    pub(crate) copies: Vec<NodeCopy>,
     pub(crate) peers: Vec<NodePeer>,
+}
+
+/// A machine with the identity of a node that is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NodeCopy {
+    pub(crate) host: String,
+    pub(crate) from: String,
+    pub(crate) at_ms: u64,
 }
 
 /// A peer that a node hosts.
@@ -104,8 +114,13 @@ fn entry(row: &NodeRow, state: &State, presence: &Presence) -> NodeEntry {
         connected: seen.is_some(),
         since_ms: seen.as_ref().map(|seen| seen.since_ms),
         last_seen_ms: presence.last_seen_ms(&row.id),
+        copies: presence.copies(&row.id).into_iter().map(copy).collect(),
         peers: peers.collect(),
         agent: seen.as_ref().map(|seen| seen.agent.clone()),
         underlay: seen.map(|seen| seen.underlay.to_string()),
     }
+}
+
+fn copy(copy: Copy) -> NodeCopy {
+    NodeCopy { host: copy.run.host, from: copy.from.to_string(), at_ms: copy.at_ms }
 }

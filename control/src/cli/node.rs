@@ -86,6 +86,12 @@ fn show(node: &NodeEntry) -> String {
     let (from, agent) = (or_dash(node.underlay.as_deref()), or_dash(node.agent.as_deref()));
     let connected = connected(node);
     let head = format!("{label}  {id}, {state}\nconnected {connected}, from {from}, agent {agent}\n");
+    let copies: String = node
+        .copies
+        .iter()
+        .map(|copy| format!("! refused: host {:?} at {} has the same identity\n", copy.host, copy.from))
+        .collect();
+    let head = head + &copies;
     let names = ["GROUP", "MEMBER", "PEER", "ADDRESS", "VERSION", "APPLIED"].map(str::to_owned);
     let rows = node.peers.iter().map(|peer| {
         [

@@ -4,6 +4,7 @@ mod auth;
 mod join;
 mod lines;
 mod peers;
+mod proofs;
 mod report;
 mod watch;
 
@@ -23,4 +24,5 @@ pub(super) fn routes() -> Router<Arc<Control>> {
         .route("/agent/v1/peers/{id}", delete(peers::remove))
         .route("/agent/v1/watch", post(watch::watch))
         .route("/agent/v1/report", post(report::report))
+        .route("/agent/v1/proofs", post(proofs::proofs))
 }

@@ -1,8 +1,9 @@
 //! Presence: which agents are connected, and what they have applied. In memory only, never a revision
 //! (DESIGN ruling 8).
 //!
-//! Invariant: a node has at most one stream; a newer one ends the older, and an older one that ends late
-//! does not end the newer.
+//! Invariants: a node has at most one stream; a newer one ends the older, and an older one that ends late
+//! does not end the newer. A report counts only from the process whose stream is or was the last, and only if it
+//! is newer than those before, so that one that was held up on its way brings nothing back.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +11,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use lacis_proto::{NodeId, Revision, ScopeId};
+use lacis_proto::{Line, NodeId, Revision, Run, ScopeId};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::copies::Copy;
 use crate::clock;
 
 /// Who is connected.
@@ -37,8 +40,22 @@ struct Known {
     /// When the last stream ended, in Unix milliseconds.
     last_seen_ms: Option<u64>,
     replaced: CancellationToken,
+    /// The process of the last stream.
+    run: Option<Run>,
     last_seq: Option<u64>,
+    /// To the stream that is open.
+    lines: Option<mpsc::Sender<Line>>,
+    /// Counts signs of life of the process whose stream is open.
+    signs: watch::Sender<u64>,
+    /// Processes that were refused beside that one.
+    copies: Vec<Copy>,
 }
+
+/// Most copies of one node that are remembered; the oldest is forgotten first.
+const MAX_COPIES: usize = 8;
+
+/// Lines that wait for a stream: a rollcall and a word on a copy, a few times over. More are left out.
+const LINES: usize = 8;
 
 /// A node's stream; dropping it is its end.
 #[derive(Debug)]
@@ -48,25 +65,74 @@ pub(crate) struct Connection {
     stream: u64,
     /// Cancelled when a newer stream takes this one's place.
     pub(crate) replaced: CancellationToken,
+    /// Lines for this stream from elsewhere.
+    pub(crate) lines: mpsc::Receiver<Line>,
 }
 
 impl Presence {
-    /// A node has opened a stream. Its reports count anew: it may have been started again.
-    pub(crate) fn connect(&self, node: &NodeId, seen: Seen) -> Connection {
+    /// A node has opened a stream. Reports of another process than the last count anew: its clock may have gone back.
+    pub(crate) fn connect(&self, node: &NodeId, seen: Seen, run: Option<Run>) -> Connection {
+        let (to_stream, lines) = mpsc::channel(LINES);
         let mut nodes = self.lock();
         let known = nodes.entry(node.clone()).or_default();
         known.replaced.cancel();
         known.replaced = CancellationToken::new();
         known.stream += 1;
         known.seen = Some(seen);
-        known.last_seq = None;
+        known.lines = Some(to_stream);
+        if run.is_none() || known.run != run {
+            known.last_seq = None;
+            known.copies.clear();
+        }
+        known.run = run;
         let (stream, replaced) = (known.stream, known.replaced.clone());
-        Connection { presence: self.clone(), node: node.clone(), stream, replaced }
+        Connection { presence: self.clone(), node: node.clone(), stream, replaced, lines }
     }
 
-    /// Whether a report is newer than those before.
-    pub(crate) fn is_news(&self, node: &NodeId, seq: u64) -> bool {
-        self.lock().get(node).and_then(|known| known.last_seq).is_none_or(|last| seq > last)
+    /// Whether a report of this process is newer than those before; that it came is a sign of life.
+    pub(crate) fn is_news(&self, node: &NodeId, run: Option<&Run>, seq: u64) -> bool {
+        let nodes = self.lock();
+        let Some(known) = nodes.get(node) else { return true };
+        if run != known.run.as_ref() {
+            return run.is_none() || known.run.is_none();
+        }
+        known.signs.send_modify(|signs| *signs += 1);
+        known.last_seq.is_none_or(|last| seq > last)
+    }
+
+    /// The process whose stream is open, where it is another than this one, and its signs of life.
+    pub(super) fn other(&self, node: &NodeId, run: &Run) -> Option<(watch::Receiver<u64>, Run)> {
+        let nodes = self.lock();
+        let known = nodes.get(node).filter(|known| known.seen.is_some())?;
+        let first = known.run.as_ref().filter(|first| first.id != run.id)?;
+        Some((known.signs.subscribe(), first.clone()))
+    }
+
+    /// Says something on a node's open stream, if there is one and it keeps up.
+    pub(super) fn say(&self, node: &NodeId, line: Line) {
+        if let Some(lines) = self.lock().get(node).and_then(|known| known.lines.as_ref()) {
+            let _ = lines.try_send(line);
+        }
+    }
+
+    /// Remembers a process that was refused.
+    pub(super) fn refuse(&self, node: &NodeId, copy: Copy) {
+        let mut nodes = self.lock();
+        let known = nodes.entry(node.clone()).or_default();
+        known.copies.retain(|held| held.run.id != copy.run.id);
+        known.copies.push(copy);
+        let over = known.copies.len().saturating_sub(MAX_COPIES);
+        known.copies.drain(..over);
+    }
+
+    /// Whether a process was refused beside the one whose stream is open.
+    pub(super) fn is_refused(&self, node: &NodeId, run: &Run) -> bool {
+        self.copies(node).iter().any(|copy| copy.run.id == run.id)
+    }
+
+    /// Processes that were refused beside the one of the last stream.
+    pub(crate) fn copies(&self, node: &NodeId) -> Vec<Copy> {
+        self.lock().get(node).map(|known| known.copies.clone()).unwrap_or_default()
     }
 
     /// A report has been taken in.
@@ -118,6 +184,7 @@ impl Drop for Connection {
         let mut nodes = self.presence.lock();
         if let Some(known) = nodes.get_mut(&self.node).filter(|known| known.stream == self.stream) {
             known.seen = None;
+            known.lines = None;
             known.last_seen_ms = Some(clock::unix_ms());
         }
     }

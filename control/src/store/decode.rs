@@ -25,6 +25,7 @@ const TABLES: &[(&str, &str, Decode)] = &[
     ("members", "SELECT * FROM members", member),
     ("grants", "SELECT * FROM grants", grant),
     ("peers", "SELECT * FROM peers", peer),
+    ("statements", "SELECT * FROM statements", statement),
     ("released_hosts", "SELECT * FROM released_hosts", released),
     ("tombstones", "SELECT * FROM tombstones", tombstone),
     ("join_tokens", "SELECT * FROM join_tokens", join_token),
@@ -202,6 +203,10 @@ fn peer(row: &Reader<'_>) -> Result<Row, StoreError> {
         revision: row.revision("revision")?,
         node_revision: row.revision("node_revision")?,
     }))
+}
+
+fn statement(row: &Reader<'_>) -> Result<Row, StoreError> {
+    Ok(Row::Statement(row.json("said")?))
 }
 
 fn released(row: &Reader<'_>) -> Result<Row, StoreError> {

@@ -34,6 +34,9 @@ const PEER: &str = "INSERT INTO peers (id, group_id, member_id, node_id, instanc
     label = excluded.label, hostname = excluded.hostname, parent_event = excluded.parent_event, endpoints = excluded.endpoints, revision = excluded.revision, \
     node_revision = excluded.node_revision";
 const PEER_GONE: &str = "DELETE FROM peers WHERE group_id = $1 AND id = $2";
+const STATEMENT: &str = "INSERT INTO statements (peer_id, group_id, said) VALUES ($1, $2, $3) \
+    ON CONFLICT (peer_id) DO UPDATE SET said = excluded.said";
+const STATEMENT_GONE: &str = "DELETE FROM statements WHERE group_id = $1 AND peer_id = $2";
 const RELEASED: &str = "INSERT INTO released_hosts (group_id, host, released_ms, revision) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (group_id, host) DO UPDATE SET released_ms = excluded.released_ms, revision = excluded.revision";
 const TAKEN: &str = "DELETE FROM released_hosts WHERE group_id = $1 AND host = $2";
@@ -73,6 +76,11 @@ fn statement(row: &Row) -> Statement {
         }
         Row::Peer(row) => peer(row),
         Row::PeerGone(group, id) => sql(PEER_GONE).bind(group.to_string()).bind(id.to_string()),
+        Row::Statement(said) => sql(STATEMENT)
+            .bind(said.statement.peer.to_string())
+            .bind(said.statement.group.to_string())
+            .bind(json(said)),
+        Row::StatementGone(group, id) => sql(STATEMENT_GONE).bind(group.to_string()).bind(id.to_string()),
         Row::Released(ReleasedHost { group, host, released_ms, revision }) => sql(RELEASED)
             .bind(group.to_string())
             .bind(i64::from(host.0))

@@ -11,8 +11,11 @@ use crate::clock;
 mod tests;
 
 /// Each brings the database from the format before it to its own; the first is number 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_peers_without_agent.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_peers_without_agent.sql"),
+    include_str!("migrations/0003_statements.sql"),
+];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations \
                      (version INTEGER PRIMARY KEY, applied_ms INTEGER NOT NULL) STRICT";

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use lacis_proto::{
     Authorization, Follower, IdentityKey, JoinReply, JoinRequest, JoinToken, Line, LineDecoder, NodeId,
-    PeerReply, PeerRequest, Problem, PublicKey, Signature, Signer, WatchRequest, request_bytes, version,
+    PeerReply, PeerRequest, Problem, PublicKey, Run, Signature, Signer, WatchRequest, request_bytes, version,
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde::de::DeserializeOwned;
@@ -31,6 +31,7 @@ pub(super) fn config(folder: &tempfile::TempDir) -> Config {
     Config { listen: Some(([127, 0, 0, 1], 0).into()), ..Config::new(folder.path().join("data")) }
 }
 
+#[derive(Clone)]
 pub(super) struct Client {
     pub(super) addr: SocketAddr,
     pub(super) key: SigningKey,
@@ -38,6 +39,8 @@ pub(super) struct Client {
     pub(super) audience: String,
     /// Added to the time of every signature.
     pub(super) skew_ms: i64,
+    /// Which process of the node this is.
+    pub(super) run: Option<Run>,
     ca: std::path::PathBuf,
 }
 
@@ -72,6 +75,7 @@ impl Client {
             node: None,
             audience: String::new(),
             skew_ms: 0,
+            run: None,
             ca: running.ready.ca.clone(),
         }
     }
@@ -159,6 +163,9 @@ impl Client {
             let authorization = Authorization { signer, unix_ms, signature };
             request = request.header(header::AUTHORIZATION, authorization.to_string());
         }
+        if let Some(run) = &self.run {
+            request = request.header(Run::HEADER, run.to_string());
+        }
         self.exchange(request.body(Full::new(Bytes::from(body))).unwrap()).await
     }
 
@@ -191,6 +198,23 @@ impl Client {
     /// Opens the watch stream with what a follower holds.
     pub(super) async fn watch(&self, follower: Follower) -> Watch {
         self.watch_with(follower, true).await
+    }
+
+    /// Opens the watch stream once control has noticed that the former one is over.
+    pub(super) async fn watch_when_free(&self) -> Watch {
+        let body =
+            serde_json::json!({"protocol": version::RANGE, "agent": "test", "watch": true, "have": {}});
+        let body = serde_json::to_vec(&body).unwrap();
+        let begin = tokio::time::Instant::now();
+        loop {
+            let signer = Some(self.signer());
+            let response = self.open(Method::POST, "/agent/v1/watch", body.clone(), signer).await;
+            if response.status() == StatusCode::OK {
+                let (decoder, follower) = (LineDecoder::default(), Follower::default());
+                return Watch { body: response.into_body(), decoder, follower };
+            }
+            assert!(begin.elapsed() < DEADLINE, "{}", response.status());
+        }
     }
 
     pub(super) async fn watch_with(&self, follower: Follower, watch: bool) -> Watch {

@@ -154,6 +154,7 @@ async fn only_new_endpoints_spend_a_revision() {
                 kind: lacis_proto::EndpointKind::Host,
                 addr: ([192, 0, 2, 1], port).into(),
             }],
+            statement: None,
         }],
         applied: [].into(),
     };
@@ -235,6 +236,8 @@ fn kind(line: &Line) -> &'static str {
         Line::At(_) => "at",
         Line::Drop(_) => "drop",
         Line::Signal(_) => "signal",
+        Line::Rollcall(_) => "rollcall",
+        Line::Copy(_) => "copy",
         Line::Beat(_) => "beat",
         Line::Bye(_) => "bye",
         Line::Unknown(_) => "unknown",

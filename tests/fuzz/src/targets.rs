@@ -61,6 +61,7 @@ pub fn api_token(bytes: &[u8]) {
 pub fn authorization(bytes: &[u8]) {
     prints_as_it_parses::<Authorization>(bytes);
     prints_as_it_parses::<Cursor>(bytes);
+    prints_as_it_parses::<lacis_proto::Run>(bytes);
 }
 
 fn prints_as_it_parses<T: FromStr + Display + PartialEq + Debug>(bytes: &[u8])
@@ -182,6 +183,8 @@ fn settle(core: &mut AgentCore, seen: &mut Observed, stream: &mut lacis_agent_co
             | Action::SaveScope(_)
             | Action::DropScope(_)
             | Action::UseUrls(_)
+            | Action::FetchProofs(_)
+            | Action::SavePins
             | Action::Disconnect { .. }
             | Action::SendReport(_)
             | Action::Notice(_) => {}
@@ -355,7 +358,8 @@ fn scope() -> Scope {
 /// Node 5, which hosts peer 5.
 fn boot() -> Boot {
     let node = NodeId::from_random([5; 16]);
-    let hosted = Hosted { peer: peer(5), member: member(), host: Host(5), key: key(5), joined_ms: 0 };
+    let hosted =
+        Hosted { peer: peer(5), member: member(), host: Host(5), key: key(5), joined_ms: 0, statement: None };
     let assignment = Assignment { group: group(), member: member(), host: Host(5) };
     let mut own = Scope::new(Epoch(1));
     own.commit([Change::Put(RecordId::from(&peer(5)), Body::Assignment(assignment))]);
@@ -364,6 +368,8 @@ fn boot() -> Boot {
         local: Local { node, mtu: 1400, hosted: BTreeMap::from([(group(), hosted)]) },
         scopes,
         recent: BTreeMap::new(),
+        proofs: lacis_agent_core::Proofs::default(),
+        pins: BTreeMap::new(),
         urls: Vec::new(),
         endpoints: Vec::new(),
         agent: "fuzz".into(),

@@ -39,7 +39,8 @@ impl World {
     pub(super) fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Reconcile(_) => self.reconcile(node),
-            Action::Zones(_) | Action::Initiate { .. } | Action::UseUrls(_) => {}
+            Action::Zones(_) | Action::Initiate { .. } | Action::UseUrls(_) | Action::SavePins => {}
+            Action::FetchProofs(asked) => self.feed(node, CoreEvent::ProofsLost { asked }),
             Action::SaveScope(id) => {
                 let scope = self.nodes[node].running().and_then(|running| running.core.scope(&id).cloned());
                 if let Some(scope) = scope {

@@ -115,6 +115,7 @@ impl World {
             member: request.member.clone(),
             host: reply.host,
             key: request.key,
+            statement: None,
             joined_ms: 0,
         };
         it.disk.hosted.insert(request.group.clone(), hosted.clone());

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 
 use lacis_proto::{
-    ApplyError, Endpoint, GroupId, Line, LineError, PeerId, Problem, PublicKey, RecordId, ReportRequest,
-    Scope, ScopeId, WatchRequest,
+    ApplyError, CopySeen, Endpoint, GroupId, Line, LineError, PeerId, Problem, Proof, PublicKey, RecordId,
+    ReportRequest, Scope, ScopeId, WatchRequest,
 };
 
+use super::proofs::{Alarm, Proofs};
 use crate::{Conflict, Desired, Hosted, Local, Zones};
 
 /// What the rules start from: the state on disk.
@@ -18,6 +19,10 @@ pub struct Boot {
     pub scopes: BTreeMap<ScopeId, Scope>,
     /// Keys of peers that had a session when the agent last ran, by group; initiated to at start.
     pub recent: BTreeMap<GroupId, BTreeSet<PublicKey>>,
+    /// How strictly peers must prove who they are.
+    pub proofs: Proofs,
+    /// What is remembered of peers.
+    pub pins: BTreeMap<PeerId, Proof>,
     /// Addresses of control, tried in turn.
     pub urls: Vec<String>,
     /// Where this node may be reached, as far as it knows.
@@ -98,6 +103,18 @@ pub enum Event {
         /// Its number.
         seq: u64,
     },
+    /// Control answered about peers.
+    ProofsCame {
+        /// Which were asked about.
+        asked: Vec<PeerId>,
+        /// What control has of them.
+        proofs: Vec<Proof>,
+    },
+    /// Control did not answer about peers.
+    ProofsLost {
+        /// Which were asked about.
+        asked: Vec<PeerId>,
+    },
     /// A peer answered a handshake.
     HandshakeDone {
         /// The group.
@@ -149,6 +166,10 @@ pub enum Action {
         /// Which.
         stream: StreamId,
     },
+    /// Ask control for the proofs of peers; then tell [`Event::ProofsCame`] or [`Event::ProofsLost`].
+    FetchProofs(Vec<PeerId>),
+    /// Write what is remembered of peers to disk: `AgentCore::pins` has it.
+    SavePins,
     /// Control is at these addresses from now on: keep them, and try them in turn.
     UseUrls(Vec<String>),
     /// Send a report; then tell [`Event::ReportDone`] or [`Event::ReportFailed`].
@@ -242,6 +263,12 @@ pub enum Notice {
     /// Two groups overlap; one has no interface.
     #[error("group {group} has no interface: its addresses overlap those of group {with}", group = .0.group, with = .0.with)]
     Conflict(Conflict),
+    /// A peer is not who it was.
+    #[error("peer {peer} of group {group} is not trusted: {doubt}", peer = .0.peer, group = .0.group, doubt = .0.doubt)]
+    Alarm(Alarm),
+    /// Another machine has this node's identity.
+    #[error("host {host:?} at {from} has the same identity as this node and was refused; one of the two is a copy", host = .0.host, from = .0.from)]
+    Copy(CopySeen),
     /// A record was left out.
     #[error("record {record} of group {group} is left out: {why}")]
     OddRecord {
@@ -252,4 +279,12 @@ pub enum Notice {
         /// Why.
         why: &'static str,
     },
+}
+
+impl Notice {
+    /// Whether somebody should look at once.
+    #[must_use]
+    pub const fn is_alarm(&self) -> bool {
+        matches!(self, Self::Alarm(_) | Self::Copy(_))
+    }
 }

@@ -44,6 +44,8 @@ pub(super) struct Groups {
     pub(super) netmaps: BTreeMap<GroupId, Arc<Netmap>>,
     pub(super) desired: Arc<Desired>,
     pub(super) zones: Zones,
+    /// Another machine speaks for this node: there are no interfaces here until control lets this one in.
+    pub(super) dormant: bool,
     zone_of: BTreeMap<GroupId, Arc<Zone>>,
     demoted: BTreeMap<(GroupId, PeerId), Duration>,
     stale: BTreeSet<GroupId>,
@@ -61,6 +63,7 @@ impl Groups {
             netmaps: BTreeMap::new(),
             desired: Arc::default(),
             zones: Zones::default(),
+            dormant: false,
             zone_of: BTreeMap::new(),
             demoted: BTreeMap::new(),
             stale,
@@ -87,7 +90,12 @@ impl Groups {
             Line::Reset(reset) => drop(self.resetting.insert(reset.scope.clone())),
             Line::At(at) => return self.apply(at.clone()),
             Line::Put(_) | Line::Del(_) | Line::Drop(_) => {}
-            Line::Signal(_) | Line::Beat(_) | Line::Bye(_) | Line::Unknown(_) => {}
+            Line::Signal(_)
+            | Line::Rollcall(_)
+            | Line::Copy(_)
+            | Line::Beat(_)
+            | Line::Bye(_)
+            | Line::Unknown(_) => {}
         }
         let mut followed = Followed::default();
         let why = if let Line::Drop(gone) = &line { why_dropped(gone.reason) } else { GoneWhy::Removed };
@@ -181,8 +189,8 @@ impl Groups {
         self.epoch = None;
     }
 
-    /// Reads what changed and makes the next desired state and zones.
-    pub(super) fn rebuild(&mut self) -> Vec<Notice> {
+    /// Reads the groups that changed.
+    pub(super) fn read(&mut self) -> Vec<Notice> {
         let mut notices = Vec::new();
         for group in std::mem::take(&mut self.stale) {
             let hosted = self.local.hosted.get(&group);
@@ -200,8 +208,18 @@ impl Groups {
             self.zone_of.insert(group.clone(), Arc::new(Zone::new(&netmap, Some(&hosted.peer))));
             self.netmaps.insert(group, Arc::new(netmap));
         }
-        let next = desired(self.desired.revision + 1, &self.netmaps, &self.local);
-        notices.extend(self.transitions(&next));
+        notices
+    }
+
+    /// Makes the next desired state, without peers that must not be used, and zones.
+    pub(super) fn rebuild(&mut self, refused: &BTreeSet<PeerId>) -> Vec<Notice> {
+        let nothing = BTreeMap::new();
+        let netmaps = if self.dormant { &nothing } else { &self.netmaps };
+        let mut next = desired(self.desired.revision + 1, netmaps, &self.local);
+        for interface in next.interfaces.values_mut() {
+            interface.peers.retain(|_, peer| !refused.contains(&peer.peer));
+        }
+        let notices = self.transitions(&next);
         self.desired = Arc::new(next);
         self.rezone();
         notices
@@ -217,6 +235,7 @@ impl Groups {
         let conflicts = next.conflicts.iter().filter(|conflict| !told.contains(conflict));
         let lost = self.desired.interfaces.keys().filter(|group| {
             self.local.hosted.contains_key(*group)
+                && !self.dormant
                 && !next.interfaces.contains_key(*group)
                 && next.conflicts.iter().all(|conflict| conflict.group != **group)
         });

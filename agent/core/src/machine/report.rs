@@ -128,8 +128,11 @@ impl Reports {
         self.under_way = true;
         self.last_sent = Some(now);
         self.seq += 1;
-        let peer =
-            |hosted: &Hosted| PeerReport { peer: hosted.peer.clone(), endpoints: self.endpoints.clone() };
+        let peer = |hosted: &Hosted| PeerReport {
+            peer: hosted.peer.clone(),
+            endpoints: self.endpoints.clone(),
+            statement: hosted.statement.clone(),
+        };
         Some(ReportRequest {
             seq: self.seq,
             agent: self.agent.clone(),

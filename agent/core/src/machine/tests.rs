@@ -27,6 +27,24 @@ struct Lab {
     told_urls: Vec<String>,
     used_urls: Vec<String>,
     calls: Vec<(Duration, Vec<PublicKey>)>,
+    asked: Vec<(Duration, Vec<PeerId>)>,
+    pins_saved: usize,
+}
+
+/// Node 5 in group 1, which spoke with peer 7 when it last ran.
+fn boot(scopes: BTreeMap<ScopeId, Scope>) -> Boot {
+    Boot {
+        local: local(&[1]),
+        scopes,
+        recent: BTreeMap::from([(group(1), BTreeSet::from([key(7)]))]),
+        proofs: Proofs::Warn,
+        pins: BTreeMap::new(),
+        urls: vec!["https://192.0.2.1:8443".into()],
+        endpoints: vec![endpoint("host 192.0.2.5:47820")],
+        agent: "0".into(),
+        report_seq: 1_000,
+        seed: 7,
+    }
 }
 
 impl Lab {
@@ -40,16 +58,7 @@ impl Lab {
     }
 
     fn with(cached: BTreeMap<ScopeId, Scope>, control: BTreeMap<ScopeId, Scope>) -> Self {
-        let core = AgentCore::new(Boot {
-            local: local(&[1]),
-            scopes: cached,
-            recent: BTreeMap::from([(group(1), BTreeSet::from([key(7)]))]),
-            urls: vec!["https://192.0.2.1:8443".into()],
-            endpoints: vec![endpoint("host 192.0.2.5:47820")],
-            agent: "0".into(),
-            report_seq: 1_000,
-            seed: 7,
-        });
+        let core = AgentCore::new(boot(cached));
         let mut lab = Self {
             core,
             now: Duration::ZERO,
@@ -66,6 +75,8 @@ impl Lab {
             told_urls: Vec::new(),
             used_urls: Vec::new(),
             calls: Vec::new(),
+            asked: Vec::new(),
+            pins_saved: 0,
         };
         lab.event(Event::Started);
         lab
@@ -97,6 +108,8 @@ impl Lab {
                 Action::DropScope(scope) => drop(self.dropped.insert(scope)),
                 Action::UseUrls(urls) => self.used_urls = urls,
                 Action::Initiate { keys, .. } => self.calls.push((self.now, keys)),
+                Action::FetchProofs(asked) => self.asked.push((self.now, asked)),
+                Action::SavePins => self.pins_saved += 1,
                 Action::Zones(_) => {}
             }
         }
@@ -206,6 +219,7 @@ impl Lab {
 }
 
 mod alone;
+mod proofs;
 mod reports;
 
 const WEB: &str = "web.shop-1.lacis.internal";
@@ -217,6 +231,8 @@ fn tunnels_and_names_start_from_the_cache_before_control_is_contacted() {
         local: local(&[1]),
         scopes,
         recent: BTreeMap::from([(group(1), BTreeSet::from([key(7)])), (group(9), BTreeSet::new())]),
+        proofs: Proofs::Warn,
+        pins: BTreeMap::new(),
         urls: Vec::new(),
         endpoints: Vec::new(),
         agent: "0".into(),

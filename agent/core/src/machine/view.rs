@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lacis_proto::{GroupId, Problem, Scope, ScopeId};
+use lacis_proto::{CopySeen, GroupId, PeerId, Problem, Proof, Scope, ScopeId};
 
-use super::{AgentCore, link::Phase};
-use crate::{Desired, Local, Netmap, Zones};
+use super::{AgentCore, link::Phase, proofs::Alarm};
+use crate::{Desired, Local, Netmap, Zones, limits::COPY_COUNTS};
 
 /// How things stand with control.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,30 @@ impl AgentCore {
     #[must_use]
     pub const fn zones(&self) -> &Zones {
         &self.groups.zones
+    }
+
+    /// What is remembered of peers.
+    #[must_use]
+    pub const fn pins(&self) -> &BTreeMap<PeerId, Proof> {
+        self.guard.pins()
+    }
+
+    /// Peers that are not who they were.
+    pub fn alarms(&self) -> impl Iterator<Item = &Alarm> {
+        self.guard.alarms.values()
+    }
+
+    /// Another machine with this node's identity, while it keeps asking.
+    #[must_use]
+    pub fn copy(&self, now: Duration) -> Option<&CopySeen> {
+        let (copy, at) = self.copy.as_ref()?;
+        (now.saturating_sub(*at) < COPY_COUNTS).then_some(copy)
+    }
+
+    /// How many alarms there were since the start.
+    #[must_use]
+    pub const fn alarms_total(&self) -> u64 {
+        self.alarms_total
     }
 
     /// How many notices were left out because nobody took them.

@@ -3,15 +3,17 @@
 //! A join is signed by the identity that it introduces, for the token that it shows. Every other call is
 //! signed by the key on record, for this installation.
 
+use std::net::SocketAddr;
+
 use ::http::{header, request::Parts};
 use axum::extract::Request;
 use bytes::Bytes;
 use lacis_control_core::NodeState;
 use lacis_proto::{
-    Authorization, Code, IdentityKey, JoinRequest, NodeId, Problem, Signer, request_bytes, verify,
+    Authorization, Code, IdentityKey, JoinRequest, NodeId, Problem, Run, Signer, request_bytes, verify,
 };
 
-use crate::{app::Control, clock, http};
+use crate::{app::Control, clock, http, listener::Caller};
 
 /// How far the time of a signature may be from ours: clocks of hosts drift by seconds, a slow line and a
 /// retry add some; beyond that a stolen request could be sent again.
@@ -20,8 +22,17 @@ const WINDOW_MS: u64 = 120_000;
 /// A request whose signature is right.
 pub(super) struct Signed {
     pub(super) node: NodeId,
+    /// The process that speaks, where it says so.
+    pub(super) run: Option<Run>,
     pub(super) parts: Parts,
     pub(super) body: Bytes,
+}
+
+impl Signed {
+    /// The underlay address of the caller.
+    pub(super) fn from(&self) -> SocketAddr {
+        self.parts.extensions.get::<Caller>().map_or(([0, 0, 0, 0], 0).into(), |caller| caller.0)
+    }
 }
 
 /// Reads and checks a call of an enrolled node.
@@ -43,7 +54,12 @@ pub(super) async fn signed(control: &Control, request: Request) -> Result<Signed
         );
         return Err(Problem::new(Code::NodeRevoked, message));
     }
-    Ok(Signed { node: node.clone(), parts, body })
+    let run = parts.headers.get(Run::HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let signed = Signed { node: node.clone(), run, parts, body };
+    if let Some(run) = &signed.run {
+        control.live.presence.check_copy(&signed.node, run, signed.from())?;
+    }
+    Ok(signed)
 }
 
 /// Reads and checks a join.

@@ -27,7 +27,7 @@ pub(super) async fn report(
     let signed = auth::signed(&control, request).await?;
     let said: ReportRequest = http::parse(&signed.body)?;
     let presence = &control.live.presence;
-    if presence.is_news(&signed.node, said.seq) {
+    if presence.is_news(&signed.node, signed.run.as_ref(), said.seq) {
         if !said.peers.is_empty() {
             let command = Command::Report { node: signed.node.clone(), peers: said.peers };
             control.writer.ask(command).await?;

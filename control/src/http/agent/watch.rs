@@ -35,7 +35,6 @@ use crate::{
     app::Control,
     clock,
     http::{self, Refusal},
-    listener::Caller,
     live::{Connection, Seen},
 };
 
@@ -71,10 +70,13 @@ pub(super) async fn watch(
     let seen = Seen {
         since_ms: clock::unix_ms(),
         agent: asked.agent.chars().filter(|c| !c.is_control()).take(64).collect(),
-        underlay: signed.parts.extensions.get::<Caller>().map_or(([0, 0, 0, 0], 0).into(), |caller| caller.0),
+        underlay: signed.from(),
         applied: revisions(&asked.have, control.live.epoch),
     };
-    let connection = control.live.presence.connect(&signed.node, seen);
+    if let Some(run) = &signed.run {
+        control.live.presence.admit(&signed.node, run, signed.from()).await?;
+    }
+    let connection = control.live.presence.connect(&signed.node, seen, signed.run);
     tracing::debug!(node = %signed.node, "watch begins");
     let stream = Stream { node: signed.node, connection, held, out, control: Arc::clone(&control) };
     control.drain.tasks.spawn(stream.run(hello));
@@ -115,6 +117,7 @@ struct Ended;
 enum Wake {
     Changed,
     Beat,
+    Say(Line),
     Bye(&'static str),
 }
 
@@ -154,6 +157,7 @@ impl Stream {
                         self.tell(line.encode().into()).await?;
                         beat = clock::later(clock::around(self.control.beat, 10));
                     }
+                    Wake::Say(line) => self.tell(line.encode().into()).await?,
                     Wake::Bye(reason) => return self.bye(reason).await,
                 }
             }
@@ -166,10 +170,11 @@ impl Stream {
         ids.map(|id| (id.clone(), self.control.live.subscribe(id))).collect()
     }
 
-    async fn wait(&self, changes: &mut Changes, beat: Instant, end: Instant) -> Result<Wake, Ended> {
+    async fn wait(&mut self, changes: &mut Changes, beat: Instant, end: Instant) -> Result<Wake, Ended> {
         let changed = select_all(changes.values_mut().map(|change| Box::pin(change.changed())));
         tokio::select! {
             _ = changed => Ok(Wake::Changed),
+            Some(line) = self.connection.lines.recv() => Ok(Wake::Say(line)),
             () = sleep_until(beat) => Ok(Wake::Beat),
             () = sleep_until(end) => Ok(Wake::Bye("age")),
             () = self.connection.replaced.cancelled() => Ok(Wake::Bye("replaced")),
