@@ -168,7 +168,14 @@ impl Side {
     /// Makes `other` a peer, with further arguments of `wg set`.
     #[track_caller]
     pub(crate) fn knows(&self, other: &Self, more: &[&str]) {
-        let endpoint = format!("{}:51820", other.host.v4());
+        self.knows_at(other, &other.host.v4(), more);
+    }
+
+    /// Does the same, and says at which address `other` is.
+    #[track_caller]
+    pub(crate) fn knows_at(&self, other: &Self, address: &str, more: &[&str]) {
+        let endpoint =
+            if address.contains(':') { format!("[{address}]:51820") } else { format!("{address}:51820") };
         let allowed = format!("{}/32", other.overlay);
         let peer = ["peer", &other.public, "endpoint", &endpoint, "allowed-ips", &allowed];
         self.wg(&[&peer[..], more].concat());

@@ -13,3 +13,4 @@ mod lab;
 mod load;
 mod others;
 mod program;
+mod ways;

@@ -39,6 +39,15 @@ impl Bridge {
         ip(&["link", "set", &name, "up"]);
         Self { name }
     }
+
+    /// Lets packets of up to `mtu` bytes through, between the hosts there are.
+    pub fn widen(&self, mtu: u16) {
+        let ports: serde_json::Value =
+            serde_json::from_str(&ip(&["-j", "link", "show", "master", &self.name])).unwrap();
+        for port in ports.as_array().unwrap() {
+            ip(&["link", "set", port["ifname"].as_str().unwrap(), "mtu", &mtu.to_string()]);
+        }
+    }
 }
 
 impl Default for Bridge {
