@@ -180,6 +180,8 @@ impl Overlay {
         let name = self.up.iter().find(|(_, up)| up.network == network).map(|(name, _)| name.clone());
         if let Some(interface) = name {
             self.up.remove(&interface);
+            // Left in the tunnel, it would take the handshakes that are meant for the one that is made anew.
+            let _ = self.tunnel.deliver(Command::RemoveNetwork(network));
             self.observed.apply(&Step::RemoveInterface { interface });
         }
     }

@@ -138,3 +138,16 @@ fn a_join_that_is_cut_at_any_moment_ends_with_one_peer() {
     let members: BTreeSet<String> = peers.iter().map(|peer| text(peer, "member")).collect();
     assert_eq!((peers.len(), addresses.len(), members.len()), (11, 11, 11), "{group}");
 }
+
+#[test]
+fn an_interface_that_somebody_deletes_comes_back_with_all_that_was_on_it() {
+    let (lab, web, db) = Lab::with_two_nodes();
+    let interface = text(&web.group(), "interface");
+    web.host.ip(&["link", "del", &interface]);
+    eventually("web reaches db", || web.reaches("db").then_some(()));
+    eventually("db reaches web", || db.reaches("web").then_some(()));
+    assert_eq!(web.dig(&["+short", "db.main.lacis.internal", "A"]), [text(&db.group(), "address4")]);
+    let mut newcomer = lab.node(4, "late");
+    newcomer.up(Some(&lab.token()));
+    newcomer.wait("web");
+}
