@@ -11,13 +11,14 @@ mod change;
 mod degraded;
 mod enrol;
 mod gone;
+mod metrics;
 mod names;
 mod probes;
 mod run;
 mod status;
 mod watching;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use ipnetwork::IpNetwork;
@@ -34,6 +35,7 @@ use crate::{
     clock::Clock,
     control::{CallError, TrustError},
     host::HostError,
+    logs::Logs,
     socket::SocketError,
     state::StateError,
 };
@@ -76,6 +78,12 @@ pub struct Options {
     pub resolv_conf: PathBuf,
     /// Where the service manager starts guards of the host's resolver.
     pub helper: PathBuf,
+    /// Where figures are offered over TCP, beside the local API.
+    pub metrics: Option<SocketAddr>,
+    /// What the agent says.
+    pub logs: Logs,
+    /// The unit under which the journal keeps what the agent says, where it does.
+    pub journal: Option<String>,
 }
 
 /// Who has the host's resolver ask this agent for the names of its groups.
@@ -149,6 +157,9 @@ pub enum AgentError {
     /// The local API cannot be offered.
     #[error("{0}")]
     Socket(String),
+    /// Figures cannot be offered.
+    #[error("{0}")]
+    Metrics(String),
     /// The host's networking cannot be reached.
     #[error("{0}")]
     Host(String),

@@ -1,5 +1,8 @@
 //! The command line: asks the agent, prints, and turns failures into exit codes.
 
+mod detach;
+mod install;
+mod logs;
 mod membership;
 pub mod ng;
 mod ping;
@@ -10,6 +13,7 @@ mod up;
 use std::process::ExitCode;
 
 use crate::{
+    Logs,
     config::{Cli, Command},
     socket::{AskError, ErrorKind, Reply},
 };
@@ -56,9 +60,9 @@ impl From<AskError> for Failure {
 }
 
 /// Runs a command to its end.
-pub async fn run(cli: Cli) -> ExitCode {
+pub async fn run(cli: Cli, logs: Logs) -> ExitCode {
     let result = match cli.command {
-        Command::Up(args) => up::up(args).await,
+        Command::Up(args) => up::up(args, logs).await,
         Command::Down(args) => membership::down(args).await,
         Command::Join(args) => membership::join(args).await,
         Command::Leave(args) => membership::leave(args).await,
@@ -66,6 +70,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Ping(args) => ping::ping(args).await,
         Command::Ng(args) => ng::ng(*args).await,
         Command::Completion { shell } => ng::complete::script(shell),
+        Command::Logs(args) => logs::logs(args).await,
         Command::Guard(args) => {
             let done = crate::host::guard::run(args.resolv_conf).await;
             done.map_err(|error| Failure::Failed(format!("the host's resolver is not restored: {error}")))
@@ -98,7 +103,7 @@ fn failed(reply: Reply) -> Failure {
                 | ErrorKind::Failed,
             message,
         } => Failure::Failed(message),
-        Reply::Status(_) | Reply::Pong(_) | Reply::Done {} => {
+        Reply::Status(_) | Reply::Pong(_) | Reply::Log { .. } | Reply::Journal { .. } | Reply::Done {} => {
             Failure::Failed("the agent answered something else; are both of the same version?".to_owned())
         }
     }

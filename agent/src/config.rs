@@ -7,6 +7,7 @@ use std::{
     fs,
     io::Read as _,
     net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -15,11 +16,17 @@ use clap_complete::Shell;
 use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
 use lacis_tunnel::Core;
 
-use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Options};
+use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options};
 use lacis_agent_core::Proofs;
 
 /// Smallest MTU of an overlay interface: IPv6 does not work below (RFC 8200 §5).
 const MIN_MTU: u16 = 1280;
+
+/// Where the agent keeps its state unless told otherwise.
+pub(crate) const STATE: &str = "/var/lib/lacis";
+
+/// Where the agent answers unless told otherwise.
+pub(crate) const SOCKET: &str = "/run/lacis/agent.sock";
 
 /// The file that names a host's name servers (resolv.conf(5)).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -34,6 +41,25 @@ pub struct Cli {
     /// How much to log to standard error: error, warn, info, debug, trace, or a filter such as lacis_agent=debug.
     #[arg(long, global = true, env = "LACIS_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    /// How the log looks: text, or one JSON object per line.
+    #[arg(
+        long,
+        global = true,
+        env = "LACIS_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line, for programs.
+    Json,
 }
 
 const AFTER_HELP: &str = "\
@@ -64,6 +90,8 @@ pub enum Command {
     Ping(PingArgs),
     /// Manage network groups through control's API.
     Ng(Box<ng::NgArgs>),
+    /// Show what the agent says.
+    Logs(LogsArgs),
     /// Touch this host's resolver for an agent on standard input, and restore it when the agent is gone.
     #[command(hide = true)]
     Guard(GuardArgs),
@@ -87,7 +115,7 @@ pub enum Format {
 #[derive(Debug, Args)]
 pub struct Common {
     /// Socket of the agent.
-    #[arg(long, env = "LACIS_SOCKET", default_value = "/run/lacis/agent.sock", value_name = "PATH")]
+    #[arg(long, env = "LACIS_SOCKET", default_value = SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
     /// How output looks.
     #[arg(long, value_enum, default_value = "human")]
@@ -104,7 +132,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
     /// Folder of keys and cached state, private to this agent.
-    #[arg(long, env = "LACIS_STATE", default_value = "/var/lib/lacis", value_name = "DIR")]
+    #[arg(long, env = "LACIS_STATE", default_value = STATE, value_name = "DIR")]
     pub state: PathBuf,
     /// What this node calls itself; its host name where absent.
     #[arg(long, value_name = "NAME")]
@@ -133,6 +161,38 @@ pub struct UpArgs {
     /// Socket of a service manager that starts the guard of the host's resolver with more rights than the agent has.
     #[arg(long, default_value = "/run/lacis-guard.sock", value_name = "PATH", hide_short_help = true)]
     pub guard: PathBuf,
+    /// Offer /healthz, /readyz and /metrics on this address too; the agent's socket always does.
+    #[arg(long, env = "LACIS_METRICS", value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// Come back once the agent is ready, and leave it in the background.
+    #[arg(long, conflicts_with = "install")]
+    pub detach: bool,
+    /// The agent that `--detach` leaves in the background.
+    #[arg(long, hide = true)]
+    pub detached: bool,
+    /// Make the agent a service of this host, with these arguments, and start it.
+    #[arg(long)]
+    pub install: bool,
+    /// Install below this folder, for a system that does not run.
+    #[arg(long, value_name = "DIR", requires = "install")]
+    pub root: Option<PathBuf>,
+    /// Only say what would be written and run.
+    #[arg(long, requires = "install")]
+    pub dry_run: bool,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `lacis logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// How many of the last lines.
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
+    pub lines: u32,
+    /// Go on with what it says from now on.
+    #[arg(short, long)]
+    pub follow: bool,
     /// Socket and format.
     #[command(flatten)]
     pub common: Common,
@@ -194,6 +254,9 @@ pub struct StatusArgs {
     /// Wait until "ready", or until this peer answers, and only then exit with 0.
     #[arg(long, value_name = "ready|PEER")]
     pub wait: Option<String>,
+    /// Show what the tunnel counts, too.
+    #[arg(short, long)]
+    pub verbose: bool,
     /// How long to wait, in seconds.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
     pub timeout: f64,
@@ -251,12 +314,11 @@ impl UpArgs {
     ///
     /// # Errors
     /// The argument that cannot be used, and why.
-    pub fn into_options(self) -> Result<Options, ConfigError> {
+    pub fn into_options(self, logs: Logs) -> Result<Options, ConfigError> {
         if self.endpoint.len() > MAX_ENDPOINTS {
             return Err(ConfigError::Endpoints);
         }
-        let text = token_text(self.token.as_deref(), self.token_file.as_deref())?;
-        let token = text.map(|text| text.parse::<JoinToken>()).transpose()?;
+        let token = self.join_token()?;
         let endpoints = self.endpoint.into_iter().map(|addr| Endpoint { kind: EndpointKind::Static, addr });
         Ok(Options {
             state: self.state,
@@ -276,7 +338,53 @@ impl UpArgs {
             dns: self.dns,
             resolv_conf: self.resolv_conf,
             helper: self.guard,
+            metrics: self.metrics,
+            journal: journal_unit(),
+            logs,
         })
+    }
+
+    /// The token, checked.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn join_token(&self) -> Result<Option<JoinToken>, ConfigError> {
+        let text = token_text(self.token.as_deref(), self.token_file.as_deref())?;
+        Ok(text.map(|text| text.parse()).transpose()?)
+    }
+
+    /// The arguments that a service is to be started with, beside those that every service has.
+    pub(crate) fn service_arguments(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut add = |name: &str, value: String| all.extend([name.to_owned(), value]);
+        if let Some(name) = &self.name {
+            add("--name", name.clone());
+        }
+        if let Some(port) = self.port {
+            add("--port", port.to_string());
+        }
+        if self.mtu != DEFAULT_MTU {
+            add("--mtu", self.mtu.to_string());
+        }
+        if self.core != Core::default() {
+            add("--core", self.core.name().to_owned());
+        }
+        for endpoint in &self.endpoint {
+            add("--endpoint", endpoint.to_string());
+        }
+        match self.dns {
+            HostDns::Host => {}
+            HostDns::Manual => add("--dns", "manual".to_owned()),
+            HostDns::Off => add("--dns", "off".to_owned()),
+        }
+        match self.proofs {
+            ProofsArg::Warn => {}
+            ProofsArg::Require => add("--proofs", "require".to_owned()),
+        }
+        if let Some(metrics) = self.metrics {
+            add("--metrics", metrics.to_string());
+        }
+        all
     }
 }
 
@@ -317,6 +425,20 @@ pub(crate) fn profiles_path() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var(name).ok().map(PathBuf::from).filter(|path| path.is_absolute());
     let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
     Some(config.join("lacis/profiles.json"))
+}
+
+/// The unit under which the journal keeps what this process says, where its standard error leads there
+/// (systemd.exec(5), `JOURNAL_STREAM`).
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+fn journal_unit() -> Option<String> {
+    let stream = std::env::var("JOURNAL_STREAM").ok()?;
+    let ours = fs::metadata("/proc/self/fd/2").ok()?;
+    if stream != format!("{}:{}", ours.dev(), ours.ino()) {
+        return None;
+    }
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let unit = groups.lines().find_map(|line| line.strip_prefix("0::"))?.rsplit('/').next()?;
+    unit.ends_with(".service").then(|| unit.to_owned())
 }
 
 /// The host's name, as the kernel has it.

@@ -20,6 +20,8 @@ mod dns;
 #[doc(hidden)]
 pub mod fuzz;
 mod host;
+mod http;
+mod logs;
 mod management;
 mod overlay;
 mod socket;
@@ -29,6 +31,7 @@ mod status;
 pub use app::{Agent, AgentError, DEFAULT_MTU, DEFAULT_PORT, HostDns, Interfaces, Options, StateProblem};
 pub use clock::Clock;
 pub use lacis_agent_core::Proofs;
+pub use logs::{Entry, Logs};
 pub use socket::{AskError, Conversation, ErrorKind, PingRequest, Reply, Request, Until, ask};
 pub use status::{
     AlarmStatus, ControlStatus, Degraded, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Pong, Status,

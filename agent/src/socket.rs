@@ -1,7 +1,8 @@
 //! The local API: a Unix socket on which the command line asks the running agent.
 //!
 //! One request per connection, a line of JSON; answers are lines of JSON. Anyone on the node may read;
-//! root, whoever runs the agent, and the group `lacis` may change (DESIGN ruling 28).
+//! root, whoever runs the agent, and the group `lacis` may change, and read the log (DESIGN ruling 28). A request of
+//! HTTP in place of JSON is answered too: `GET /healthz`, `/readyz`, `/metrics`.
 //!
 //! ```text
 //! {"status":{}}                                           ─▶ {"status":{…}}
@@ -9,6 +10,7 @@
 //! {"wait":{"until":{"peer":"web-2"},"timeout_ms":10000}}  ─▶ {"done":{}}
 //! {"ping":{"target":"web-2","count":3,"interval_ms":200,"timeout_ms":2000,"family":null}}
 //!                                                         ─▶ {"pong":{…}} … {"done":{}}
+//! {"logs":{"lines":50,"follow":false}}                    ─▶ {"log":{"line":"…"}} … {"done":{}}
 //! {"join":{"token":"lacis_join_…"}} {"leave":{"group":"main"}} {"purge":{}} {"down":{}}
 //!                                                         ─▶ {"done":{}}
 //! anything that fails                                     ─▶ {"error":{"kind":"…","message":"…"}}
@@ -42,6 +44,13 @@ pub enum Request {
     },
     /// Is this peer there?
     Ping(PingRequest),
+    /// What has the agent said?
+    Logs {
+        /// How many of the last lines.
+        lines: u32,
+        /// Go on with what it says from now on.
+        follow: bool,
+    },
     /// Join another group.
     Join {
         /// The token.
@@ -91,6 +100,16 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Ping`], once per attempt.
     Pong(Pong),
+    /// To [`Request::Logs`], once per line.
+    Log {
+        /// The line.
+        line: String,
+    },
+    /// To [`Request::Logs`], where the journal keeps them.
+    Journal {
+        /// Under which unit.
+        unit: String,
+    },
     /// The request is answered to the end.
     Done {},
     /// The request failed.

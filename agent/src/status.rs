@@ -12,12 +12,16 @@
 //!  "alarms":[{"kind":"peer","subject":"web-2.main.lacis.internal","text":"control names …","refused":false}],
 //!  "gone":[{"id":"ng_…","label":"old","why":"the group was deleted at control","at_ms":1795323600000}],
 //!  "names":{"resolved":false,"file":true,"by_hand":null,"upstream":["192.0.2.53:53"]},
+//!  "tunnel":{"handshakes":2,"drop_no_route":0,…},
 //!  "degraded":[{"kind":"no_ipv6","what":"this host has no IPv6: …","remedy":"allow IPv6 …"}]}
 //! ```
 //! Times end in `_s` and are seconds; `null` means never. `path` is `direct` while a session is up,
 //! `none` before and after.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use lacis_agent_core::Degradation;
 use lacis_proto::{GroupId, MemberId, NodeId, PeerId, Revision};
@@ -46,6 +50,8 @@ pub struct Status {
     pub gone: Vec<GoneGroup>,
     /// How this host's programs come to ask this agent for names.
     pub names: NamesStatus,
+    /// What the tunnel counts since the agent's start, by name.
+    pub tunnel: BTreeMap<String, u64>,
     /// What does not work, each with its remedy.
     pub degraded: Vec<Degraded>,
 }

@@ -25,6 +25,7 @@ use crate::{
     app::Control,
     http::{self, Refusal},
     listener::{self, Drain},
+    metrics,
 };
 
 /// The socket's name in the data folder.
@@ -45,7 +46,8 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 pub(crate) const PATH: &str = "/admin/v1/call";
 
 pub(crate) fn routes(control: &Arc<Control>) -> Router {
-    http::finish(Router::new().route(PATH, post(take)).with_state(Arc::clone(control)))
+    let routes = Router::new().route(PATH, post(take)).merge(metrics::routes());
+    http::finish(routes.with_state(Arc::clone(control)), control)
 }
 
 async fn take(State(control): State<Arc<Control>>, request: Request) -> Result<Response, Refusal> {

@@ -25,6 +25,7 @@ use crate::{
     keys::{Keys, KeysError},
     listener::{self, Drain},
     live::Live,
+    metrics,
     store::{Installation, Store, StoreError},
     tls::{self, Leaf, LeafError},
     writer::Writer,
@@ -176,6 +177,13 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let opened = open(&config.data).await?;
     let listener = listener::bind(config.listen, config::PORT)
         .map_err(|(addr, source)| StartError::Listen { addr, source })?;
+    let figures = match config.metrics {
+        Some(addr) => {
+            let listener = listener::bind(Some(addr), 0);
+            Some(listener.map_err(|(addr, source)| StartError::Listen { addr, source })?)
+        }
+        None => None,
+    };
     let addr = listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], config::PORT).into());
     let host = hosts::addresses().await;
     let urls = hosts::urls(&config.public_urls, addr, &host);
@@ -190,6 +198,9 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let socket = folder.file(admin::SOCKET);
     let admin = admin::bind(&socket).map_err(|source| StartError::Admin { path: socket.clone(), source })?;
     drain.tasks.spawn(admin::accept(admin, admin::routes(&control), drain.clone()));
+    if let Some(listener) = figures {
+        drain.tasks.spawn(metrics::accept(listener, Arc::clone(&control)));
+    }
     drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
     drain.tasks.spawn(renew(control, leaf, names));
     Ok(Running { addr, ready, drain, writer, socket, _folder: folder })

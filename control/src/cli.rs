@@ -21,6 +21,25 @@ pub struct Cli {
     /// What is logged to stderr, as `info` or `lacis_control=debug`.
     #[arg(long, global = true, env = "LACIS_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    /// How the log looks: text, or one JSON object per line.
+    #[arg(
+        long,
+        global = true,
+        env = "LACIS_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line, for programs.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +93,9 @@ struct ServeArgs {
     /// An address under which agents reach this control; repeatable [default: all addresses of the host].
     #[arg(long = "public-url", env = "LACIS_CONTROL_PUBLIC_URL", value_delimiter = ',', value_name = "URL")]
     public_urls: Vec<String>,
+    /// Offer /metrics on this address, over plain HTTP; the admin socket always does.
+    #[arg(long, env = "LACIS_CONTROL_METRICS", value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Cli {

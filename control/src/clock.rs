@@ -26,7 +26,12 @@ pub(crate) fn around(middle: Duration, percent: u32) -> Duration {
     middle.mul_f64(1.0 + spread * (2.0 * share - 1.0))
 }
 
+/// This moment, to measure from.
+pub(crate) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// The moment that is so far away.
 pub(crate) fn later(wait: Duration) -> tokio::time::Instant {
-    tokio::time::Instant::now() + wait
+    now() + wait
 }

@@ -19,6 +19,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Addresses under which agents reach this control; without any, those of the host.
     pub public_urls: Vec<String>,
+    /// Where figures are offered, over plain HTTP; without one, on the admin socket alone.
+    pub metrics: Option<SocketAddr>,
     /// A line comes on each watch stream at least this often.
     pub beat: Duration,
     /// A watch stream ends cleanly after about this long.
@@ -33,6 +35,7 @@ impl Config {
             data: data.into(),
             listen: None,
             public_urls: Vec::new(),
+            metrics: None,
             // Short enough that proxies keep an idle stream, and three missed beats are still noticed soon.
             beat: Duration::from_secs(30),
             // Heals half-dead paths, and checks again who may read.

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use ::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -36,13 +36,13 @@ pub(crate) fn routes(control: &Arc<Control>) -> Router {
         .merge(agent::routes())
         .merge(management::routes())
         .with_state(Arc::clone(control));
-    finish(routes)
+    finish(routes, control)
 }
 
 /// Adds what every set of routes has: refusals for unknown paths and methods, and request ids.
-pub(crate) fn finish(routes: Router) -> Router {
+pub(crate) fn finish(routes: Router, control: &Arc<Control>) -> Router {
     let routes = routes.fallback(no_path).method_not_allowed_fallback(no_method);
-    routes.layer(middleware::from_fn(stamp))
+    routes.layer(middleware::from_fn_with_state(Arc::clone(control), stamp))
 }
 
 /// A refusal; `stamp` gives it its request id.
@@ -103,12 +103,13 @@ async fn no_method(method: Method, uri: Uri) -> Refusal {
 }
 
 /// Gives every answer a request id, and writes refusals.
-async fn stamp(request: Request, next: Next) -> Response {
+async fn stamp(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", u64::from_be_bytes(clock::random()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         let mut problem = Arc::unwrap_or_clone(problem);
+        control.live.metrics.refused(problem.code);
         tracing::debug!(%method, path, code = ?problem.code, request_id = id, "refused");
         problem.request_id = Some(id.clone());
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

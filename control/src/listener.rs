@@ -31,7 +31,7 @@ const MAX_CONNECTIONS: usize = 12_000;
 const BACKLOG: u32 = 1_024;
 
 /// How long to wait when the process has no file descriptors left.
-const STARVED: Duration = Duration::from_millis(100);
+pub(crate) const STARVED: Duration = Duration::from_millis(100);
 
 /// What every task of a running control needs to end in order.
 #[derive(Clone, Debug)]

@@ -24,6 +24,7 @@ pub(crate) use self::{
     copies::Copy,
     presence::{Connection, Presence, Seen},
 };
+use crate::metrics::Metrics;
 
 /// The committed state and its scopes.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(crate) struct Published {
 pub(crate) struct Live {
     pub(crate) epoch: Epoch,
     pub(crate) presence: Presence,
+    pub(crate) metrics: Metrics,
     published: RwLock<Published>,
     wake: Mutex<BTreeMap<ScopeId, watch::Sender<Revision>>>,
 }
@@ -62,7 +64,13 @@ impl Published {
 impl Live {
     pub(crate) fn try_new(epoch: Epoch, state: State) -> Result<Self, ScopeError> {
         let published = RwLock::new(Published::build(state, epoch)?);
-        Ok(Self { epoch, presence: Presence::default(), published, wake: Mutex::default() })
+        Ok(Self {
+            epoch,
+            presence: Presence::default(),
+            metrics: Metrics::default(),
+            published,
+            wake: Mutex::default(),
+        })
     }
 
     /// What is published now. Never held across an `await`.

@@ -31,6 +31,7 @@ const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: SqliteConnection,
+    options: SqliteConnectOptions,
     path: PathBuf,
 }
 
@@ -120,7 +121,7 @@ impl Store {
             .disable_statement_logging();
         let mut connection = options.connect().await.map_err(opened)?;
         migrate::migrate(&mut connection, path).await?;
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self { connection, options, path: path.to_owned() })
     }
 
     /// The installation, once the first start has made it.
@@ -168,6 +169,29 @@ impl Store {
 
     /// Writes rows on top of `change`, which becomes the next.
     pub(crate) async fn commit(&mut self, change: i64, rows: &[Row]) -> Result<i64, StoreError> {
+        let written = self.write(change, rows).await;
+        if matches!(written, Err(StoreError::Sql { .. })) {
+            self.reopen().await;
+        }
+        written
+    }
+
+    /// Takes a new connection in place of one whose transaction broke: SQLite has rolled it back by itself,
+    /// say for want of room on the disk, and the old connection would believe itself inside of it for ever.
+    async fn reopen(&mut self) {
+        match self.options.connect().await {
+            Ok(fresh) => {
+                let broken = std::mem::replace(&mut self.connection, fresh);
+                // Nothing that counts is in it.
+                let _ = broken.close_hard().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database cannot be opened anew; the next write tries again")
+            }
+        }
+    }
+
+    async fn write(&mut self, change: i64, rows: &[Row]) -> Result<i64, StoreError> {
         let path = self.path.clone();
         let failed = |source| StoreError::Sql { path: path.clone(), doing: "write", source };
         let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;

@@ -70,6 +70,11 @@ impl Writer {
         (Self { queue }, tokio::spawn(task.run(jobs)))
     }
 
+    /// Commands that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Has a command decided and stored.
     ///
     /// # Errors
@@ -125,8 +130,10 @@ impl Task {
             if outcome.rows.is_empty() {
                 return Ok(outcome.replies);
             }
+            let begin = clock::now();
             match self.store.commit(self.change, &outcome.rows).await {
                 Ok(change) => {
+                    self.live.metrics.committed(begin.elapsed());
                     self.change = change;
                     self.live.publish(outcome.rows, outcome.changes);
                     return Ok(outcome.replies);
@@ -135,6 +142,7 @@ impl Task {
                     self.state = self.live.read().state.clone();
                     attempts += 1;
                     if attempts == ATTEMPTS || !matches!(error, StoreError::Foreign { .. }) {
+                        self.live.metrics.not_committed(&error.to_string());
                         return Err(error);
                     }
                     self.reload().await?;

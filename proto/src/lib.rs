@@ -10,6 +10,7 @@
 
 mod addr;
 mod api;
+mod exposition;
 mod follow;
 mod id;
 mod key;
@@ -32,6 +33,7 @@ pub use api::{
     Endpoint, EndpointKind, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, PeerReply, PeerReport,
     PeerRequest, ReportReply, ReportRequest, WatchRequest,
 };
+pub use exposition::{EXPOSITION_TYPE, Exposition, Family, Figure};
 pub use follow::{Applied, FollowError, Follower, MAX_STAGED_RECORDS};
 pub use id::{ControlId, GroupId, IdError, MemberId, NodeId, OwnerId, PeerId, RecordId, ScopeId, TokenId};
 pub use key::{IdentityKey, KeyError, Pin, PublicKey};

@@ -8,8 +8,8 @@ use std::{
 };
 
 use lacis_agent::{
-    Agent, AgentError, Clock, DEFAULT_MTU, HostDns, Interfaces, Options, PeerStatus, Proofs, Reply, Request,
-    Status, ask,
+    Agent, AgentError, Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options, PeerStatus, Proofs, Reply,
+    Request, Status, ask,
 };
 use lacis_control::{Config, Running, serve};
 use lacis_proto::GroupId;
@@ -198,6 +198,9 @@ impl Node {
             dns: HostDns::Off,
             resolv_conf: PathBuf::new(),
             helper: PathBuf::new(),
+            metrics: None,
+            logs: Logs::default(),
+            journal: None,
         }
     }
 

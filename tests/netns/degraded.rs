@@ -3,9 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
-use support::{Process, eventually, run, run_ok};
+use support::{Process, binary, eventually, run, run_ok};
 
-use crate::lab::{Lab, Node};
+use crate::lab::{Lab, Node, text};
 
 /// What the status says of one kind of degradation.
 fn degraded(node: &Node, kind: &str) -> Option<Value> {
@@ -27,8 +27,13 @@ struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
     fn mount(folder: &'a Path) -> Self {
+        Self::mount_of(folder, "256k")
+    }
+
+    fn mount_of(folder: &'a Path, size: &str) -> Self {
         fs::create_dir_all(folder).unwrap();
-        run_ok(Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=0700", "small"]).arg(folder));
+        let options = format!("size={size},mode=0700");
+        run_ok(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(folder));
         Self(folder)
     }
 
@@ -186,4 +191,101 @@ fn limits_of_the_process_are_named_before_they_are_reached() {
     says(&web, "memory_short", &["MiB", "limit"]);
     says(&web, "descriptors_short", &["LimitNOFILE"]);
     assert!(web.reaches("db"));
+}
+
+/// Asks control over HTTPS without logging in.
+fn ask_control(lab: &Lab, path: &str) -> String {
+    let mut curl = lab.host.command("curl");
+    curl.args(["-sS", "--cacert", &text(&lab.ready, "ca")]);
+    run_ok(curl.arg(format!("{}{path}", text(&lab.ready, "api"))))
+}
+
+#[test]
+fn control_raises_its_limit_on_descriptors_and_says_when_it_is_low() {
+    let lab = Lab::new();
+    let data = lab.dir.path().join("second");
+    let mut command = lab.host.command("prlimit");
+    command.arg("--nofile=1024:4096").arg(binary("lacis-control"));
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:9443",
+        "--metrics",
+        "127.0.0.1:9587",
+        "--format",
+        "json",
+        "--data",
+    ]);
+    let mut control = Process::start(command.arg(&data), &lab.dir.path().join("second.log"));
+    let ready: Value = serde_json::from_str(&control.line()).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", control.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
+    let mut curl = lab.host.command("curl");
+    curl.args(["-sS", "--cacert", &text(&ready, "ca"), "https://127.0.0.1:9443/readyz"]);
+    let said = run_ok(&mut curl);
+    assert!(
+        said.starts_with("ready\n") && said.contains("descriptors_few") && said.contains("LimitNOFILE"),
+        "{said}"
+    );
+    let figures = run_ok(lab.host.command("curl").args(["-sS", "http://127.0.0.1:9587/metrics"]));
+    assert!(figures.contains("lacis_control_degraded{kind=\"descriptors_few\"} 1"), "{figures}");
+    assert_eq!(control.terminate(), Some(0));
+}
+
+#[test]
+fn control_on_a_full_disk_refuses_writes_says_so_and_recovers() {
+    let mut lab = Lab::new();
+    let data = lab.dir.path().join("control");
+    lab.stop_control();
+    let kept = lab.dir.path().join("kept");
+    fs::rename(&data, &kept).unwrap();
+    let _disk = Disk::mount_of(&data, "4m");
+    run_ok(Command::new("cp").arg("-a").arg(format!("{}/.", kept.display())).arg(&data));
+    let first = lab.token();
+    lab.ready = lab.start_control();
+    let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
+    web.up(Some(&first));
+    db.up(Some(&first));
+    web.wait("db");
+    let filler = data.join("filler");
+    run(Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", filler.display())));
+    let create = || run(&mut lab.control(&["token", "create"]));
+    eventually("a write is refused", || (!create().status.success()).then_some(()));
+    let said = ask_control(&lab, "/readyz");
+    assert!(said.contains("store_not_written") && said.contains("make room"), "{said}");
+    assert!(web.reaches("db"), "tunnels go on");
+    fs::remove_file(filler).unwrap();
+    eventually("writes go on", || create().status.success().then_some(()));
+    assert_eq!(ask_control(&lab, "/readyz"), "ready\n");
+    let mut curl = lab.host.command("curl");
+    curl.args(["-sS", "--unix-socket"]).arg(data.join("admin.sock")).arg("http://control/metrics");
+    let figures = run_ok(&mut curl);
+    for begin in [
+        "lacis_control_groups 1",
+        "lacis_control_peers 2",
+        "lacis_control_watchers 2",
+        "lacis_control_commit_seconds_count ",
+    ] {
+        assert!(figures.lines().any(|line| line.starts_with(begin)), "{begin}: {figures}");
+    }
+    assert!(
+        figures.contains("lacis_control_commit_failures_total ") && !figures.contains("failures_total 0")
+    );
+    assert!(figures.contains("lacis_control_refusals_total{code=\"store_unavailable\"}"), "{figures}");
+    assert_eq!(
+        run_ok(lab.host.command("curl").args([
+            "-sS",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--cacert",
+            &text(&lab.ready, "ca"),
+            &format!("{}/metrics", text(&lab.ready, "api"))
+        ])),
+        "404",
+        "never on the public listener"
+    );
+    lab.stop_control();
 }

@@ -1,6 +1,10 @@
 //! Control and nodes, each on a host of its own.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use support::{Bridge, Host, Process, binary, run, run_ok};
@@ -12,6 +16,8 @@ pub(crate) struct Lab {
     pub(crate) bridge: Bridge,
     pub(crate) host: Host,
     pub(crate) ready: Value,
+    /// What everybody logs, where that is not the usual; in JSON then.
+    log: Option<&'static str>,
     control: Option<Process>,
 }
 
@@ -24,16 +30,26 @@ pub(crate) struct Node {
     pub(crate) options: Vec<String>,
     socket: PathBuf,
     log: PathBuf,
+    logs: Option<&'static str>,
     agent: Option<Process>,
 }
 
 impl Lab {
     /// Control on an empty folder, ready.
     pub(crate) fn new() -> Self {
+        Self::make(None)
+    }
+
+    /// The same, where everybody logs so much, in JSON.
+    pub(crate) fn new_with_log(filter: &'static str) -> Self {
+        Self::make(Some(filter))
+    }
+
+    fn make(log: Option<&'static str>) -> Self {
         let dir = TempDir::new().unwrap();
         let bridge = Bridge::new();
         let host = Host::new(&bridge, 1);
-        let mut lab = Self { dir, bridge, host, ready: Value::Null, control: None };
+        let mut lab = Self { dir, bridge, host, ready: Value::Null, log, control: None };
         lab.ready = lab.start_control();
         lab
     }
@@ -68,7 +84,13 @@ impl Lab {
     pub(crate) fn control(&self, arguments: &[&str]) -> Command {
         let mut command = self.host.command(binary("lacis-control"));
         command.args(arguments).arg("--data").arg(self.dir.path().join("control"));
+        logging(&mut command, self.log);
         command
+    }
+
+    /// Control's log.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("control.log")).unwrap_or_default()
     }
 
     /// Kills control without a warning.
@@ -96,6 +118,7 @@ impl Lab {
             options: Vec::new(),
             socket: path(".sock"),
             log: path(".log"),
+            logs: self.log,
             agent: None,
         }
     }
@@ -111,6 +134,15 @@ impl Node {
         ready
     }
 
+    /// Starts another program as the agent and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn up_with(&mut self, program: &Path) {
+        let mut command = self.up_command_of(program, None);
+        let mut agent = Process::start(command.args(["--format", "json"]), &self.log);
+        agent.line();
+        self.agent = Some(agent);
+    }
+
     /// Starts the agent and leaves it to the caller.
     pub(crate) fn start(&self, token: Option<&str>) -> Process {
         let mut command = self.up_command(token);
@@ -120,7 +152,13 @@ impl Node {
 
     /// `lacis up` on this node.
     pub(crate) fn up_command(&self, token: Option<&str>) -> Command {
-        let mut command = self.host.command(binary("lacis"));
+        self.up_command_of(&binary("lacis"), token)
+    }
+
+    /// `lacis up` on this node, with a program of its own.
+    fn up_command_of(&self, program: &Path, token: Option<&str>) -> Command {
+        let mut command = self.host.command(program);
+        logging(&mut command, self.logs);
         command.arg("up").args(token).args(["--name", &self.name]).args(&self.options);
         command.arg("--state").arg(&self.state).arg("--socket").arg(&self.socket);
         command
@@ -149,7 +187,7 @@ impl Node {
     }
 
     /// The socket of the agent.
-    pub(crate) fn socket(&self) -> &std::path::Path {
+    pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
@@ -196,6 +234,13 @@ impl Node {
     /// The agent's log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// Has a program log so much, in JSON, where a filter is given.
+fn logging(command: &mut Command, filter: Option<&str>) {
+    if let Some(filter) = filter {
+        command.env("LACIS_LOG", filter).env("LACIS_LOG_FORMAT", "json");
     }
 }
 

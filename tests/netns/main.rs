@@ -13,6 +13,7 @@ mod heal;
 mod identity;
 mod lab;
 mod names;
+mod operate;
 mod resolved;
 mod resolver;
 mod revoke;

@@ -6,8 +6,11 @@ use lacis_agent_core::{AgentCore, AnswerCode, Kind, Netmap, Question as DnsQuest
 use lacis_proto::{GroupId, sanitize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Change, Input, status::peer_label};
-use crate::status::{Pong, Status};
+use super::{Change, Input, Options, status::peer_label};
+use crate::{
+    logs::Logs,
+    status::{Pong, Status},
+};
 
 /// A peer that was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,7 @@ pub(crate) struct Resolved {
 #[derive(Debug)]
 pub(crate) enum Question {
     Status(oneshot::Sender<Status>),
+    Metrics(oneshot::Sender<String>),
     Resolve { target: String, family: Option<u8>, answer: oneshot::Sender<Option<Resolved>> },
     Probe { to: Resolved, seq: u16, answer: oneshot::Sender<Pong> },
     Change { change: Change, answer: oneshot::Sender<Result<(), String>> },
@@ -31,11 +35,28 @@ pub(crate) enum Question {
 pub(crate) struct Ask {
     inputs: mpsc::Sender<Input>,
     changes: watch::Receiver<u64>,
+    logs: Logs,
+    journal: Option<String>,
 }
 
 impl Ask {
-    pub(super) const fn new(inputs: mpsc::Sender<Input>, changes: watch::Receiver<u64>) -> Self {
-        Self { inputs, changes }
+    pub(super) fn new(inputs: mpsc::Sender<Input>, changes: watch::Receiver<u64>, options: &Options) -> Self {
+        Self { inputs, changes, logs: options.logs.clone(), journal: options.journal.clone() }
+    }
+
+    /// What the agent says.
+    pub(crate) const fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// The unit under which the journal keeps what the agent says.
+    pub(crate) fn journal(&self) -> Option<&str> {
+        self.journal.as_deref()
+    }
+
+    /// The agent's figures, as Prometheus reads them.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        self.ask(Question::Metrics).await
     }
 
     /// What the agent tells of itself.

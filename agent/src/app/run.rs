@@ -28,6 +28,7 @@ use crate::{
     control::{Caller, ControlClient},
     dns::{DnsServer, Forwarder},
     host::{Host, resolver::HostResolver},
+    http,
     overlay::{Devices, Overlay},
     socket,
     state::{Enrolment, RecentSession, State},
@@ -74,8 +75,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let mut overlay = Overlay::new(tunnel, devices, DnsServer::new(answered, forwarder.clone()));
     let boot = boot(&enroller, &enrolment, &options, endpoints.clone(), &mut overlay)?;
     let (changed, changes) = watch::channel(0);
-    let ask = Ask::new(inputs.clone(), changes);
-    let serving = tokio::spawn(socket::serve(options.socket.clone(), ask.clone()).await?);
+    let ask = Ask::new(inputs.clone(), changes, &options);
+    let serving = serve(&options, &ask).await?;
     let (stop, stopped) = mpsc::channel(1);
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
     let running = Running {
@@ -99,12 +100,24 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         save_again: None,
         endpoints,
         options,
-        serving: serving.abort_handle(),
+        serving,
+        scope_changed: BTreeMap::new(),
         look_at_host: None,
         ending: None,
     };
     let task = tokio::spawn(running.run(input, stopped, host_changes));
     Ok(Agent { node, port, stop, ask, task })
+}
+
+/// Offers the local API, and figures where that is wanted.
+async fn serve(options: &Options, ask: &Ask) -> Result<Vec<AbortHandle>, AgentError> {
+    let local = socket::serve(options.socket.clone(), ask.clone()).await?;
+    let mut serving = vec![tokio::spawn(local).abort_handle()];
+    if let Some(addr) = options.metrics {
+        let listener = http::bind(addr).await.map_err(AgentError::Metrics)?;
+        serving.push(tokio::spawn(http::serve(listener, ask.clone())).abort_handle());
+    }
+    Ok(serving)
 }
 
 /// Makes an interface and lets it go: what this host refuses is said before a token is spent.
@@ -206,7 +219,9 @@ pub(super) struct Running {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) gone: Vec<GoneGroup>,
     pub(super) options: Options,
-    serving: AbortHandle,
+    serving: Vec<AbortHandle>,
+    /// When each scope last changed.
+    pub(super) scope_changed: BTreeMap<ScopeId, Duration>,
     look_at_host: Option<Duration>,
     pub(super) ending: Option<Ending>,
 }
@@ -266,7 +281,7 @@ impl Running {
     }
 
     async fn end(&mut self) {
-        self.serving.abort();
+        self.serving.iter().for_each(AbortHandle::abort);
         if let Some(names) = self.names.take() {
             names.end().await;
         }
@@ -300,6 +315,9 @@ impl Running {
                 let (names, now) = (self.names_status(), self.clock.now());
                 let status = status(&self.core, &self.overlay, heard, &degraded, gone, names, now);
                 let _ = answer.send(status);
+            }
+            Input::Ask(Question::Metrics(answer)) => {
+                let _ = answer.send(self.metrics());
             }
             Input::Ask(Question::Resolve { target, family, answer }) => {
                 let _ = answer.send(resolve(&self.core, &target, family));
@@ -367,8 +385,12 @@ impl Running {
                 self.tell_resolver();
             }
             Action::Initiate { group, keys } => self.initiate(&group, &keys),
-            Action::SaveScope(id) => self.save_scope(id),
+            Action::SaveScope(id) => {
+                self.scope_changed.insert(id.clone(), self.clock.now());
+                self.save_scope(id);
+            }
             Action::DropScope(id) => {
+                self.scope_changed.remove(&id);
                 self.troubles.unsaved.remove(&id);
                 self.saved(self.enroller.state.remove_scope(&id));
                 if let Ok(group) = GroupId::parse(id.as_str()) {

@@ -24,7 +24,9 @@ pub(super) fn status(
     names: NamesStatus,
     now: Duration,
 ) -> Status {
-    let figures = figures(overlay.tunnel.stats().unwrap_or_default());
+    let stats = overlay.tunnel.stats().unwrap_or_default();
+    let tunnel = stats.counters.named().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    let figures = figures(stats);
     let control = core.control();
     Status {
         agent: AGENT.to_owned(),
@@ -45,6 +47,7 @@ pub(super) fn status(
         alarms: alarms(core, now),
         gone,
         names,
+        tunnel,
         degraded: degraded.iter().map(Into::into).collect(),
     }
 }
@@ -148,6 +151,6 @@ pub(super) fn peer_label(netmap: &Netmap, peer: &PeerId) -> String {
     }
 }
 
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -33,7 +33,11 @@ async fn change(common: &Common, request: Request, done: &str) -> Result<(), Fai
     match ask(&common.socket, &request).await?.next().await? {
         Reply::Done {} if common.format == Format::Json => print::json(&json!({"event": "done"})),
         Reply::Done {} => print::line(done),
-        other @ (Reply::Status(_) | Reply::Pong(_) | Reply::Error { .. }) => return Err(failed(other)),
+        other @ (Reply::Status(_)
+        | Reply::Pong(_)
+        | Reply::Log { .. }
+        | Reply::Journal { .. }
+        | Reply::Error { .. }) => return Err(failed(other)),
     }
     Ok(())
 }

@@ -32,7 +32,9 @@ pub(super) async fn ping(args: PingArgs) -> Result<(), Failure> {
                 show(&pong, args.common.format);
             }
             Reply::Done {} => break,
-            other @ (Reply::Status(_) | Reply::Error { .. }) => return Err(failed(other)),
+            other @ (Reply::Status(_) | Reply::Log { .. } | Reply::Journal { .. } | Reply::Error { .. }) => {
+                return Err(failed(other));
+            }
         }
     }
     summary(sent, &times, args.common.format);

@@ -14,18 +14,26 @@ pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
         let timeout_ms = super::ping::millis(args.timeout);
         match ask(socket, &Request::Wait { until, timeout_ms }).await?.next().await? {
             Reply::Done {} => {}
-            other @ (Reply::Status(_) | Reply::Pong(_) | Reply::Error { .. }) => return Err(failed(other)),
+            other @ (Reply::Status(_)
+            | Reply::Pong(_)
+            | Reply::Log { .. }
+            | Reply::Journal { .. }
+            | Reply::Error { .. }) => return Err(failed(other)),
         }
     }
     match ask(socket, &Request::Status {}).await?.next().await? {
         Reply::Status(status) if args.common.format == Format::Json => print::json(&status),
-        Reply::Status(status) => show(&status),
-        other @ (Reply::Pong(_) | Reply::Done {} | Reply::Error { .. }) => return Err(failed(other)),
+        Reply::Status(status) => show(&status, args.verbose),
+        other @ (Reply::Pong(_)
+        | Reply::Done {}
+        | Reply::Log { .. }
+        | Reply::Journal { .. }
+        | Reply::Error { .. }) => return Err(failed(other)),
     }
     Ok(())
 }
 
-fn show(status: &Status) {
+fn show(status: &Status, verbose: bool) {
     let state = if status.ready { "ready" } else { "not ready" };
     print::line(&format!("{}  {state}, UDP port {}, agent {}", status.node, status.port, status.agent));
     print::line(&control(status));
@@ -43,6 +51,11 @@ fn show(status: &Status) {
     }
     if let Some(names) = names(&status.names) {
         print::line(&names);
+    }
+    if verbose {
+        print::line("tunnel, since the start:");
+        let counted = status.tunnel.iter().filter(|(_, count)| **count > 0);
+        print::table(&counted.map(|(name, count)| vec![name.clone(), count.to_string()]).collect::<Vec<_>>());
     }
     for degradation in &status.degraded {
         print::line(&format!("! {}; {}", degradation.what, degradation.remedy));

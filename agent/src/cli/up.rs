@@ -7,16 +7,23 @@ use tokio::{
     time::{Interval, interval},
 };
 
-use super::{Failure, print};
+use super::{Failure, detach, install, print};
 use crate::{
+    Logs,
     app::Agent,
     config::{Format, UpArgs},
     status::Status,
 };
 
-pub(super) async fn up(args: UpArgs) -> Result<(), Failure> {
+pub(super) async fn up(args: UpArgs, logs: Logs) -> Result<(), Failure> {
+    if args.install {
+        return install::install(&args);
+    }
+    if args.detach {
+        return detach::detach(&args).await;
+    }
     let format = args.common.format;
-    let options = args.into_options().map_err(|error| failure(&error))?;
+    let options = args.into_options(logs).map_err(|error| failure(&error))?;
     let stop = |kind| signal(kind).map_err(|error| failure(&error));
     let (mut interrupt, mut terminate) = (stop(SignalKind::interrupt())?, stop(SignalKind::terminate())?);
     let mut agent = tokio::select! {
@@ -65,7 +72,7 @@ async fn tick(alive: &mut Option<Interval>) {
     }
 }
 
-fn announce(status: &Status, format: Format) {
+pub(super) fn announce(status: &Status, format: Format) {
     if format == Format::Json {
         let groups: Vec<_> = status
             .groups

@@ -9,6 +9,8 @@ pub(crate) struct Limits {
     pub(crate) memory_used: u64,
     /// Bytes of memory that may be used; absent without a limit.
     pub(crate) memory_limit: Option<u64>,
+    /// Bytes of memory that are resident.
+    pub(crate) resident: u64,
     /// File descriptors open.
     pub(crate) descriptors_used: u64,
     /// File descriptors that may be open.
@@ -24,7 +26,9 @@ impl Limits {
         let descriptors_used = u64::try_from(open).unwrap_or(u64::MAX);
         let (memory_used, memory_limit) = address_space(&limits).or_else(of_cgroup).unzip();
         let memory_used = memory_used.unwrap_or_default();
-        Self { memory_used, memory_limit, descriptors_used, descriptors_limit }
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = kibibytes(&status, "VmRSS:").unwrap_or_default();
+        Self { memory_used, memory_limit, resident, descriptors_used, descriptors_limit }
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::{
 use super::{ErrorKind, PingRequest, Reply, Request, Until, rights::may_change};
 use crate::{
     app::{Ask, Change, Resolved},
+    http,
     status::Pong,
 };
 
@@ -90,6 +91,9 @@ async fn converse(stream: UnixStream, ask: Ask) {
     let got = timeout(REQUEST, read.read_until(b'\n', &mut line)).await;
     let mut answer = Answering { write };
     let request = match got {
+        Ok(Ok(_)) if line.starts_with(http::GET) => {
+            return http::respond(&line, &mut read, &mut answer.write, &ask).await;
+        }
         Ok(Ok(_)) => serde_json::from_slice(&line),
         Ok(Err(_)) | Err(_) => return,
     };
@@ -131,6 +135,8 @@ async fn respond(request: Request, trusted: bool, ask: &Ask, answer: &mut Answer
             let status = ask.status().await;
             Some(status.map_or_else(stopping, |status| Reply::Status(Box::new(status))))
         }
+        Request::Logs { .. } if !trusted => Some(forbidden("read the log")),
+        Request::Logs { lines, follow } => logs(lines, follow, ask, answer).await,
         Request::Wait { until, timeout_ms } => {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             match timeout_at(deadline, wait(&until, ask)).await {
@@ -145,13 +151,39 @@ async fn respond(request: Request, trusted: bool, ask: &Ask, answer: &mut Answer
 
 async fn change(change: Change, trusted: bool, ask: &Ask) -> Reply {
     if !trusted {
-        let message = "only root, whoever runs the agent, and the group lacis may change anything; try sudo";
-        return failure(ErrorKind::Forbidden, message.to_owned());
+        return forbidden("change anything");
     }
     match ask.change(change).await {
         Some(Ok(())) => Reply::Done {},
         Some(Err(message)) => failure(ErrorKind::Failed, message),
         None => stopping(),
+    }
+}
+
+fn forbidden(what: &str) -> Reply {
+    let message = format!("only root, whoever runs the agent, and the group lacis may {what}; try sudo");
+    failure(ErrorKind::Forbidden, message)
+}
+
+/// What the agent has said, and goes on saying where that is wanted.
+async fn logs(lines: u32, follow: bool, ask: &Ask, answer: &mut Answering) -> Option<Reply> {
+    if let Some(unit) = ask.journal() {
+        return Some(Reply::Journal { unit: unit.to_owned() });
+    }
+    let mut written = ask.logs().written();
+    let mut from = ask.logs().last(lines);
+    loop {
+        written.mark_unchanged();
+        let (said, next) = ask.logs().since(from);
+        for line in said {
+            if !answer.send(&Reply::Log { line }).await {
+                return None;
+            }
+        }
+        from = next;
+        if !follow || written.changed().await.is_err() {
+            return Some(Reply::Done {});
+        }
     }
 }
 

@@ -28,7 +28,13 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let data = std::path::absolute(&args.common.data).context("cannot find the data folder")?;
-    let config = Config { listen: args.listen, public_urls: args.public_urls, ..Config::new(data) };
+    crate::limits::raise_descriptors();
+    let config = Config {
+        listen: args.listen,
+        public_urls: args.public_urls,
+        metrics: args.metrics,
+        ..Config::new(data)
+    };
     let running = start(config).await?;
     announce(&running.ready, args.common.format).context("cannot print")?;
     tracing::info!(addr = %running.addr, "control is ready");

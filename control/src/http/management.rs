@@ -34,12 +34,13 @@ pub(super) fn routes() -> Router<Arc<Control>> {
 }
 
 /// `GET /readyz`: whether this control takes requests, for whoever sends them here.
-pub(super) async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
+pub(super) async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, String) {
     if control.drain.begun.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else {
-        (StatusCode::OK, "ready\n")
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
+    let degraded = control.live.metrics.degraded();
+    let lines = degraded.iter().map(|degraded| format!("degraded: {}: {}\n", degraded.kind, degraded.text));
+    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
 }
 
 /// `GET /networkgroup/configuration`: needs no login.

@@ -54,6 +54,11 @@ impl AgentCore {
         self.groups.follower.scope(scope)
     }
 
+    /// Copies of all scopes that are held.
+    pub fn scopes(&self) -> impl Iterator<Item = (&ScopeId, &Scope)> {
+        self.groups.follower.scopes()
+    }
+
     /// The netmaps of the groups that this node is in.
     #[must_use]
     pub const fn netmaps(&self) -> &BTreeMap<GroupId, Arc<Netmap>> {

@@ -8,7 +8,12 @@
 //! when the reader is gone or takes nothing for a minute. There is no queue: the stream holds cursors, and the
 //! channel one frame.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use ::http::{HeaderName, HeaderValue, header};
 use axum::{
@@ -138,6 +143,8 @@ impl Stream {
                 return Ok(());
             };
             is_first = false;
+            let built = frames.len() as u64;
+            self.control.live.metrics.frames_built.fetch_add(built, Ordering::Relaxed);
             for frame in frames {
                 self.tell(frame).await?;
             }
@@ -190,8 +197,14 @@ impl Stream {
     }
 
     async fn tell(&self, frame: Bytes) -> Result<(), Ended> {
+        let length = frame.len() as u64;
         match timeout(STUCK, self.out.send(frame)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                let metrics = &self.control.live.metrics;
+                metrics.frames_sent.fetch_add(1, Ordering::Relaxed);
+                metrics.bytes_sent.fetch_add(length, Ordering::Relaxed);
+                Ok(())
+            }
             Ok(Err(_)) | Err(_) => Err(Ended),
         }
     }
