@@ -10,9 +10,11 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use lacis_control_core::{Batch, Command, Facts, Install, Random, Reply, State, decide};
-use lacis_proto::{ApiToken, Epoch, GroupId, JoinToken, OwnerId, Problem, Secret, TokenId};
-use tokio::task::JoinHandle;
+use lacis_control_core::{Actor, Batch, Command, Facts, Install, Random, Reply, State, decide};
+use lacis_proto::{
+    ApiToken, Epoch, GroupId, JoinToken, NameError, OwnerId, Problem, Secret, TokenId, check_suffix,
+};
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -21,12 +23,12 @@ use crate::{
     config::{self, Config},
     data::{DataError, DataFolder},
     hosts::{self, UrlError},
-    http,
+    http::{self, Consumers, Limiter},
     keys::{Keys, KeysError},
     listener::{self, Drain},
-    live::Live,
+    live::{Live, Uses},
     metrics,
-    store::{Installation, Store, StoreError},
+    store::{AuditLog, Installation, Store, StoreError},
     tls::{self, Leaf, LeafError},
     writer::Writer,
 };
@@ -37,6 +39,13 @@ const URLS: &str = "urls";
 /// How long a drain waits for requests in flight and for watchers to take their `bye`.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Event streams of the management API at once: people and pipelines that watch, not machines by the
+/// thousand. The connections of agents are counted apart.
+const MAX_STREAMS: usize = 1_000;
+
+/// How long the last use of an API token may stay unwritten.
+const WRITE_USES: Duration = Duration::from_secs(30);
+
 /// Control did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -45,6 +54,12 @@ pub enum StartError {
     Url {
         /// Why.
         source: UrlError,
+    },
+    /// A zone suffix is none.
+    #[error("the settings are wrong")]
+    Suffix {
+        /// Why.
+        source: NameError,
     },
     /// The data folder cannot be used.
     #[error("cannot use the data folder")]
@@ -131,6 +146,14 @@ pub(crate) struct Control {
     pub(crate) live: Arc<Live>,
     pub(crate) writer: Writer,
     pub(crate) urls: Vec<String>,
+    pub(crate) audit: AuditLog,
+    pub(crate) limits: Limiter,
+    pub(crate) consumers: Consumers,
+    pub(crate) uses: Uses,
+    /// Zone suffixes of new groups.
+    pub(crate) suffixes: Vec<String>,
+    /// Places for event streams of the management API.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) beat: Duration,
     pub(crate) max_age: Duration,
     pub(crate) drain: Drain,
@@ -174,7 +197,10 @@ pub(crate) struct Stopped {
 /// Why it did not start; nothing is left running.
 pub async fn serve(config: Config) -> Result<Running, StartError> {
     hosts::check_public_urls(&config.public_urls).map_err(|source| StartError::Url { source })?;
-    let opened = open(&config.data).await?;
+    for suffix in &config.suffixes {
+        check_suffix(suffix).map_err(|source| StartError::Suffix { source })?;
+    }
+    let opened = open(&config.data, &config.suffixes).await?;
     let listener = listener::bind(config.listen, config::PORT)
         .map_err(|(addr, source)| StartError::Listen { addr, source })?;
     let figures = match config.metrics {
@@ -193,7 +219,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let tls = TlsAcceptor::from(leaf.server().map_err(|source| StartError::Leaf { source })?);
     let ready = ready(&opened, &urls);
     opened.remember_urls(&urls)?;
-    let Stopped { control, writer, folder } = opened.wire(urls, &config)?;
+    let Stopped { control, writer, folder } = opened.wire(urls, &config).await?;
     let drain = control.drain.clone();
     let socket = folder.file(admin::SOCKET);
     let admin = admin::bind(&socket).map_err(|source| StartError::Admin { path: socket.clone(), source })?;
@@ -202,6 +228,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
         drain.tasks.spawn(metrics::accept(listener, Arc::clone(&control)));
     }
     drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
+    drain.tasks.spawn(write_uses(Arc::clone(&control)));
     drain.tasks.spawn(renew(control, leaf, names));
     Ok(Running { addr, ready, drain, writer, socket, _folder: folder })
 }
@@ -224,21 +251,28 @@ impl Running {
 
 impl Opened {
     /// Wires a control that does not listen, for a command beside a stopped one.
-    pub(crate) fn without_listening(self) -> Result<Stopped, StartError> {
+    pub(crate) async fn without_listening(self) -> Result<Stopped, StartError> {
         let urls = self.folder.read(URLS).map_err(|source| StartError::Data { source })?;
         let urls = urls.unwrap_or_default().lines().map(str::to_owned).collect();
-        self.wire(urls, &Config::new(""))
+        self.wire(urls, &Config::new("")).await
     }
 
-    fn wire(self, urls: Vec<String>, config: &Config) -> Result<Stopped, StartError> {
+    async fn wire(self, urls: Vec<String>, config: &Config) -> Result<Stopped, StartError> {
         let live = Live::try_new(self.epoch, self.state).map_err(|source| StartError::Scope { source })?;
         let live = Arc::new(live);
+        let audit = self.store.audit().await.map_err(|source| StartError::Store { source })?;
         let (writer, writing) = Writer::start(self.store, self.change, Arc::clone(&live));
         let control = Arc::new(Control {
             keys: self.keys,
             live,
             writer,
             urls,
+            audit,
+            limits: Limiter::new(config.limits),
+            consumers: Consumers::new(&config.consumers),
+            uses: Uses::default(),
+            suffixes: config.suffixes.clone(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             beat: config.beat,
             max_age: config.max_age,
             drain: Drain { begun: CancellationToken::new(), tasks: TaskTracker::new() },
@@ -258,7 +292,7 @@ impl Opened {
 }
 
 /// Opens the installation of a folder, and makes it where there is none.
-pub(crate) async fn open(data: &std::path::Path) -> Result<Opened, StartError> {
+pub(crate) async fn open(data: &std::path::Path, suffixes: &[String]) -> Result<Opened, StartError> {
     let folder = DataFolder::open(data).map_err(|source| StartError::Data { source })?;
     let failed = |source| StartError::Store { source };
     let database = folder.private("control.db").map_err(|source| StartError::Data { source })?;
@@ -273,7 +307,7 @@ pub(crate) async fn open(data: &std::path::Path) -> Result<Opened, StartError> {
                 control: keys.control.clone(),
                 epoch: Epoch(u64::from_be_bytes(clock::random())),
             };
-            let first = install(&mut store, &made).await?;
+            let first = install(&mut store, &made, suffixes).await?;
             (made.epoch, Some(first))
         }
     };
@@ -283,9 +317,18 @@ pub(crate) async fn open(data: &std::path::Path) -> Result<Opened, StartError> {
     Ok(Opened { folder, store, change: loaded.change, keys, epoch, state, first })
 }
 
-async fn install(store: &mut Store, made: &Installation) -> Result<[(TokenId, Secret); 2], StartError> {
-    let install = Install { owner_label: "First owner".to_owned(), group_label: "main".to_owned() };
-    let facts = Facts { now_ms: clock::unix_ms(), random: Random::new(clock::random()), applied: None };
+async fn install(
+    store: &mut Store,
+    made: &Installation,
+    suffixes: &[String],
+) -> Result<[(TokenId, Secret); 2], StartError> {
+    let install = Install {
+        owner_label: "First owner".to_owned(),
+        group_label: "main".to_owned(),
+        suffixes: suffixes.to_vec(),
+    };
+    let (now_ms, random) = (clock::unix_ms(), Random::new(clock::random()));
+    let facts = Facts { now_ms, by: Actor::Control, random, applied: None };
     let decided = decide(&State::default(), &Batch::default(), &Command::Install(install), facts);
     let decided = decided.map_err(|source| StartError::Install { source })?;
     store.install(made, &decided.rows).await.map_err(|source| StartError::Store { source })?;
@@ -316,6 +359,23 @@ fn ready(opened: &Opened, urls: &[String]) -> Ready {
 /// A join token as it is printed.
 pub(crate) fn join_token(keys: &Keys, urls: &[String], id: TokenId, secret: Secret) -> JoinToken {
     JoinToken { id, secret, pins: vec![keys.pin], urls: urls.to_vec() }
+}
+
+/// Writes down when API tokens were last used, now and then and at the end.
+async fn write_uses(control: Arc<Control>) {
+    let mut has_ended = false;
+    while !has_ended {
+        tokio::select! {
+            () = control.drain.begun.cancelled() => has_ended = true,
+            () = tokio::time::sleep(WRITE_USES) => {}
+        }
+        let uses = control.uses.take();
+        if !uses.is_empty()
+            && let Err(error) = control.writer.ask(Command::NoteApiTokenUses { uses }).await
+        {
+            tracing::debug!(%error, "the last uses of API tokens are not written down");
+        }
+    }
 }
 
 async fn renew(control: Arc<Control>, leaf: Arc<Leaf>, names: Vec<String>) {

@@ -10,6 +10,8 @@ mod serve;
 mod status;
 mod token;
 
+use lacis_control_core::limits;
+
 use crate::config;
 
 /// The Lacis control service.
@@ -57,6 +59,8 @@ enum Command {
     Node(node::NodeCommand),
     /// Shows groups, nodes and who is connected.
     Status(Common),
+    /// Prints the document of the management API, as control serves it at /openapi.json.
+    Openapi,
     /// Prints a completion script for a shell.
     Completion {
         /// Which shell.
@@ -96,6 +100,23 @@ struct ServeArgs {
     /// Offer /metrics on this address, over plain HTTP; the admin socket always does.
     #[arg(long, env = "LACIS_CONTROL_METRICS", value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// A zone suffix of new groups, the first is the default; repeatable.
+    #[arg(long = "dns-suffix", env = "LACIS_CONTROL_DNS_SUFFIX", value_delimiter = ',', value_name = "SUFFIX",
+        default_value = limits::DEFAULT_SUFFIX)]
+    suffixes: Vec<String>,
+    /// An OAuth 1.0 consumer that is taken; repeatable [default: any, and that of the platform's clients where
+    /// requests are signed].
+    #[arg(long = "oauth-consumer", env = "LACIS_CONTROL_OAUTH_CONSUMER", value_delimiter = ',',
+        value_parser = consumer, value_name = "KEY:SECRET")]
+    consumers: Vec<(String, String)>,
+    /// Callers of the management API may send as much as they can: for load tests.
+    #[arg(long)]
+    no_limits: bool,
+}
+
+fn consumer(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once(':').filter(|(key, secret)| !key.is_empty() && !secret.is_empty());
+    pair.map(|(key, secret)| (key.to_owned(), secret.to_owned())).ok_or_else(|| "write KEY:SECRET".to_owned())
 }
 
 impl Cli {
@@ -110,6 +131,10 @@ impl Cli {
             Command::ApiToken(command) => token::api_token(command).await,
             Command::Node(command) => node::node(command).await,
             Command::Status(common) => status::status(common).await,
+            Command::Openapi => {
+                std::io::Write::write_all(&mut std::io::stdout(), crate::openapi()?.as_bytes())?;
+                Ok(())
+            }
             Command::Completion { shell } => {
                 let mut command = <Self as clap::CommandFactory>::command();
                 clap_complete::generate(shell, &mut command, "lacis-control", &mut std::io::stdout());

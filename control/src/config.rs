@@ -21,6 +21,12 @@ pub struct Config {
     pub public_urls: Vec<String>,
     /// Where figures are offered, over plain HTTP; without one, on the admin socket alone.
     pub metrics: Option<SocketAddr>,
+    /// Zone suffixes of new groups, the first is the default; of existing ones they stay.
+    pub suffixes: Vec<String>,
+    /// OAuth 1.0 consumers that are taken, key and secret; without any, those of the platform's clients.
+    pub consumers: Vec<(String, String)>,
+    /// Whether callers of the management API have a limited rate.
+    pub limits: bool,
     /// A line comes on each watch stream at least this often.
     pub beat: Duration,
     /// A watch stream ends cleanly after about this long.
@@ -36,6 +42,9 @@ impl Config {
             listen: None,
             public_urls: Vec::new(),
             metrics: None,
+            suffixes: vec![lacis_control_core::limits::DEFAULT_SUFFIX.to_owned()],
+            consumers: Vec::new(),
+            limits: true,
             // Short enough that proxies keep an idle stream, and three missed beats are still noticed soon.
             beat: Duration::from_secs(30),
             // Heals half-dead paths, and checks again who may read.

@@ -4,6 +4,8 @@
 //! admin socket is open to whoever may open the file.
 
 mod agent;
+mod consumers;
+mod limit;
 pub(crate) mod management;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +23,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lacis_proto::{Code, MAX_BODY_BYTES, Problem};
 use serde::de::DeserializeOwned;
 
+use self::management::problem::ProblemView;
+pub(crate) use self::{consumers::Consumers, limit::Limiter};
 use crate::{app::Control, clock};
 
 /// How long a client may take over the body of a request.
@@ -102,10 +106,17 @@ async fn no_method(method: Method, uri: Uri) -> Refusal {
     Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}")).into()
 }
 
+/// When to come again where control is overloaded: not all at once.
+fn soon() -> u16 {
+    1 + u16::from(clock::random::<1>()[0] % 5)
+}
+
 /// Gives every answer a request id, and writes refusals.
 async fn stamp(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", u64::from_be_bytes(clock::random()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // Clients of the management API read JSON by the plain name only, and show anything else as it came.
+    let is_agent = path.starts_with("/agent/");
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         let mut problem = Arc::unwrap_or_clone(problem);
@@ -113,11 +124,18 @@ async fn stamp(State(control): State<Arc<Control>>, request: Request, next: Next
         tracing::debug!(%method, path, code = ?problem.code, request_id = id, "refused");
         problem.request_id = Some(id.clone());
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response = json(status, &problem);
-        let kind = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if problem.status == 503 {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response = if is_agent {
+            let kind = HeaderValue::from_static("application/problem+json");
+            ([(header::CONTENT_TYPE, kind)], json(status, &problem)).into_response()
+        } else {
+            json(status, &ProblemView::new(&problem))
+        };
+        if let Some(wait_s) = problem.retry_after_s.or_else(|| (problem.status == 503).then(soon)) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_s));
+        }
+        if problem.status == 401 {
+            let schemes = HeaderValue::from_static("Bearer, OAuth realm=\"lacis\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, schemes);
         }
         // The body of the request may be unread: what follows on this connection would be its rest.
         if problem.code == Code::TooLarge {

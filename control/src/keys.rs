@@ -7,9 +7,13 @@
 
 use std::path::PathBuf;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use aws_lc_rs::hmac;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use ed25519_dalek::{Signer as _, SigningKey};
-use lacis_proto::{ControlId, Grant, IdentityKey, Pin, Signature};
+use lacis_proto::{ControlId, Grant, IdentityKey, Pin, Signature, TokenId};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PublicKeyData as _,
@@ -63,6 +67,8 @@ pub enum KeysError {
 /// Control's own keys.
 pub(crate) struct Keys {
     installation: SigningKey,
+    /// Derives secrets that need not be stored.
+    derive: hmac::Key,
     /// The public half of the installation key.
     pub(crate) public: IdentityKey,
     /// Its fingerprint.
@@ -98,7 +104,25 @@ impl Keys {
             }
         };
         let ca = tls::Authority::new(params, ca_key, certificate);
-        Ok(Self { installation, public, control, ca, ca_path: folder.file(CA), pin })
+        let derive = hmac::Key::new(hmac::HMAC_SHA256, installation.as_bytes());
+        Ok(Self { installation, derive, public, control, ca, ca_path: folder.file(CA), pin })
+    }
+
+    /// The OAuth 1.0 secret of an API token: derived, so that the database holds nothing of it.
+    pub(crate) fn api_secret(&self, id: &TokenId) -> String {
+        let tag = hmac::sign(&self.derive, format!("lacis oauth token secret v1\n{id}").as_bytes());
+        URL_SAFE_NO_PAD.encode(tag)
+    }
+
+    /// Signs an address that works without login until a moment.
+    pub(crate) fn presign(&self, path: &str, expires_s: u64) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.derive, &presigned_bytes(path, expires_s)))
+    }
+
+    /// Whether an address was signed by us, in a time that tells nothing of the signature.
+    pub(crate) fn is_presigned(&self, path: &str, expires_s: u64, signature: &str) -> bool {
+        let shown = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        hmac::verify(&self.derive, &presigned_bytes(path, expires_s), &shown).is_ok()
     }
 
     /// Signs a grant, so that a node can present it again after a restore of control.
@@ -111,6 +135,10 @@ impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keys").field("control", &self.control).field("pin", &self.pin).finish_non_exhaustive()
     }
+}
+
+fn presigned_bytes(path: &str, expires_s: u64) -> Vec<u8> {
+    format!("lacis presigned address v1\n{expires_s}\n{path}").into_bytes()
 }
 
 fn installation(folder: &DataFolder, is_known: bool) -> Result<SigningKey, KeysError> {

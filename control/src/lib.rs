@@ -35,3 +35,11 @@ pub use hosts::UrlError;
 pub use keys::KeysError;
 pub use store::StoreError;
 pub use tls::LeafError;
+
+/// The document of the management API in OpenAPI 3.1, as it is served at `/openapi.json`.
+///
+/// # Errors
+/// Never: the document is made of plain values.
+pub fn openapi() -> Result<String, serde_json::Error> {
+    http::management::document::json()
+}

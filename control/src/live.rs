@@ -10,19 +10,21 @@
 
 mod copies;
 mod presence;
+mod uses;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use lacis_control_core::{Row, State, scope_of_group, scope_of_node};
+use lacis_control_core::{Row, Scopes, State, floors};
 use lacis_proto::{Change, Epoch, Revision, Scope, ScopeError, ScopeId};
 use tokio::sync::watch;
 
 pub(crate) use self::{
     copies::Copy,
-    presence::{Connection, Presence, Seen},
+    presence::{Connection, Now as PresenceNow, Presence, Seen},
+    uses::Uses,
 };
 use crate::metrics::Metrics;
 
@@ -30,7 +32,7 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) state: State,
-    scopes: BTreeMap<ScopeId, Scope>,
+    scopes: Scopes,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,14 @@ pub(crate) struct Live {
     pub(crate) metrics: Metrics,
     published: RwLock<Published>,
     wake: Mutex<BTreeMap<ScopeId, watch::Sender<Revision>>>,
+    awaited: Mutex<BTreeMap<ScopeId, usize>>,
+}
+
+/// As long as it lives, somebody waits until agents have applied what is published of a scope.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    live: Arc<Live>,
+    scope: ScopeId,
 }
 
 impl Published {
@@ -48,15 +58,7 @@ impl Published {
     }
 
     fn build(state: State, epoch: Epoch) -> Result<Self, ScopeError> {
-        let mut scopes = BTreeMap::new();
-        for group in state.groups() {
-            let scope = scope_of_group(&state, &group.row.id, epoch)?;
-            scopes.extend(scope.map(|scope| (ScopeId::from(&group.row.id), scope)));
-        }
-        for node in state.nodes() {
-            let scope = scope_of_node(&state, &node.id, epoch)?;
-            scopes.extend(scope.map(|scope| (ScopeId::from(&node.id), scope)));
-        }
+        let scopes = Scopes::build(&state, epoch)?;
         Ok(Self { state, scopes })
     }
 }
@@ -70,6 +72,7 @@ impl Live {
             metrics: Metrics::default(),
             published,
             wake: Mutex::default(),
+            awaited: Mutex::default(),
         })
     }
 
@@ -80,25 +83,17 @@ impl Live {
 
     /// Publishes one commit.
     pub(crate) fn publish(&self, rows: Vec<Row>, changes: Vec<(ScopeId, Change)>) {
-        let mut by_scope: BTreeMap<ScopeId, Vec<Change>> = BTreeMap::new();
-        for (scope, change) in changes {
-            by_scope.entry(scope).or_default().push(change);
-        }
-        let floors: Vec<_> = rows.iter().filter_map(forgotten).collect();
+        let floors = floors(&rows);
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         published.state.apply(rows);
-        let mut revisions = Vec::with_capacity(by_scope.len());
-        for (id, changes) in by_scope {
-            let scope = published.scopes.entry(id.clone()).or_insert_with(|| Scope::new(self.epoch));
-            revisions.push((id, scope.commit(changes)));
-        }
-        for (id, floor) in floors {
-            if let Some(scope) = published.scopes.get_mut(&id) {
-                scope.compact(floor);
-            }
-        }
+        let Published { state, scopes } = &mut *published;
+        let moved = scopes.commit(state, changes, &floors);
         drop(published);
-        self.wake(revisions);
+        // Committed rows that contradict each other are a fault of ours; a restart reads them and says so.
+        match moved {
+            Ok(moved) => self.wake(moved),
+            Err(error) => tracing::error!(%error, "the rows of a scope contradict each other"),
+        }
     }
 
     /// Publishes a state that was read from the store, after another process has written there.
@@ -117,6 +112,21 @@ impl Live {
         wake.entry(id.clone()).or_insert_with(|| watch::Sender::new(Revision(0))).subscribe()
     }
 
+    /// Has agents confirm a scope at once. Begun before the scope changes, so that no line goes without it.
+    pub(crate) fn await_applied(self: &Arc<Self>, scope: ScopeId) -> Awaited {
+        *self.awaited().entry(scope.clone()).or_default() += 1;
+        Awaited { live: Arc::clone(self), scope }
+    }
+
+    /// Whether somebody waits for a scope to be applied.
+    pub(crate) fn is_awaited(&self, scope: &ScopeId) -> bool {
+        self.awaited().contains_key(scope)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, BTreeMap<ScopeId, usize>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self, revisions: Vec<(ScopeId, Revision)>) {
         let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, revision) in revisions {
@@ -130,6 +140,14 @@ impl Live {
     }
 }
 
-fn forgotten(row: &Row) -> Option<(ScopeId, Revision)> {
-    if let Row::Forgotten(scope, floor) = row { Some((scope.clone(), *floor)) } else { None }
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let mut awaited = self.live.awaited();
+        if let Some(count) = awaited.get_mut(&self.scope) {
+            *count -= 1;
+            if *count == 0 {
+                awaited.remove(&self.scope);
+            }
+        }
+    }
 }

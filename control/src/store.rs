@@ -9,12 +9,14 @@
 //! writer whose memory is older than the file finds out before it writes. A load is one snapshot, or an
 //! error: never a part.
 
+mod audit;
 mod decode;
 mod encode;
 mod migrate;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::audit::AuditLog;
 use lacis_control_core::Row;
 use lacis_proto::{ControlId, Epoch};
 use sqlx::{
@@ -105,6 +107,14 @@ pub enum StoreError {
 const INSTALLATION: &str = "SELECT control_id, epoch, change FROM installation WHERE id = 1";
 const INSTALL: &str =
     "INSERT INTO installation (id, control_id, epoch, change, created_ms) VALUES (1, $1, $2, 1, $3)";
+/// Entries of the audit that are kept: years of a busy installation, and some hundred megabytes at most.
+const KEPT_AUDIT: i64 = 1_000_000;
+
+/// How many commits lie between two looks at the length of the audit.
+const PRUNE_EVERY: i64 = 10_000;
+
+const PRUNE: &str =
+    "DELETE FROM audit WHERE at_ms < (SELECT at_ms FROM audit ORDER BY at_ms DESC LIMIT 1 OFFSET $1)";
 const CHANGE: &str = "UPDATE installation SET change = change + 1 WHERE id = 1 AND change = $1";
 
 impl Store {
@@ -202,8 +212,16 @@ impl Store {
         for row in rows {
             encode::write(&mut tx, row).await.map_err(failed)?;
         }
+        if change % PRUNE_EVERY == 0 {
+            sqlx::query(PRUNE).bind(KEPT_AUDIT).execute(&mut *tx).await.map_err(failed)?;
+        }
         tx.commit().await.map_err(failed)?;
         Ok(change + 1)
+    }
+
+    /// Opens the audit of the same file, for reading.
+    pub(crate) async fn audit(&self) -> Result<AuditLog, StoreError> {
+        AuditLog::open(&self.path).await
     }
 
     /// Closes the file; the write-ahead log is folded into it.

@@ -1,9 +1,14 @@
 //! Whole controls in this process, over real TLS on loopback, and the writer on real files.
 
+mod api;
 mod client;
+mod credentials;
+mod document;
 mod flow;
 mod identity;
+mod input;
 mod manage;
 mod refusals;
 mod start;
+mod streams;
 mod writers;

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use lacis_control_core::{Batch, Command, Decision, Facts, Random, Reply, Row, State, decide};
+use lacis_control_core::{Actor, Batch, Command, Decision, Facts, Random, Reply, Row, State, decide};
 use lacis_proto::{Change, Code, Problem, Revision, ScopeId};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -41,9 +41,13 @@ pub(crate) struct Writer {
 
 #[derive(Debug)]
 struct Job {
+    by: Actor,
     command: Command,
     answer: oneshot::Sender<Result<Reply, Problem>>,
 }
+
+/// Who asks for what.
+type Asked<'a> = (&'a Actor, &'a Command);
 
 struct Task {
     store: Store,
@@ -80,9 +84,18 @@ impl Writer {
     /// # Errors
     /// Why it is refused, or could not be stored.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, Problem> {
+        let by = command.actor();
+        self.ask_as(by, command).await
+    }
+
+    /// The same, for somebody whom the command does not name.
+    ///
+    /// # Errors
+    /// Why it is refused, or could not be stored.
+    pub(crate) async fn ask_as(&self, by: Actor, command: Command) -> Result<Reply, Problem> {
         let (answer, answered) = oneshot::channel();
         let busy = |_| Problem::new(Code::Busy, "control has too much to write; try again in a moment");
-        self.queue.try_send(Job { command, answer }).map_err(busy)?;
+        self.queue.try_send(Job { by, command, answer }).map_err(busy)?;
         answered.await.unwrap_or_else(|_| Err(unavailable()))
     }
 }
@@ -91,7 +104,7 @@ impl Task {
     async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut taken = Vec::with_capacity(BATCH);
         while jobs.recv_many(&mut taken, BATCH).await > 0 {
-            let commands: Vec<&Command> = taken.iter().map(|job| &job.command).collect();
+            let commands: Vec<Asked<'_>> = taken.iter().map(|job| (&job.by, &job.command)).collect();
             let replies = self.batch(&commands).await;
             for (job, reply) in taken.drain(..).zip(replies) {
                 // A caller that has gone away has its effect, and finds it when it asks again.
@@ -101,14 +114,14 @@ impl Task {
         self.store.close().await;
     }
 
-    async fn batch(&mut self, commands: &[&Command]) -> Vec<Result<Reply, Problem>> {
+    async fn batch(&mut self, commands: &[Asked<'_>]) -> Vec<Result<Reply, Problem>> {
         match self.attempt(commands).await {
             Ok(replies) => replies,
             Err(error) => {
                 report(&error);
                 let mut replies = Vec::with_capacity(commands.len());
                 for command in commands {
-                    let alone = self.attempt(&[command]).await;
+                    let alone = self.attempt(&[*command]).await;
                     replies.push(alone.map_or_else(
                         |error| {
                             report(&error);
@@ -123,7 +136,7 @@ impl Task {
     }
 
     /// Decides and commits until no other writer is in between.
-    async fn attempt(&mut self, commands: &[&Command]) -> Result<Vec<Result<Reply, Problem>>, StoreError> {
+    async fn attempt(&mut self, commands: &[Asked<'_>]) -> Result<Vec<Result<Reply, Problem>>, StoreError> {
         let mut attempts = 0;
         loop {
             let outcome = self.decide(commands);
@@ -151,10 +164,10 @@ impl Task {
         }
     }
 
-    fn decide(&mut self, commands: &[&Command]) -> Outcome {
+    fn decide(&mut self, commands: &[Asked<'_>]) -> Outcome {
         let (mut batch, mut outcome) = (Batch::default(), Outcome::default());
-        for command in commands {
-            let decided = decide(&self.state, &batch, command, self.facts(command));
+        for (by, command) in commands {
+            let decided = decide(&self.state, &batch, command, self.facts(by, command));
             outcome.replies.push(decided.map(|decision| {
                 batch.note(&decision);
                 let Decision { reply, rows, changes } = decision;
@@ -167,9 +180,10 @@ impl Task {
         outcome
     }
 
-    fn facts(&self, command: &Command) -> Facts {
+    fn facts(&self, by: &Actor, command: &Command) -> Facts {
         Facts {
             now_ms: clock::unix_ms(),
+            by: by.clone(),
             random: Random::new(clock::random()),
             applied: command.allocates_in().and_then(|group| self.applied(group)),
         }

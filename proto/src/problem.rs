@@ -50,6 +50,16 @@ pub enum Code {
     MemberConflict,
     /// The WireGuard key is already used in the group.
     KeyTaken,
+    /// The id belongs to something else.
+    IdTaken,
+    /// The domain name belongs to something else.
+    NameTaken,
+    /// The range overlaps that of another group of the owner.
+    RangeOverlaps,
+    /// The range of a group cannot become that one.
+    RangeFixed,
+    /// Too many requests from this caller; try again later.
+    RateLimited,
     /// The group's pool has no free address.
     PoolExhausted,
     /// A limit of this installation is reached.
@@ -83,6 +93,9 @@ pub struct Problem {
     /// The time of control in Unix milliseconds, with [`Code::ClockSkew`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now_ms: Option<u64>,
+    /// Seconds after which the same request may succeed, with 429 and 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u16>,
     /// Names this answer in the logs of control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -100,6 +113,7 @@ impl Problem {
             error: error.to_owned(),
             field: None,
             now_ms: None,
+            retry_after_s: None,
             request_id: None,
         }
     }
@@ -141,8 +155,13 @@ impl Code {
             Self::IdentityInUse
             | Self::MemberConflict
             | Self::KeyTaken
+            | Self::IdTaken
+            | Self::NameTaken
+            | Self::RangeOverlaps
+            | Self::RangeFixed
             | Self::PoolExhausted
             | Self::LimitReached => (409, "Conflict"),
+            Self::RateLimited => (429, "Too Many Requests"),
             Self::TooLarge => (413, "Content Too Large"),
             Self::AgentTooOld => (426, "Upgrade Required"),
             Self::Busy | Self::StoreUnavailable => (503, "Service Unavailable"),

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use lacis_control_core::{
-    Batch, Command, Decision, Facts, Install, NewGroup, Random as Draw, Reply, State, decide, limits,
-    scope_of_group, scope_of_node, scopes_for,
+    Batch, Command, Decision, Facts, GroupEdit, Install, NewGroup, Random as Draw, Reply, State, decide,
+    limits, scope_of_group, scope_of_node, scopes_for,
 };
 use lacis_proto::{
     At, Body, Change, Cursor, Del, DropReason, DropScope, Epoch, GroupId, Host, Line, MAX_PUT_RECORDS,
@@ -72,7 +72,9 @@ impl Control {
             spent: 0,
             reused: 0,
         };
-        let install = Install { owner_label: "First".into(), group_label: "main".into() };
+        let suffixes = vec![limits::DEFAULT_SUFFIX.to_owned()];
+        let install =
+            Install { owner_label: "First".into(), group_label: "main".into(), suffixes: suffixes.clone() };
         let Ok(Reply::Installed { owner, group, join, .. }) =
             control.one(0, random, Command::Install(install))
         else {
@@ -82,10 +84,13 @@ impl Control {
         let new = NewGroup {
             id: None,
             owner,
-            label: "small".into(),
-            description: String::new(),
-            tags: Vec::new(),
-            pool: "172.30.0.16/28".parse().ok(),
+            edit: GroupEdit {
+                label: Some("small".into()),
+                pool: "172.30.0.16/28".parse().ok(),
+                ..GroupEdit::default()
+            },
+            members: Vec::new(),
+            suffixes,
         };
         let Ok(Reply::Group(group)) = control.one(0, random, Command::CreateGroup(new)) else {
             panic!("the group was refused")
@@ -115,7 +120,7 @@ impl Control {
         let (mut rows, mut changes) = (Vec::new(), BTreeMap::<ScopeId, Vec<Change>>::new());
         for command in commands {
             let applied = command.allocates_in().and_then(|group| self.lowest_applied(group));
-            let facts = Facts { now_ms, random: Draw::new(random.bytes()), applied };
+            let facts = Facts { now_ms, by: command.actor(), random: Draw::new(random.bytes()), applied };
             replies.push(decide(&self.state, &batch, command, facts).map(|decision| {
                 batch.note(&decision);
                 let Decision { reply, rows: decided, changes: published } = decision;

@@ -41,6 +41,15 @@ impl Store {
             Row::JoinUse(row) => (10, format!("{} {}", row.token, row.identity)),
             Row::ApiToken(row) => (11, row.id.to_string()),
             Row::Audit(_) => return,
+            // Loaded after the groups, so that none of them is dropped again.
+            Row::GroupGone(row) => {
+                self.delete(2, row.id.as_str());
+                (1, format!("gone {}", row.id))
+            }
+            Row::GroupBack(id) => return self.delete(1, &format!("gone {id}")),
+            Row::JoinTokenGone(id) => return self.delete(9, id.as_str()),
+            Row::JoinUseGone(token, identity) => return self.delete(10, &format!("{token} {identity}")),
+            Row::ApiTokenGone(id) => return self.delete(11, id.as_str()),
             Row::MemberGone(group, id) => return self.delete(4, &format!("{group} {id}")),
             Row::GrantGone(node, group, member) => {
                 return self.delete(5, &format!("{node} {group} {member}"));

@@ -1,16 +1,15 @@
 //! What can be asked of an installation, what is answered, and the one entry that decides.
 
-use ipnetwork::Ipv4Network;
 use lacis_proto::{
     GroupId, IdentityKey, MemberId, NodeId, OwnerId, PeerId, PeerReply, PeerReport, PeerRequest, Problem,
     Revision, Secret, TokenId,
 };
 
 use crate::{
-    Batch, Decision, State, access,
+    Batch, Decision, State, access, api_token,
     decision::Effects,
-    group, join, peer, registered, report,
-    row::{ApiTokenRow, JoinTokenRow},
+    group, join, member, node, peer, registered, report,
+    row::{Actor, ApiTokenRow, JoinTokenRow},
 };
 
 /// One thing that is asked of an installation.
@@ -18,8 +17,45 @@ use crate::{
 pub enum Command {
     /// First start: an owner, a group, a join token and an API token.
     Install(Install),
-    /// A new group.
-    CreateGroup(NewGroup),
+    /// A new group, or one that is said anew.
+    CreateGroup(group::NewGroup),
+    /// A group is changed.
+    EditGroup {
+        /// Which.
+        group: GroupId,
+        /// How.
+        edit: group::GroupEdit,
+    },
+    /// A group is deleted with all that is in it.
+    DeleteGroup {
+        /// Which.
+        group: GroupId,
+    },
+    /// A member is linked to a group, or said anew.
+    LinkMember {
+        /// To which group.
+        group: GroupId,
+        /// What.
+        member: member::NewMember,
+    },
+    /// A member is changed.
+    EditMember {
+        /// Of which group.
+        group: GroupId,
+        /// Which.
+        member: MemberId,
+        /// What people call it from now on.
+        label: Option<String>,
+        /// Its name in the zone from now on.
+        domain: Option<String>,
+    },
+    /// A member is unlinked from a group.
+    UnlinkMember {
+        /// From which group.
+        group: GroupId,
+        /// Which.
+        member: MemberId,
+    },
     /// A new join token.
     CreateJoinToken {
         /// The group that it lets into.
@@ -37,9 +73,18 @@ pub enum Command {
         token: TokenId,
     },
     /// A new API token.
-    CreateApiToken {
-        /// Whose groups it manages.
-        owner: OwnerId,
+    CreateApiToken(api_token::NewApiToken),
+    /// Ends an API token.
+    RevokeApiToken {
+        /// The owner that asks, if one does: it may end its own only.
+        owner: Option<OwnerId>,
+        /// Which.
+        token: TokenId,
+    },
+    /// API tokens were used.
+    NoteApiTokenUses {
+        /// Which, and when last, in Unix milliseconds.
+        uses: Vec<(TokenId, u64)>,
     },
     /// A node asks to be let in.
     Join {
@@ -63,6 +108,15 @@ pub enum Command {
     },
     /// A client registers a peer without an agent, or says it anew.
     RegisterPeer(registered::NewPeer),
+    /// A registered peer is changed.
+    EditPeer {
+        /// Of which group.
+        group: GroupId,
+        /// Which.
+        peer: PeerId,
+        /// How.
+        edit: registered::PeerEdit,
+    },
     /// A peer is gone.
     RemovePeer {
         /// Which.
@@ -74,6 +128,8 @@ pub enum Command {
     RevokeNode {
         /// Which.
         node: NodeId,
+        /// The owner that asks, if one does.
+        owner: Option<OwnerId>,
     },
     /// A node tells where its peers can be reached.
     Report {
@@ -91,23 +147,8 @@ pub struct Install {
     pub owner_label: String,
     /// Label of the first group.
     pub group_label: String,
-}
-
-/// A group as it is asked for.
-#[derive(Clone, Debug)]
-pub struct NewGroup {
-    /// Its id, where the client chose one.
-    pub id: Option<GroupId>,
-    /// Who owns it.
-    pub owner: OwnerId,
-    /// What people call it.
-    pub label: String,
-    /// What it is for.
-    pub description: String,
-    /// Words to sort groups by.
-    pub tags: Vec<String>,
-    /// IPv4 pool, where the client chose one.
-    pub pool: Option<Ipv4Network>,
+    /// Zone suffixes of the first group.
+    pub suffixes: Vec<String>,
 }
 
 /// What a command is decided with, besides the state.
@@ -115,6 +156,8 @@ pub struct NewGroup {
 pub struct Facts {
     /// The time in Unix milliseconds.
     pub now_ms: u64,
+    /// Who asks.
+    pub by: Actor,
     /// Random bytes.
     pub random: Random,
     /// The lowest revision of the command's group that a connected agent has applied; `None` where no
@@ -162,6 +205,8 @@ pub enum Reply {
     },
     /// The peer is there.
     Peer(PeerReply),
+    /// Done, or nothing was to do; the group's revision includes it.
+    At(Revision),
     /// Done, or nothing was to do.
     Done,
 }
@@ -175,23 +220,60 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
     match command {
         Command::Install(install) => group::install(fx, install),
         Command::CreateGroup(new) => group::create(fx, new),
+        Command::EditGroup { group, edit } => group::edit(fx, group, edit),
+        Command::DeleteGroup { group } => group::delete(fx, group),
+        Command::LinkMember { group, member } => member::link(fx, group, member),
+        Command::EditMember { group, member, label, domain } => {
+            member::edit(fx, group, member, label.as_ref(), domain.as_ref())
+        }
+        Command::UnlinkMember { group, member } => member::unlink(fx, group, member),
         Command::CreateJoinToken { group, member, max_uses, lifetime_ms } => {
             access::create_join_token(fx, group, member.as_ref(), *max_uses, *lifetime_ms)
         }
         Command::RevokeJoinToken { token } => access::revoke_join_token(fx, token),
-        Command::CreateApiToken { owner } => access::create_api_token(fx, owner),
+        Command::CreateApiToken(asked) => api_token::create(fx, asked),
+        Command::RevokeApiToken { owner, token } => api_token::revoke(fx, owner.as_ref(), token),
+        Command::NoteApiTokenUses { uses } => Ok(api_token::note_uses(fx, uses)),
         Command::Join { token, secret, identity, host_name, agent } => {
             join::join(fx, &join::Asked { token, secret, identity, host_name, agent })
         }
         Command::AddPeer { node, request } => peer::add(fx, node, request),
         Command::RegisterPeer(new) => registered::register(fx, new),
+        Command::EditPeer { group, peer, edit } => registered::edit(fx, group, peer, edit),
         Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
-        Command::RevokeNode { node } => peer::revoke_node(fx, node),
+        Command::RevokeNode { node, owner } => node::revoke(fx, node, owner.as_ref()),
         Command::Report { node, peers } => report::report(fx, node, peers),
     }
 }
 
 impl Command {
+    /// Who asks for it, as far as the command itself tells.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match self {
+            Self::AddPeer { node, .. }
+            | Self::Report { node, .. }
+            | Self::RemovePeer { by: Some(node), .. } => Actor::Node(node.clone()),
+            Self::Join { token, .. } => Actor::JoinToken(token.clone()),
+            Self::Install(_)
+            | Self::CreateGroup(_)
+            | Self::EditGroup { .. }
+            | Self::DeleteGroup { .. }
+            | Self::LinkMember { .. }
+            | Self::EditMember { .. }
+            | Self::UnlinkMember { .. }
+            | Self::RegisterPeer(_)
+            | Self::EditPeer { .. }
+            | Self::CreateJoinToken { .. }
+            | Self::RevokeJoinToken { .. }
+            | Self::CreateApiToken(_)
+            | Self::RevokeApiToken { .. }
+            | Self::NoteApiTokenUses { .. }
+            | Self::RemovePeer { by: None, .. }
+            | Self::RevokeNode { .. } => Actor::Control,
+        }
+    }
+
     /// The group whose applied revision [`Facts::applied`] means, if the command may give an address.
     #[must_use]
     pub const fn allocates_in(&self) -> Option<&GroupId> {
@@ -200,9 +282,17 @@ impl Command {
             Self::RegisterPeer(new) => Some(&new.group),
             Self::Install(_)
             | Self::CreateGroup(_)
+            | Self::EditGroup { .. }
+            | Self::DeleteGroup { .. }
+            | Self::LinkMember { .. }
+            | Self::EditMember { .. }
+            | Self::UnlinkMember { .. }
+            | Self::EditPeer { .. }
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
-            | Self::CreateApiToken { .. }
+            | Self::CreateApiToken(_)
+            | Self::RevokeApiToken { .. }
+            | Self::NoteApiTokenUses { .. }
             | Self::Join { .. }
             | Self::RemovePeer { .. }
             | Self::RevokeNode { .. }

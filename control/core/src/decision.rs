@@ -14,7 +14,7 @@ use crate::{
     Facts, Random, Reply, State,
     limits::MAX_TOMBSTONES,
     netmap,
-    row::{AuditRow, GroupRow, MemberRow, NodeRow, NodeState, PeerRow, Row, TombstoneRow},
+    row::{Actor, AuditRow, GroupRow, MemberRow, NodeRow, NodeState, PeerRow, Row, TombstoneRow},
 };
 
 /// What a command leads to.
@@ -48,6 +48,7 @@ impl Batch {
 pub(crate) struct Effects<'a> {
     pub(crate) state: &'a State,
     pub(crate) now_ms: u64,
+    by: Actor,
     pub(crate) applied: Option<Revision>,
     pub(crate) random: Random,
     batch: &'a Batch,
@@ -62,6 +63,7 @@ impl<'a> Effects<'a> {
         Self {
             state,
             now_ms: facts.now_ms,
+            by: facts.by,
             applied: facts.applied,
             random: facts.random,
             batch,
@@ -74,6 +76,27 @@ impl<'a> Effects<'a> {
 
     pub(crate) fn row(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    /// The decision that writes its rows and is no deed of anybody: it stands in no audit.
+    pub(crate) fn unlogged(self, reply: Reply) -> Decision {
+        debug_assert!(self.groups.is_empty() && self.nodes.is_empty());
+        Decision { reply, rows: self.rows, changes: Vec::new() }
+    }
+
+    /// The decision about a group, answered by its id: without effect where nothing was touched.
+    pub(crate) fn close_group(self, held: &GroupRow, action: &'static str) -> Decision {
+        let reply = Reply::Group(held.id.clone());
+        if self.rows.is_empty() && self.groups.is_empty() {
+            return self.unchanged(reply);
+        }
+        self.finish(reply, action, held.id.as_str())
+    }
+
+    /// The decision about something in a group, answered by the revision that includes it.
+    pub(crate) fn finish_in(mut self, group: &GroupId, action: &'static str, target: &str) -> Decision {
+        let revision = self.group(group).revision;
+        self.finish(Reply::At(revision), action, target)
     }
 
     /// The decision that changes nothing.
@@ -95,6 +118,20 @@ impl<'a> Effects<'a> {
             row.revision = batch.revision(&id.into(), row.revision);
             row
         })
+    }
+
+    /// Stores what is said of a group anew.
+    pub(crate) fn change_group(&mut self, said: GroupRow) {
+        let row = self.group(&said.id);
+        let revision = row.revision;
+        *row = GroupRow { revision, record_revision: revision, ..said };
+        let (id, body) = (row.id.clone(), netmap::group_body(row));
+        self.publish(&(&id).into(), &(&id).into(), body);
+    }
+
+    /// A group is gone: its scope ends.
+    pub(crate) fn gone(&mut self, id: &GroupId) {
+        self.changes.push((id.into(), Change::Del(id.into())));
     }
 
     pub(crate) fn new_node(&mut self, row: NodeRow) {
@@ -145,16 +182,21 @@ impl<'a> Effects<'a> {
 
     pub(crate) fn drop_peer(&mut self, group: &GroupId, id: &PeerId, node: Option<&NodeId>) -> Revision {
         let revision = self.group(group).revision;
+        self.forget_peer(group, id, node);
+        self.bury(group.into(), id.into(), revision);
+        revision
+    }
+
+    /// Drops a peer of a group that ends itself: only its node is told.
+    pub(crate) fn forget_peer(&mut self, group: &GroupId, id: &PeerId, node: Option<&NodeId>) {
         if self.state.groups[group].statements.contains_key(id) {
             self.row(Row::StatementGone(group.clone(), id.clone()));
         }
         self.row(Row::PeerGone(group.clone(), id.clone()));
-        self.bury(group.into(), id.into(), revision);
         if let Some(node) = node {
             let node_revision = self.node(node).revision;
             self.bury(node.into(), id.into(), node_revision);
         }
-        revision
     }
 
     fn publish(&mut self, scope: &ScopeId, record: &RecordId, body: lacis_proto::Body) {
@@ -196,7 +238,8 @@ impl<'a> Effects<'a> {
         }
         let at_ms = self.now_ms;
         let audit = spent.into_iter().map(|(scope, revision)| {
-            Row::Audit(AuditRow { scope, revision, at_ms, action, target: target.to_owned() })
+            let actor = self.by.clone();
+            Row::Audit(AuditRow { scope, revision, at_ms, actor, action, target: target.to_owned() })
         });
         let owners = self.rows.iter().filter(|row| matches!(row, Row::Owner(_))).cloned();
         let rest = self.rows.iter().filter(|row| !matches!(row, Row::Owner(_))).cloned();

@@ -7,13 +7,13 @@
 //! A token without a member makes the node a member of its own. Such a member leaves with the node's peer;
 //! joining again brings both back under the same id.
 
-use lacis_proto::{Code, GroupId, IdentityKey, MemberId, NodeId, Problem, Revision, Secret, TokenId};
+use lacis_proto::{Code, IdentityKey, MemberId, NodeId, OwnerId, Problem, Revision, Secret, TokenId};
 
 use crate::{
     Decision, Reply,
     access::secret_matches,
     decision::Effects,
-    group, limits,
+    limits, member,
     row::{GrantRow, JoinTokenRow, JoinUseRow, NodeRow, NodeState, Row},
     state::Group,
     text,
@@ -53,7 +53,8 @@ pub(crate) fn join(mut fx: Effects<'_>, asked: &Asked<'_>) -> Result<Decision, P
     {
         return Err(member_conflict(node, &peer.member, member, held));
     }
-    let node = known.map(|node| node.id.clone()).map_or_else(|| enrol(&mut fx, asked), Ok)?;
+    let node =
+        known.map(|node| node.id.clone()).map_or_else(|| enrol(&mut fx, asked, &held.row.owner), Ok)?;
     let own = || used.map(|used| used.member.clone());
     let member = match &token.member {
         Some(member) => member.clone(),
@@ -122,7 +123,7 @@ fn check_usable(token: &JoinTokenRow, now_ms: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-fn enrol(fx: &mut Effects<'_>, asked: &Asked<'_>) -> Result<NodeId, Problem> {
+fn enrol(fx: &mut Effects<'_>, asked: &Asked<'_>, owner: &OwnerId) -> Result<NodeId, Problem> {
     if fx.state.nodes.len() >= limits::MAX_NODES {
         let message = format!("this installation has {} nodes, the most it may", limits::MAX_NODES);
         return Err(Problem::new(Code::LimitReached, message));
@@ -131,6 +132,7 @@ fn enrol(fx: &mut Effects<'_>, asked: &Asked<'_>) -> Result<NodeId, Problem> {
     fx.new_node(NodeRow {
         id: id.clone(),
         identity: *asked.identity,
+        owner: Some(owner.clone()),
         label: asked.host_name.to_owned(),
         state: NodeState::Active,
         revision: Revision(1),
@@ -155,9 +157,8 @@ fn member_of_its_own(
         let message = format!("group {} has {} members, the most it may", held.row.id, limits::MAX_MEMBERS);
         return Err(Problem::new(Code::LimitReached, message));
     }
-    let group: &GroupId = &held.row.id;
     let id = had.unwrap_or_else(|| MemberId::external_from_random(fx.random.draw()));
-    let mut row = group::member_row(fx.state, group, &id, text::label_of_node(held, host_name));
+    let mut row = member::new_row(held, &id, text::label_of_node(held, host_name));
     row.of_node = Some(node.clone());
     fx.put_member(row);
     Ok(id)

@@ -14,30 +14,46 @@
 
 mod access;
 mod alloc;
+mod api_token;
 mod command;
 mod decision;
+mod domain;
 mod group;
 mod join;
 pub mod limits;
+mod member;
 mod netmap;
+mod node;
 mod peer;
+mod range;
+mod receipt;
 mod registered;
 mod report;
 mod row;
+mod scopes;
+mod search;
 mod state;
 mod text;
+mod wg_quick;
 
 #[cfg(test)]
 mod tests;
 
-pub use access::{api_token, secret_matches};
+pub use access::secret_matches;
 pub use alloc::{PoolExhausted, allocate};
-pub use command::{Command, Facts, Install, NewGroup, Random, Reply, decide};
+pub use api_token::{NewApiToken, api_token, api_token_by_id};
+pub use command::{Command, Facts, Install, Random, Reply, decide};
 pub use decision::{Batch, Decision};
+pub use group::{GroupEdit, NewGroup};
+pub use member::NewMember;
 pub use netmap::{scope_of_group, scope_of_node, scopes_for};
-pub use registered::NewPeer;
+pub use receipt::{Receipt, confirm_within_ms, receipt};
+pub use registered::{NewPeer, PeerEdit};
 pub use row::{
-    ApiTokenRow, AuditRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow, NodeState,
-    OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, Actor, ApiTokenRow, AuditRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow,
+    MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
+pub use scopes::{Scopes, floors};
+pub use search::{Found, search};
 pub use state::{Group, State};
+pub use wg_quick::{PRIVATE_KEY, by_host, wg_quick};

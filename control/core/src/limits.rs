@@ -18,11 +18,17 @@ pub const MAX_JOIN_TOKENS: usize = 1_000;
 /// API tokens of an installation: clients of management are people and pipelines, not machines by the thousand.
 pub const MAX_API_TOKENS: usize = 1_000;
 
-/// Longest label in bytes: what the network-groups API allows.
-pub const MAX_LABEL_BYTES: usize = 128;
+/// Longest label in characters: what the network-groups API allows.
+pub const MAX_LABEL_CHARS: usize = 128;
 
-/// Longest description in bytes: fits the body of one call many times.
-pub const MAX_DESCRIPTION_BYTES: usize = 1_024;
+/// Longest description in characters: fits the body of one call many times.
+pub const MAX_DESCRIPTION_CHARS: usize = 1_024;
+
+/// Groups that one API token may name: a list that a person can still read.
+pub const MAX_TOKEN_GROUPS: usize = 100;
+
+/// Deleted groups whose last revision is kept; a reader that holds an older one gets everything anew.
+pub const MAX_DELETED_GROUPS: usize = 10_000;
 
 /// Tags of one group.
 pub const MAX_TAGS: usize = 32;

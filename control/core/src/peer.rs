@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn add(mut fx: Effects<'_>, node: &NodeId, request: &PeerRequest) -> Result<Decision, Problem> {
     check_node(&fx, node)?;
     text::check_filled(&request.instance, limits::MAX_INSTANCE_BYTES, "instance")?;
-    text::check_filled(&request.label, limits::MAX_LABEL_BYTES, "label")?;
+    text::check_label(&request.label, "label")?;
     let grant = (node.clone(), request.group.clone(), request.member.clone());
     let held = fx.state.group(&request.group).filter(|_| fx.state.grants.contains_key(&grant));
     let Some(held) = held.filter(|held| held.members.contains_key(&request.member)) else {
@@ -86,38 +86,20 @@ pub(crate) fn remove(mut fx: Effects<'_>, id: &PeerId, by: Option<&NodeId>) -> R
         return Err(Problem::new(Code::NotFound, format!("this node has no peer {id}")));
     }
     take_away(&mut fx, held, peer);
-    Ok(fx.finish(Reply::Done, "peer.remove", id.as_str()))
+    Ok(fx.finish_in(group, "peer.remove", id.as_str()))
 }
 
-/// Revokes a node: its peers go at once, its identity is never let in again.
-pub(crate) fn revoke_node(mut fx: Effects<'_>, id: &NodeId) -> Result<Decision, Problem> {
-    let state = fx.state;
-    let Some(node) = state.node(id) else {
-        return Err(Problem::new(
-            Code::UnknownNode,
-            format!("there is no {id}; see lacis-control node list"),
-        ));
-    };
-    if node.state == NodeState::Revoked {
-        return Ok(fx.unchanged(Reply::Done));
-    }
-    for held in state.groups_of(id) {
-        if let Some(peer) = held.peer_of(id) {
-            take_away(&mut fx, held, peer);
-        }
-    }
-    for (node, group, member) in state.grants.keys().filter(|(node, _, _)| node == id) {
-        fx.row(Row::GrantGone(node.clone(), group.clone(), member.clone()));
-    }
-    fx.revoke(id);
-    Ok(fx.finish(Reply::Done, "node.revoke", id.as_str()))
+/// Takes a peer out of its group and lets its host number rest.
+pub(crate) fn release(fx: &mut Effects<'_>, held: &Group, peer: &PeerRow) {
+    let (group, host, released_ms) = (held.row.id.clone(), peer.host, fx.now_ms);
+    let revision = fx.drop_peer(&group, &peer.id, peer.node.as_ref());
+    fx.row(Row::Released(ReleasedHost { group, host, released_ms, revision }));
 }
 
 /// Takes a peer out of its group; a member that stands for the node goes with it.
-fn take_away(fx: &mut Effects<'_>, held: &Group, peer: &PeerRow) {
-    let (group, host, released_ms) = (held.row.id.clone(), peer.host, fx.now_ms);
-    let revision = fx.drop_peer(&group, &peer.id, peer.node.as_ref());
-    fx.row(Row::Released(ReleasedHost { group: group.clone(), host, released_ms, revision }));
+pub(crate) fn take_away(fx: &mut Effects<'_>, held: &Group, peer: &PeerRow) {
+    release(fx, held, peer);
+    let group = held.row.id.clone();
     let stands_for = held.members.get(&peer.member).and_then(|member| member.of_node.as_ref());
     if let Some(node) = peer.node.as_ref().filter(|node| stands_for == Some(node)) {
         fx.row(Row::GrantGone(node.clone(), group.clone(), peer.member.clone()));

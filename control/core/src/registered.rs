@@ -3,9 +3,13 @@
 //! An external peer gets its id here and is found again by its key; any other is found by the id that its
 //! client chose. Registering one again is a change where something differs, and nothing where nothing does.
 
-use lacis_proto::{Code, Endpoint, GroupId, Host, MemberId, PeerId, Problem, PublicKey, Revision};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::{Decision, Reply, decision::Effects, limits, peer, row::PeerRow, state::Group, text};
+use lacis_proto::{
+    Code, Endpoint, EndpointKind, GroupId, Host, MemberId, PeerId, Problem, PublicKey, Revision,
+};
+
+use crate::{Decision, Reply, decision::Effects, limits, member, peer, row::PeerRow, state::Group, text};
 
 /// A peer as a client registers it.
 #[derive(Clone, Debug)]
@@ -29,9 +33,7 @@ pub struct NewPeer {
 }
 
 pub(crate) fn register(mut fx: Effects<'_>, new: &NewPeer) -> Result<Decision, Problem> {
-    let Some(held) = fx.state.group(&new.group) else {
-        return Err(Problem::new(Code::NotFound, format!("there is no group {}", new.group)));
-    };
+    let held = member::held(fx.state, &new.group)?;
     if !held.members.contains_key(&new.member) {
         let message = format!("group {} has no member {}; link it first", new.group, new.member);
         return Err(Problem::new(Code::NotFound, message).in_field("parentMember"));
@@ -66,6 +68,56 @@ pub(crate) fn register(mut fx: Effects<'_>, new: &NewPeer) -> Result<Decision, P
     }
 }
 
+/// What is said anew of a registered peer; what is left out stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct PeerEdit {
+    /// What people call it.
+    pub label: Option<String>,
+    /// Its WireGuard key.
+    pub key: Option<PublicKey>,
+    /// The address where it can be dialled.
+    pub ip: Option<IpAddr>,
+    /// The UDP port where it can be dialled.
+    pub port: Option<u16>,
+}
+
+pub(crate) fn edit(
+    fx: Effects<'_>,
+    group: &GroupId,
+    id: &PeerId,
+    edit: &PeerEdit,
+) -> Result<Decision, Problem> {
+    let held = member::held(fx.state, group)?;
+    let Some(known) = held.peers.get(id) else {
+        return Err(Problem::new(Code::NotFound, format!("group {group} has no peer {id}")));
+    };
+    let new = NewPeer {
+        group: group.clone(),
+        id: Some(id.clone()),
+        member: known.member.clone(),
+        key: edit.key,
+        label: edit.label.clone(),
+        hostname: None,
+        parent_event: None,
+        endpoints: edited_endpoints(known, edit)?,
+    };
+    register(fx, &new)
+}
+
+fn edited_endpoints(known: &PeerRow, edit: &PeerEdit) -> Result<Vec<Endpoint>, Problem> {
+    if edit.ip.is_none() && edit.port.is_none() {
+        return Ok(known.endpoints.clone());
+    }
+    let now = known.endpoints.first().map(|endpoint| endpoint.addr);
+    let missing = |field: &str| {
+        let message = format!("{field} is missing: a peer that can be dialled has both ip and port");
+        Problem::new(Code::BadRequest, message).in_field(field)
+    };
+    let ip = edit.ip.or_else(|| now.map(|now| now.ip())).ok_or_else(|| missing("ip"))?;
+    let port = edit.port.or_else(|| now.map(|now| now.port())).ok_or_else(|| missing("port"))?;
+    Ok(vec![Endpoint { kind: EndpointKind::Static, addr: SocketAddr::new(ip, port) }])
+}
+
 /// Stores a peer that differs from what is known of it.
 pub(crate) fn change(mut fx: Effects<'_>, peer: PeerRow) -> Decision {
     let (group, id) = (peer.group.clone(), peer.id.clone());
@@ -76,8 +128,7 @@ pub(crate) fn change(mut fx: Effects<'_>, peer: PeerRow) -> Decision {
 
 /// The registered peer that a client means: by the id it chose, else by the key.
 fn known<'a>(fx: &Effects<'a>, held: &'a Group, new: &NewPeer) -> Result<Option<&'a PeerRow>, Problem> {
-    let conflict =
-        |message: String, field: &str| Err(Problem::new(Code::MemberConflict, message).in_field(field));
+    let conflict = |message: String, field: &str| Err(Problem::new(Code::IdTaken, message).in_field(field));
     let Some(id) = &new.id else {
         let holder = new.key.as_ref().and_then(|key| held.peer_with_key(key)).map(|id| &held.peers[id]);
         // A key of another member or of an agent is taken, which the check of keys tells.
@@ -109,13 +160,13 @@ fn check_key(held: &Group, new: &NewPeer, known: Option<&PeerRow>) -> Result<(),
 
 fn check_text(new: &NewPeer) -> Result<(), Problem> {
     if let Some(label) = &new.label {
-        text::check_filled(label, limits::MAX_LABEL_BYTES, "label")?;
+        text::check_label(label, "label")?;
     }
     if let Some(hostname) = &new.hostname {
         text::check(hostname, limits::MAX_HOST_NAME_BYTES, "hostname")?;
     }
     if let Some(event) = &new.parent_event {
-        text::check(event, limits::MAX_LABEL_BYTES, "parentEvent")?;
+        text::check(event, limits::MAX_LABEL_CHARS, "parentEvent")?;
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! Each carries the revision of its scope at which it last changed. A row is written whole: a later one
 //! with the same key replaces it.
 
+use std::collections::BTreeSet;
+
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use lacis_proto::{
     Endpoint, GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId,
@@ -16,6 +18,10 @@ pub enum Row {
     Owner(OwnerRow),
     /// A group is new or has a new revision.
     Group(GroupRow),
+    /// A group is gone, with all that was in it.
+    GroupGone(DeletedGroupRow),
+    /// A group that was gone is made again, or is forgotten.
+    GroupBack(GroupId),
     /// A member is new or changed.
     Member(MemberRow),
     /// A member is gone.
@@ -46,10 +52,16 @@ pub enum Row {
     Forgotten(ScopeId, Revision),
     /// A join token is new, or its limits changed.
     JoinToken(JoinTokenRow),
+    /// A join token is forgotten; its uses are before it.
+    JoinTokenGone(TokenId),
     /// An identity has used a join token.
     JoinUse(JoinUseRow),
-    /// An API token is new.
+    /// An identity's use of a join token is forgotten.
+    JoinUseGone(TokenId, IdentityKey),
+    /// An API token is new, or was used.
     ApiToken(ApiTokenRow),
+    /// An API token is revoked, or forgotten after its time.
+    ApiTokenGone(TokenId),
     /// What was done, once per effect; never read back into memory.
     Audit(AuditRow),
 }
@@ -94,6 +106,17 @@ pub struct GroupRow {
     pub created_ms: u64,
 }
 
+/// What is left of a deleted group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedGroupRow {
+    /// Its id.
+    pub id: GroupId,
+    /// Its last revision; one made again under the id goes on from there.
+    pub revision: Revision,
+    /// When it was deleted, in Unix milliseconds.
+    pub deleted_ms: u64,
+}
+
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRow {
@@ -129,6 +152,8 @@ pub struct NodeRow {
     pub id: NodeId,
     /// Signs its requests.
     pub identity: IdentityKey,
+    /// The owner that let it in first; unknown for a node of an early installation.
+    pub owner: Option<OwnerId>,
     /// What people call it: its host name at its first join.
     pub label: String,
     /// Whether it may still speak to control.
@@ -243,6 +268,15 @@ pub struct JoinUseRow {
     pub member: MemberId,
 }
 
+/// What an API token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Look.
+    Read,
+    /// Look and change.
+    Write,
+}
+
 /// An API token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiTokenRow {
@@ -252,8 +286,42 @@ pub struct ApiTokenRow {
     pub secret_hash: [u8; 32],
     /// Whose groups it manages.
     pub owner: OwnerId,
+    /// What people call it; may be empty.
+    pub label: String,
+    /// What it may do.
+    pub access: Access,
+    /// The groups that it sees; all of the owner's where it names none.
+    pub groups: BTreeSet<GroupId>,
     /// When it was made, in Unix milliseconds.
     pub created_ms: u64,
+    /// When it ends, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    /// When it was last used, in Unix milliseconds; behind by some seconds.
+    pub last_used_ms: Option<u64>,
+}
+
+/// Who had something done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Control itself, or a person on its machine.
+    Control,
+    /// A management client, by its API token.
+    Token(TokenId),
+    /// An agent.
+    Node(NodeId),
+    /// A machine that joins, by its join token.
+    JoinToken(TokenId),
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Control => f.write_str("control"),
+            Self::Token(id) => write!(f, "token {id}"),
+            Self::Node(id) => id.fmt(f),
+            Self::JoinToken(id) => write!(f, "join token {id}"),
+        }
+    }
 }
 
 /// What was done to a scope, or to control itself.
@@ -265,6 +333,8 @@ pub struct AuditRow {
     pub revision: Revision,
     /// When, in Unix milliseconds.
     pub at_ms: u64,
+    /// Who: a token, a node, or control itself.
+    pub actor: Actor,
     /// What, as `thing.verb`.
     pub action: &'static str,
     /// To what, by id.

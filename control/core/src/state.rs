@@ -14,8 +14,8 @@ use lacis_proto::{
 };
 
 use crate::row::{
-    ApiTokenRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow, OwnerRow, PeerRow,
-    ReleasedHost, Row, TombstoneRow,
+    ApiTokenRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow, OwnerRow,
+    PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 
 /// A group with what belongs to it.
@@ -42,6 +42,7 @@ pub struct Group {
 pub struct State {
     pub(crate) owners: BTreeMap<OwnerId, OwnerRow>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) deleted: BTreeMap<GroupId, DeletedGroupRow>,
     pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
     pub(crate) node_of: BTreeMap<IdentityKey, NodeId>,
     pub(crate) group_of: BTreeMap<PeerId, GroupId>,
@@ -54,6 +55,21 @@ pub struct State {
 }
 
 impl Group {
+    /// A group without members or peers.
+    pub(crate) const fn new(row: GroupRow) -> Self {
+        Self {
+            row,
+            members: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            statements: BTreeMap::new(),
+            released: BTreeMap::new(),
+            by_host: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_instance: BTreeMap::new(),
+        }
+    }
+
     /// The peer that a node hosts here.
     #[must_use]
     pub fn peer_of(&self, node: &NodeId) -> Option<&PeerRow> {
@@ -107,6 +123,12 @@ impl State {
         match row {
             Row::Owner(row) => drop(self.owners.insert(row.id.clone(), row)),
             Row::Group(row) => self.take_group(row),
+            Row::GroupGone(row) => {
+                self.groups.remove(&row.id);
+                self.tombstones.remove(&ScopeId::from(&row.id));
+                self.deleted.insert(row.id.clone(), row);
+            }
+            Row::GroupBack(id) => drop(self.deleted.remove(&id)),
             Row::Member(row) => self.in_group(&row.group.clone(), |group| {
                 group.members.insert(row.id.clone(), row);
             }),
@@ -158,10 +180,13 @@ impl State {
                 }
             }
             Row::JoinToken(row) => drop(self.join_tokens.insert(row.id.clone(), row)),
+            Row::JoinTokenGone(id) => drop(self.join_tokens.remove(&id)),
             Row::JoinUse(row) => {
                 self.join_uses.insert((row.token.clone(), row.identity), row);
             }
+            Row::JoinUseGone(token, identity) => drop(self.join_uses.remove(&(token, identity))),
             Row::ApiToken(row) => drop(self.api_tokens.insert(row.id.clone(), row)),
+            Row::ApiTokenGone(id) => drop(self.api_tokens.remove(&id)),
             Row::Audit(_) => {}
         }
     }
@@ -170,18 +195,7 @@ impl State {
         match self.groups.get_mut(&row.id) {
             Some(group) => group.row = row,
             None => {
-                let group = Group {
-                    row,
-                    members: BTreeMap::new(),
-                    peers: BTreeMap::new(),
-                    statements: BTreeMap::new(),
-                    released: BTreeMap::new(),
-                    by_host: BTreeMap::new(),
-                    by_node: BTreeMap::new(),
-                    by_key: BTreeMap::new(),
-                    by_instance: BTreeMap::new(),
-                };
-                self.groups.insert(group.row.id.clone(), group);
+                self.groups.insert(row.id.clone(), Group::new(row));
             }
         }
     }
@@ -199,7 +213,7 @@ impl State {
     }
 
     /// All groups by id.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+    pub fn groups(&self) -> impl Iterator<Item = &Group> + Clone {
         self.groups.values()
     }
 
@@ -235,6 +249,22 @@ impl State {
     #[must_use]
     pub fn group_of(&self, peer: &PeerId) -> Option<&GroupId> {
         self.group_of.get(peer)
+    }
+
+    /// What a node may run, by group and member.
+    pub fn grants_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a GrantRow> {
+        self.grants.values().filter(move |grant| grant.node == *node)
+    }
+
+    /// One owner.
+    #[must_use]
+    pub fn owner(&self, id: &OwnerId) -> Option<&OwnerRow> {
+        self.owners.get(id)
+    }
+
+    /// All API tokens by id.
+    pub fn api_tokens(&self) -> impl Iterator<Item = &ApiTokenRow> {
+        self.api_tokens.values()
     }
 
     /// All join tokens by id.

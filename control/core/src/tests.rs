@@ -1,9 +1,11 @@
 //! The rules by example, and over sequences of operations.
 
+mod domains;
+mod manage;
 mod rules;
 mod sequences;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use ipnetwork::Ipv4Network;
 use lacis_proto::{
@@ -12,8 +14,8 @@ use lacis_proto::{
 };
 
 use crate::{
-    AuditRow, Batch, Command, Facts, Install, NewGroup, NewPeer, Random, Reply, Row, State, decide,
-    scope_of_group, scope_of_node,
+    Actor, AuditRow, Batch, Command, Facts, GroupEdit, Install, NewGroup, NewMember, NewPeer, Random, Reply,
+    Row, Scopes, State, decide, limits,
 };
 
 const EPOCH: Epoch = Epoch(7);
@@ -21,7 +23,7 @@ const EPOCH: Epoch = Epoch(7);
 /// An installation with its published scopes and its audit, stepped by hand.
 struct World {
     state: State,
-    scopes: BTreeMap<ScopeId, Scope>,
+    scopes: Scopes,
     audit: Vec<AuditRow>,
     now_ms: u64,
     applied: Option<Revision>,
@@ -35,7 +37,7 @@ impl World {
     fn new() -> Self {
         let mut world = Self {
             state: State::default(),
-            scopes: BTreeMap::new(),
+            scopes: Scopes::build(&State::default(), EPOCH).unwrap(),
             audit: Vec::new(),
             now_ms: 1_000_000,
             applied: None,
@@ -44,7 +46,8 @@ impl World {
             group: GroupId::from_random([0; 16]),
             token: (TokenId::from_bytes([0; 8]), Secret::new([0; 32])),
         };
-        let install = Install { owner_label: "owner".to_owned(), group_label: "main".to_owned() };
+        let suffixes = vec![limits::DEFAULT_SUFFIX.to_owned()];
+        let install = Install { owner_label: "owner".to_owned(), group_label: "main".to_owned(), suffixes };
         let reply = world.ask(Command::Install(install)).unwrap();
         let Reply::Installed { owner, group, join, .. } = reply else { panic!("{reply:?}") };
         (world.owner, world.group, world.token) = (owner, group, join);
@@ -62,14 +65,13 @@ impl World {
     }
 
     fn new_group(&self, pool: Option<Ipv4Network>) -> Command {
-        Command::CreateGroup(NewGroup {
-            id: None,
-            owner: self.owner.clone(),
-            label: "shop".to_owned(),
-            description: String::new(),
-            tags: Vec::new(),
-            pool,
-        })
+        let edit = GroupEdit { label: Some("shop".to_owned()), pool, ..GroupEdit::default() };
+        Command::CreateGroup(self.group_said(None, edit))
+    }
+
+    fn group_said(&self, id: Option<GroupId>, edit: GroupEdit) -> NewGroup {
+        let suffixes = vec![limits::DEFAULT_SUFFIX.to_owned()];
+        NewGroup { id, owner: self.owner.clone(), edit, members: Vec::new(), suffixes }
     }
 
     fn new_token(&mut self, group: &GroupId, max_uses: u32) -> (TokenId, Secret) {
@@ -88,7 +90,7 @@ impl World {
         let (mut batch, mut changes) = (Batch::default(), Vec::new());
         let mut replies = Vec::new();
         for command in commands {
-            let facts = Facts { now_ms: self.now_ms, random: self.random(), applied: self.applied };
+            let facts = self.facts();
             replies.push(decide(&self.state, &batch, command, facts).map(|decision| {
                 batch.note(&decision);
                 let audit = |row: &Row| if let Row::Audit(row) = row { Some(row.clone()) } else { None };
@@ -98,19 +100,23 @@ impl World {
                 decision.reply
             }));
         }
-        let scopes: BTreeSet<ScopeId> = changes.iter().map(|(scope, _)| scope.clone()).collect();
-        for id in scopes {
-            let of_scope = changes.iter().filter(|(scope, _)| *scope == id).map(|(_, change)| change.clone());
-            self.scopes.entry(id.clone()).or_insert_with(|| Scope::new(EPOCH)).commit(of_scope);
-        }
+        self.scopes.commit(&self.state, changes, &[]).unwrap();
         self.check();
         replies
     }
 
     /// Whether a command would write anything.
     fn has_effect(&mut self, command: &Command) -> bool {
-        let facts = Facts { now_ms: self.now_ms, random: self.random(), applied: self.applied };
+        let facts = self.facts();
         decide(&self.state, &Batch::default(), command, facts).is_ok_and(|decision| !decision.rows.is_empty())
+    }
+
+    fn scope(&self, group: &GroupId) -> &Scope {
+        self.scopes.get(&ScopeId::from(group)).unwrap()
+    }
+
+    fn facts(&mut self) -> Facts {
+        Facts { now_ms: self.now_ms, by: Actor::Control, random: self.random(), applied: self.applied }
     }
 
     /// Bytes that differ from draw to draw and from place to place: ids must not collide.
@@ -125,12 +131,10 @@ impl World {
 
     /// Published scopes are what the rows say; revisions are 1, 2, 3 … with an effect each.
     fn check(&self) {
-        for (id, scope) in &self.scopes {
-            let rebuilt = match GroupId::parse(id.as_str()) {
-                Ok(group) => scope_of_group(&self.state, &group, EPOCH),
-                Err(_) => scope_of_node(&self.state, &NodeId::parse(id.as_str()).unwrap(), EPOCH),
-            };
-            let rebuilt = rebuilt.unwrap().unwrap();
+        let rebuilt = Scopes::build(&self.state, EPOCH).unwrap();
+        assert!(self.scopes.iter().map(|(id, _)| id).eq(rebuilt.iter().map(|(id, _)| id)));
+        for (id, scope) in self.scopes.iter() {
+            let rebuilt = rebuilt.get(id).unwrap();
             assert_eq!(rebuilt.cursor(), scope.cursor(), "{id}");
             assert!(rebuilt.records().eq(scope.records()), "{id}");
             let spent: BTreeSet<u64> = self
@@ -205,6 +209,21 @@ impl World {
         }))?;
         let Reply::Peer(peer) = reply else { panic!("{reply:?}") };
         Ok(peer)
+    }
+
+    fn link(&mut self, id: &str, label: Option<&str>, domain: Option<&str>) -> Result<Reply, Problem> {
+        let command = self.linking(id, label, domain);
+        self.ask(command)
+    }
+
+    fn linking(&self, id: &str, label: Option<&str>, domain: Option<&str>) -> Command {
+        let member = NewMember {
+            id: MemberId::parse(id).unwrap(),
+            kind: None,
+            label: label.map(str::to_owned),
+            domain: domain.map(str::to_owned),
+        };
+        Command::LinkMember { group: self.group.clone(), member }
     }
 
     #[track_caller]

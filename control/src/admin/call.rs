@@ -1,12 +1,12 @@
 //! The calls of the command line, and what they are answered.
 
-use lacis_control_core::{Command, Group, JoinTokenRow, NodeState, Reply, State};
-use lacis_proto::{ApiToken, Code, GroupId, MemberId, NodeId, OwnerId, Problem, TokenId};
+use lacis_control_core::{Access, Actor, Command, Group, JoinTokenRow, NewApiToken, NodeState, Reply, State};
+use lacis_proto::{Code, GroupId, MemberId, NodeId, OwnerId, Problem, TokenId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::nodes;
-use crate::{app, app::Control, clock};
+use crate::{app, app::Control, clock, http::management::ApiTokenView};
 
 /// What the command line may ask.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,8 +18,18 @@ pub(crate) enum Call {
     ListJoinTokens { group: Option<String> },
     /// Answered by nothing.
     RevokeJoinToken { id: TokenId },
-    /// Answered by [`MadeApiToken`].
-    CreateApiToken { owner: Option<OwnerId> },
+    /// Answered by an API token with its secrets.
+    CreateApiToken {
+        owner: Option<OwnerId>,
+        label: String,
+        may_write: bool,
+        groups: Vec<GroupId>,
+        lifetime_ms: Option<u64>,
+    },
+    /// Answered by a list of API tokens.
+    ListApiTokens,
+    /// Answered by nothing.
+    RevokeApiToken { id: TokenId },
     /// Answered by a list of [`nodes::NodeEntry`].
     ListNodes,
     /// Answered by the [`nodes::NodeEntry`] of an id or label.
@@ -50,13 +60,6 @@ pub(crate) struct TokenEntry {
     pub(crate) expires_ms: Option<u64>,
     /// `usable`, `expired`, `used_up` or `revoked`.
     pub(crate) state: String,
-}
-
-/// A new API token.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct MadeApiToken {
-    pub(crate) token: String,
-    pub(crate) owner: OwnerId,
 }
 
 /// What a control holds and who is connected.
@@ -97,7 +100,7 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
     match call {
         Call::CreateJoinToken { group, member, uses, lifetime_ms } => {
             let group = find_group(&control.live.read().state, group.as_deref())?.row.id.clone();
-            value(&make_join_token(control, group, member, uses, lifetime_ms).await?)
+            value(&make_join_token(control, Actor::Control, group, member, uses, lifetime_ms).await?)
         }
         Call::ListJoinTokens { group } => value(&{
             let published = control.live.read();
@@ -113,17 +116,27 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
         Call::ShowNode { node } => value(&nodes::one(&control.live.read(), &control.live.presence, &node)?),
         Call::RevokeNode { node } => {
             let node = nodes::find(&control.live.read().state, &node)?.id.clone();
-            control.writer.ask(Command::RevokeNode { node: node.clone() }).await?;
+            control.writer.ask(Command::RevokeNode { node: node.clone(), owner: None }).await?;
             value(&nodes::one(&control.live.read(), &control.live.presence, node.as_str())?)
         }
-        Call::CreateApiToken { owner } => {
+        Call::CreateApiToken { owner, label, may_write, groups, lifetime_ms } => {
             let first = || control.live.read().state.owners().next().map(|owner| owner.id.clone());
             let owner =
                 owner.or_else(first).ok_or_else(|| Problem::new(Code::NotFound, "there is no owner"))?;
-            let reply = control.writer.ask(Command::CreateApiToken { owner }).await?;
-            let Reply::ApiToken(row, secret) = reply else { unreachable!("an API token is answered by it") };
-            let token = ApiToken { id: row.id, secret }.to_string();
-            value(&MadeApiToken { token, owner: row.owner })
+            let access = if may_write { Access::Write } else { Access::Read };
+            let groups = groups.into_iter().collect();
+            let asked = NewApiToken { owner, label, access, groups, lifetime_ms };
+            let reply = control.writer.ask(Command::CreateApiToken(asked)).await?;
+            value(&ApiTokenView::made(control, reply))
+        }
+        Call::ListApiTokens => {
+            let published = control.live.read();
+            let tokens = published.state.api_tokens();
+            value(&tokens.map(|row| ApiTokenView::new(control, row)).collect::<Vec<_>>())
+        }
+        Call::RevokeApiToken { id } => {
+            control.writer.ask(Command::RevokeApiToken { owner: None, token: id }).await?;
+            Ok(Value::Null)
         }
         Call::Status => value(&status(control)),
     }
@@ -132,13 +145,14 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
 /// Makes a join token; its text is told this once.
 pub(crate) async fn make_join_token(
     control: &Control,
+    by: Actor,
     group: GroupId,
     member: Option<MemberId>,
     max_uses: u32,
     lifetime_ms: Option<u64>,
 ) -> Result<Made, Problem> {
     let command = Command::CreateJoinToken { group, member, max_uses, lifetime_ms };
-    let Reply::JoinToken(row, secret) = control.writer.ask(command).await? else {
+    let Reply::JoinToken(row, secret) = control.writer.ask_as(by, command).await? else {
         unreachable!("a join token is answered by it");
     };
     let token = app::join_token(&control.keys, &control.urls, row.id.clone(), secret).to_string();

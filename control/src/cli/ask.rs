@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
+    Config,
     admin::{self, Call},
     app,
 };
@@ -62,7 +63,7 @@ async fn over(stream: UnixStream, call: &Call) -> anyhow::Result<serde_json::Val
 }
 
 async fn directly(data: &Path, call: Call) -> anyhow::Result<serde_json::Value> {
-    let stopped = app::open(data).await?.without_listening()?;
+    let stopped = app::open(data, &Config::new(data).suffixes).await?.without_listening().await?;
     let answer = admin::perform(&stopped.control, call).await;
     let app::Stopped { control, writer, folder } = stopped;
     drop(Arc::into_inner(control));

@@ -33,6 +33,9 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         listen: args.listen,
         public_urls: args.public_urls,
         metrics: args.metrics,
+        suffixes: args.suffixes,
+        consumers: args.consumers,
+        limits: !args.no_limits,
         ..Config::new(data)
     };
     let running = start(config).await?;

@@ -2,12 +2,13 @@
 
 use std::{io::Write as _, time::Duration};
 
-use clap::{Args, Subcommand};
-use lacis_proto::{MemberId, OwnerId, TokenId};
+use clap::{Args, Subcommand, ValueEnum};
+use lacis_proto::{GroupId, MemberId, OwnerId, TokenId};
+use serde_json::Value;
 
 use super::{Common, Format, ask::ask, table};
 use crate::{
-    admin::{Call, Made, MadeApiToken, TokenEntry},
+    admin::{Call, Made, TokenEntry},
     clock,
 };
 
@@ -53,24 +54,66 @@ pub(super) struct CreateArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiTokenCommand {
     /// Makes an API token and prints it, this once.
-    Create {
+    Create(CreateApiArgs),
+    /// Lists API tokens, without their secrets.
+    List {
         #[command(flatten)]
         common: Common,
-        /// Whose groups it manages [default: the first owner].
-        #[arg(long)]
-        owner: Option<OwnerId>,
     },
+    /// Ends an API token.
+    Revoke {
+        #[command(flatten)]
+        common: Common,
+        /// The token's id.
+        id: TokenId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateApiArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Whose groups it manages [default: the first owner].
+    #[arg(long)]
+    owner: Option<OwnerId>,
+    /// What people call it.
+    #[arg(long, default_value = "")]
+    label: String,
+    /// What it may do.
+    #[arg(long, value_enum, default_value = "write")]
+    access: Access,
+    /// A group that it sees, by id; repeatable [default: all of the owner, also later ones].
+    #[arg(long = "group", value_name = "ID")]
+    groups: Vec<GroupId>,
+    /// How long it may be used, as 30m, 24h or 7d, or never to end by itself.
+    #[arg(long, default_value = "never", value_parser = lifetime, value_name = "TIME")]
+    expires: Lifetime,
+}
+
+/// What an API token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Access {
+    /// Look.
+    Read,
+    /// Look and change.
+    Write,
 }
 
 /// How long a token may be used; `None` for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lifetime(Option<Duration>);
 
+impl Lifetime {
+    fn milliseconds(self) -> Option<u64> {
+        self.0.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 pub(super) async fn token(command: TokenCommand) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match command {
         TokenCommand::Create(args) => {
-            let lifetime_ms = args.expires.0.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+            let lifetime_ms = args.expires.milliseconds();
             let (group, member, uses) = (args.group, args.member, args.uses);
             let call = Call::CreateJoinToken { group, member, uses, lifetime_ms };
             let made: Made = ask(&args.common.data, call).await?.value;
@@ -98,14 +141,68 @@ pub(super) async fn token(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 pub(super) async fn api_token(command: ApiTokenCommand) -> anyhow::Result<()> {
-    let ApiTokenCommand::Create { common, owner } = command;
-    let made: MadeApiToken = ask(&common.data, Call::CreateApiToken { owner }).await?.value;
     let mut out = std::io::stdout();
-    match common.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&made)?)?,
-        Format::Human => writeln!(out, "{}", made.token)?,
+    match command {
+        ApiTokenCommand::Create(args) => {
+            let CreateApiArgs { common, owner, label, access, groups, expires } = args;
+            let may_write = access == Access::Write;
+            let call =
+                Call::CreateApiToken { owner, label, may_write, groups, lifetime_ms: expires.milliseconds() };
+            let made: Value = ask(&common.data, call).await?.value;
+            match common.format {
+                Format::Json => writeln!(out, "{made}")?,
+                Format::Human => write!(out, "{}", credentials(&made))?,
+            }
+        }
+        ApiTokenCommand::List { common } => {
+            let tokens: Value = ask(&common.data, Call::ListApiTokens).await?.value;
+            match common.format {
+                Format::Json => writeln!(out, "{tokens}")?,
+                Format::Human => write!(out, "{}", api_list(&tokens))?,
+            }
+        }
+        ApiTokenCommand::Revoke { common, id } => {
+            let () = ask(&common.data, Call::RevokeApiToken { id: id.clone() }).await?.value;
+            match common.format {
+                Format::Json => writeln!(out, "{}", serde_json::json!({"id": id, "state": "revoked"}))?,
+                Format::Human => writeln!(out, "API token {id} is revoked")?,
+            }
+        }
     }
     Ok(())
+}
+
+/// A new API token in both of its forms: bearer, and the pair that the platform's clients take.
+fn credentials(made: &Value) -> String {
+    let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
+    let (token, pair) = (text("token"), [text("clever_token"), text("clever_secret")]);
+    format!("{token}\nCLEVER_TOKEN={}\nCLEVER_SECRET={}\n", pair[0], pair[1])
+}
+
+fn api_list(tokens: &Value) -> String {
+    let head = ["ID", "ACCESS", "GROUPS", "EXPIRES", "LAST USED", "LABEL"].map(str::to_owned);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let rows = tokens.as_array().into_iter().flatten().map(|token| {
+        let groups = token["groups"].as_array().map_or(0, Vec::len);
+        [
+            text(&token["id"]),
+            text(&token["access"]),
+            if groups == 0 { "all".to_owned() } else { groups.to_string() },
+            token["expiresMs"].as_u64().map_or_else(|| "never".to_owned(), remaining),
+            token["lastUsedMs"].as_u64().map_or_else(|| "never".to_owned(), ago),
+            text(&token["label"]),
+        ]
+    });
+    table(std::iter::once(head).chain(rows))
+}
+
+fn ago(then_ms: u64) -> String {
+    match clock::unix_ms().saturating_sub(then_ms) / 60_000 {
+        0 => "now".to_owned(),
+        minutes @ 1..=119 => format!("{minutes} min ago"),
+        minutes @ 120..=2_879 => format!("{} h ago", minutes / 60),
+        minutes => format!("{} d ago", minutes / 1_440),
+    }
 }
 
 fn list(tokens: &[TokenEntry]) -> String {

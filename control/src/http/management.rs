@@ -1,36 +1,84 @@
-//! The management API (network-groups), for clients that show an API token.
+//! The management API: network groups as the platform's clients know them, and what the platform lacks in the
+//! same style.
 //!
-//! A token manages the groups of one owner. A group of another owner and one that does not exist are
-//! answered alike, so nobody learns what others have.
+//! Handlers read what is published or ask the writer; the rules are in `control/core`. Every route is entered
+//! together with its description, so that the document at `/openapi.json` cannot lack one ([`document`]).
 
+#![expect(unused_qualifications, reason = "the macros of utoipa name traits by their whole paths")]
+
+mod api_tokens;
+mod audit;
+mod auth;
+mod body;
+pub(crate) mod document;
 mod groups;
-mod tokens;
+mod join_tokens;
+mod me;
+mod members;
+mod nodes;
+mod oauth;
+mod peers;
+pub(super) mod problem;
+mod stream;
 mod view;
+mod wait;
+mod wireguard;
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-use ::http::{HeaderMap, StatusCode, header};
+use ::http::StatusCode;
 use axum::{
-    Json, Router,
+    Router,
     extract::State,
-    routing::{delete, get},
+    response::{IntoResponse as _, Response},
 };
-use lacis_control_core::{Group, limits};
-use lacis_proto::{ApiToken, Code, GroupId, LEGACY_SUFFIX, OwnerId, Problem};
+use lacis_proto::{Code, LEGACY_SUFFIX, Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::Control, live::Published};
+pub(crate) use self::api_tokens::ApiTokenView;
+use self::{view::ReceiptView, wireguard::Anybody};
+use crate::{app::Control, http};
 
-const BASE: &str = "/v4/networkgroups/organisations/{owner}/networkgroups";
+const OWNERS: &str = "/v4/networkgroups/organisations";
+
+/// The routes and the document that describes them.
+fn described() -> OpenApiRouter<Arc<Control>> {
+    let of_owners = OpenApiRouter::new()
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::find))
+        .routes(routes!(groups::show, groups::edit, groups::delete))
+        .routes(routes!(members::list, members::link))
+        .routes(routes!(members::show, members::edit, members::unlink))
+        .routes(routes!(peers::list, peers::register))
+        .routes(routes!(peers::show, peers::edit, peers::remove))
+        .routes(routes!(peers::register_external))
+        .routes(routes!(peers::remove_external))
+        .routes(routes!(wireguard::show))
+        .routes(routes!(wireguard::presign))
+        .routes(routes!(wireguard::follow))
+        .routes(routes!(stream::group))
+        .routes(routes!(stream::events))
+        .routes(routes!(wait::show))
+        .routes(routes!(audit::list))
+        .routes(routes!(join_tokens::list, join_tokens::create))
+        .routes(routes!(join_tokens::revoke))
+        .routes(routes!(api_tokens::list, api_tokens::create))
+        .routes(routes!(api_tokens::revoke))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::show, nodes::revoke));
+    OpenApiRouter::with_openapi(document::frame())
+        .routes(routes!(configuration))
+        .routes(routes!(me::summary))
+        .routes(routes!(me::myself))
+        .routes(routes!(wireguard::presigned))
+        .nest(OWNERS, of_owners)
+}
 
 pub(super) fn routes() -> Router<Arc<Control>> {
-    let group = format!("{BASE}/{{group}}");
-    Router::new()
-        .route("/networkgroup/configuration", get(configuration))
-        .route(BASE, get(groups::list).post(groups::create))
-        .route(&group, get(groups::show))
-        .route(&format!("{group}/peers/{{peer}}"), delete(groups::remove_peer))
-        .route(&format!("{group}/join-tokens"), get(tokens::list).post(tokens::create))
-        .route(&format!("{group}/join-tokens/{{token}}"), delete(tokens::revoke))
+    let (router, _) = described().split_for_parts();
+    router.merge(document::routes())
 }
 
 /// `GET /readyz`: whether this control takes requests, for whoever sends them here.
@@ -43,39 +91,36 @@ pub(super) async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, S
     (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
 }
 
-/// `GET /networkgroup/configuration`: needs no login.
-async fn configuration() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "dnsSuffixes": [limits::DEFAULT_SUFFIX, LEGACY_SUFFIX] }))
+/// What a client must know before it logs in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = InstallationConfiguration)]
+struct ConfigurationView {
+    /// Suffixes that a domain name of a member may have; the first is the default.
+    dns_suffixes: Vec<String>,
 }
 
-/// The owner that a path names, if the caller's token manages its groups.
-fn owner(control: &Control, headers: &HeaderMap, path: &str) -> Result<OwnerId, Problem> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = header.and_then(|text| text.strip_prefix("Bearer "));
-    let unauthorized = |message: &str| Problem::new(Code::Unauthorized, message);
-    let bearer =
-        bearer.ok_or_else(|| unauthorized("this call needs \"Authorization: Bearer lacis_api_…\""))?;
-    let token: ApiToken = bearer.parse().map_err(|error| unauthorized(&format!("{error}")))?;
-    let published = control.live.read();
-    let known = lacis_control_core::api_token(&published.state, &token);
-    let known = known.ok_or_else(|| unauthorized("this control knows no such API token"))?;
-    if known.owner.as_str() == path {
-        Ok(known.owner.clone())
-    } else {
-        Err(Problem::new(Code::NotFound, "there is no such owner, or the API token does not manage it"))
-    }
+/// Tells the suffixes of domain names. Needs no login.
+#[utoipa::path(
+    get, path = "/networkgroup/configuration", tag = "configuration", security(()),
+    responses((status = 200, body = ConfigurationView), problem::Refused)
+)]
+async fn configuration(_: Anybody, State(control): State<Arc<Control>>) -> Response {
+    let suffixes = control.suffixes.iter().cloned();
+    let dns_suffixes = suffixes.chain([LEGACY_SUFFIX.to_owned()]).collect();
+    http::json(StatusCode::OK, &ConfigurationView { dns_suffixes })
 }
 
-/// A group of an owner.
-fn group<'a>(published: &'a Published, owner: &OwnerId, path: &str) -> Result<&'a Group, Problem> {
-    let found = GroupId::parse(path).ok().and_then(|id| published.state.group(&id));
-    found.filter(|group| group.row.owner == *owner).ok_or_else(|| {
-        let name: String = path.chars().take(64).collect();
-        Problem::new(Code::NotFound, format!("there is no group {name}"))
-    })
+/// The refusal of a path that names nothing.
+fn missing(what: &str, asked: &str) -> Problem {
+    let asked: String = asked.chars().filter(|c| !c.is_control()).take(64).collect();
+    Problem::new(Code::NotFound, format!("there is no {what} {asked} here"))
 }
 
-/// An id out of a path.
-fn id<T: FromStr<Err: ToString>>(path: &str) -> Result<T, Problem> {
-    path.parse().map_err(|error: T::Err| Problem::new(Code::BadRequest, error.to_string()))
+/// The answer of a removal: a receipt where one was asked for.
+fn gone(receipt: Option<ReceiptView>) -> Response {
+    receipt.map_or_else(
+        || StatusCode::NO_CONTENT.into_response(),
+        |receipt| http::json(StatusCode::OK, &receipt),
+    )
 }

@@ -22,7 +22,12 @@ use crate::clock;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Presence {
     nodes: Arc<Mutex<BTreeMap<NodeId, Known>>>,
+    /// Counts what agents have told to have applied, and their comings and goings.
+    news: Arc<watch::Sender<u64>>,
 }
+
+/// Presence at one moment.
+pub(crate) struct Now<'a>(MutexGuard<'a, BTreeMap<NodeId, Known>>);
 
 /// What people may see of a connected agent.
 #[derive(Clone, Debug)]
@@ -86,6 +91,8 @@ impl Presence {
         }
         known.run = run;
         let (stream, replaced) = (known.stream, known.replaced.clone());
+        drop(nodes);
+        self.tell();
         Connection { presence: self.clone(), node: node.clone(), stream, replaced, lines }
     }
 
@@ -146,6 +153,22 @@ impl Presence {
                 *held = revision.max(*held);
             }
         }
+        drop(nodes);
+        self.tell();
+    }
+
+    /// Wakes when an agent comes, goes, or has applied something.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Presence at this moment; nothing changes while it is held.
+    pub(crate) fn now(&self) -> Now<'_> {
+        Now(self.lock())
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|count| *count += 1);
     }
 
     /// The lowest revision of a scope among the connected ones of these nodes; `None` where none is.
@@ -179,6 +202,13 @@ impl Presence {
     }
 }
 
+impl Now<'_> {
+    /// A connected node.
+    pub(crate) fn seen(&self, node: &NodeId) -> Option<&Seen> {
+        self.0.get(node)?.seen.as_ref()
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         let mut nodes = self.presence.lock();
@@ -187,5 +217,7 @@ impl Drop for Connection {
             known.lines = None;
             known.last_seen_ms = Some(clock::unix_ms());
         }
+        drop(nodes);
+        self.presence.tell();
     }
 }

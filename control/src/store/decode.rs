@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lacis_control_core::{
-    ApiTokenRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow, NodeState, OwnerRow,
-    PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, ApiTokenRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow,
+    NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 use lacis_proto::{
     GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId, Revision,
@@ -21,6 +21,7 @@ type Decode = fn(&Reader<'_>) -> Result<Row, StoreError>;
 const TABLES: &[(&str, &str, Decode)] = &[
     ("owners", "SELECT * FROM owners", owner),
     ("groups", "SELECT * FROM groups", group),
+    ("deleted_groups", "SELECT * FROM deleted_groups", deleted_group),
     ("nodes", "SELECT * FROM nodes", node),
     ("members", "SELECT * FROM members", member),
     ("grants", "SELECT * FROM grants", grant),
@@ -109,6 +110,12 @@ impl<'a> Reader<'a> {
         u64::try_from(number).map_err(|_| self.odd(column, &number.to_string()))
     }
 
+    fn maybe_unsigned(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> =
+            self.row.try_get(column).map_err(|error| self.odd(column, &error.to_string()))?;
+        Ok(number.map(i64::cast_unsigned))
+    }
+
     fn small(&self, column: &'static str) -> Result<u32, StoreError> {
         let number = self.number(column)?;
         u32::try_from(number).map_err(|_| self.odd(column, &number.to_string()))
@@ -141,6 +148,14 @@ fn group(row: &Reader<'_>) -> Result<Row, StoreError> {
     }))
 }
 
+fn deleted_group(row: &Reader<'_>) -> Result<Row, StoreError> {
+    Ok(Row::GroupGone(DeletedGroupRow {
+        id: row.parsed("id", GroupId::parse)?,
+        revision: row.revision("revision")?,
+        deleted_ms: row.unsigned("deleted_ms")?,
+    }))
+}
+
 fn node(row: &Reader<'_>) -> Result<Row, StoreError> {
     let identity = row.bytes("identity")?;
     let state = match row.text("state")?.as_str() {
@@ -151,6 +166,7 @@ fn node(row: &Reader<'_>) -> Result<Row, StoreError> {
     Ok(Row::Node(NodeRow {
         id: row.parsed("id", NodeId::parse)?,
         identity: IdentityKey::try_new(identity).map_err(|_| row.odd("identity", "zero"))?,
+        owner: row.maybe("owner_id", OwnerId::parse)?,
         label: row.text("label")?,
         state,
         revision: row.revision("revision")?,
@@ -227,8 +243,6 @@ fn tombstone(row: &Reader<'_>) -> Result<Row, StoreError> {
 }
 
 fn join_token(row: &Reader<'_>) -> Result<Row, StoreError> {
-    let expires: Option<i64> =
-        row.row.try_get("expires_ms").map_err(|error| row.odd("expires_ms", &error.to_string()))?;
     Ok(Row::JoinToken(JoinTokenRow {
         id: row.parsed("id", TokenId::parse)?,
         secret_hash: row.bytes("secret_hash")?,
@@ -236,7 +250,7 @@ fn join_token(row: &Reader<'_>) -> Result<Row, StoreError> {
         member: row.maybe("member_id", MemberId::parse)?,
         max_uses: row.small("max_uses")?,
         uses: row.small("uses")?,
-        expires_ms: expires.map(i64::cast_unsigned),
+        expires_ms: row.maybe_unsigned("expires_ms")?,
         revoked: row.number("revoked")? != 0,
         created_ms: row.unsigned("created_ms")?,
     }))
@@ -252,10 +266,20 @@ fn join_use(row: &Reader<'_>) -> Result<Row, StoreError> {
 }
 
 fn api_token(row: &Reader<'_>) -> Result<Row, StoreError> {
+    let access = match row.text("access")?.as_str() {
+        "read" => Access::Read,
+        "write" => Access::Write,
+        other => return Err(row.odd("access", other)),
+    };
     Ok(Row::ApiToken(ApiTokenRow {
         id: row.parsed("id", TokenId::parse)?,
         secret_hash: row.bytes("secret_hash")?,
         owner: row.parsed("owner_id", OwnerId::parse)?,
+        label: row.text("label")?,
+        access,
+        groups: row.json("groups")?,
         created_ms: row.unsigned("created_ms")?,
+        expires_ms: row.maybe_unsigned("expires_ms")?,
+        last_used_ms: row.maybe_unsigned("last_used_ms")?,
     }))
 }

@@ -1,8 +1,8 @@
 //! Rows into the store, one statement per kind of row.
 
 use lacis_control_core::{
-    ApiTokenRow, AuditRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow, NodeState,
-    OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, ApiTokenRow, AuditRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow,
+    NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 use lacis_proto::{MemberKind, Revision};
 use serde::Serialize;
@@ -20,8 +20,9 @@ const MEMBER: &str = "INSERT INTO members (group_id, id, kind, label, domain, of
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, id) DO UPDATE SET kind = excluded.kind, \
     label = excluded.label, domain = excluded.domain, of_node = excluded.of_node, revision = excluded.revision";
 const MEMBER_GONE: &str = "DELETE FROM members WHERE group_id = $1 AND id = $2";
-const NODE: &str = "INSERT INTO nodes (id, identity, label, state, revision, record_revision, floor) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET label = excluded.label, \
+const GROUP_BACK: &str = "DELETE FROM deleted_groups WHERE id = $1";
+const NODE: &str = "INSERT INTO nodes (id, identity, owner_id, label, state, revision, record_revision, floor) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET label = excluded.label, \
     state = excluded.state, revision = excluded.revision, record_revision = excluded.record_revision, \
     floor = excluded.floor";
 const GRANT: &str = "INSERT INTO grants (node_id, group_id, member_id, issued_ms) VALUES ($1, $2, $3, $4) \
@@ -48,14 +49,28 @@ const JOIN_TOKEN: &str = "INSERT INTO join_tokens (id, secret_hash, group_id, me
     revoked, created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
     ON CONFLICT (id) DO UPDATE SET uses = excluded.uses, revoked = excluded.revoked";
 const JOIN_USE: &str = "INSERT INTO join_uses (token_id, identity, member_id) VALUES ($1, $2, $3)";
-const API_TOKEN: &str =
-    "INSERT INTO api_tokens (id, secret_hash, owner_id, created_ms) VALUES ($1, $2, $3, $4)";
+const JOIN_TOKEN_GONE: &str = "DELETE FROM join_tokens WHERE id = $1";
+const JOIN_USE_GONE: &str = "DELETE FROM join_uses WHERE token_id = $1 AND identity = $2";
+const API_TOKEN: &str = "INSERT INTO api_tokens (id, secret_hash, owner_id, label, access, groups, created_ms, \
+    expires_ms, last_used_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+    ON CONFLICT (id) DO UPDATE SET last_used_ms = excluded.last_used_ms";
+const API_TOKEN_GONE: &str = "DELETE FROM api_tokens WHERE id = $1";
 const AUDIT: &str =
-    "INSERT INTO audit (scope_id, revision, at_ms, action, target) VALUES ($1, $2, $3, $4, $5)";
+    "INSERT INTO audit (scope_id, revision, at_ms, actor, action, target) VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// What is left of a group, in its last statement.
+const GROUP_GONE: [&str; 2] = [
+    "DELETE FROM groups WHERE id = $1",
+    "INSERT INTO deleted_groups (id, revision, deleted_ms) VALUES ($1, $2, $3) \
+     ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, deleted_ms = excluded.deleted_ms",
+];
 
 type Statement = Query<'static, Sqlite, SqliteArguments>;
 
 pub(super) async fn write(connection: &mut SqliteConnection, row: &Row) -> Result<(), sqlx::Error> {
+    if let Row::GroupGone(gone) = row {
+        sql(GROUP_GONE[0]).bind(gone.id.to_string()).execute(&mut *connection).await?;
+    }
     statement(row).execute(connection).await.map(drop)
 }
 
@@ -63,6 +78,10 @@ fn statement(row: &Row) -> Statement {
     match row {
         Row::Owner(OwnerRow { id, label }) => sql(OWNER).bind(id.to_string()).bind(label.clone()),
         Row::Group(row) => group(row),
+        Row::GroupGone(DeletedGroupRow { id, revision, deleted_ms }) => {
+            sql(GROUP_GONE[1]).bind(id.to_string()).bind(number(*revision)).bind(deleted_ms.cast_signed())
+        }
+        Row::GroupBack(id) => sql(GROUP_BACK).bind(id.to_string()),
         Row::Member(row) => member(row),
         Row::MemberGone(group, id) => sql(MEMBER_GONE).bind(group.to_string()).bind(id.to_string()),
         Row::Node(row) => node(row),
@@ -93,18 +112,20 @@ fn statement(row: &Row) -> Statement {
         Row::Revived(scope, record) => sql(REVIVED).bind(scope.to_string()).bind(record.to_string()),
         Row::Forgotten(scope, floor) => sql(FORGOTTEN).bind(scope.to_string()).bind(number(*floor)),
         Row::JoinToken(row) => join_token(row),
+        Row::JoinTokenGone(id) => sql(JOIN_TOKEN_GONE).bind(id.to_string()),
+        Row::JoinUseGone(token, identity) => {
+            sql(JOIN_USE_GONE).bind(token.to_string()).bind(identity.as_bytes().to_vec())
+        }
         Row::JoinUse(JoinUseRow { token, identity, member }) => {
             sql(JOIN_USE).bind(token.to_string()).bind(identity.as_bytes().to_vec()).bind(member.to_string())
         }
-        Row::ApiToken(ApiTokenRow { id, secret_hash, owner, created_ms }) => sql(API_TOKEN)
-            .bind(id.to_string())
-            .bind(secret_hash.to_vec())
-            .bind(owner.to_string())
-            .bind(created_ms.cast_signed()),
-        Row::Audit(AuditRow { scope, revision, at_ms, action, target }) => sql(AUDIT)
+        Row::ApiToken(row) => api_token(row),
+        Row::ApiTokenGone(id) => sql(API_TOKEN_GONE).bind(id.to_string()),
+        Row::Audit(AuditRow { scope, revision, at_ms, actor, action, target }) => sql(AUDIT)
             .bind(scope.as_ref().map(ToString::to_string))
             .bind(number(*revision))
             .bind(at_ms.cast_signed())
+            .bind(actor.to_string())
             .bind(*action)
             .bind(target.clone()),
     }
@@ -150,6 +171,7 @@ fn node(row: &NodeRow) -> Statement {
     sql(NODE)
         .bind(row.id.to_string())
         .bind(row.identity.as_bytes().to_vec())
+        .bind(row.owner.as_ref().map(ToString::to_string))
         .bind(row.label.clone())
         .bind(state)
         .bind(number(row.revision))
@@ -185,6 +207,23 @@ fn join_token(row: &JoinTokenRow) -> Statement {
         .bind(row.expires_ms.map(u64::cast_signed))
         .bind(i64::from(row.revoked))
         .bind(row.created_ms.cast_signed())
+}
+
+fn api_token(row: &ApiTokenRow) -> Statement {
+    let access = match row.access {
+        Access::Read => "read",
+        Access::Write => "write",
+    };
+    sql(API_TOKEN)
+        .bind(row.id.to_string())
+        .bind(row.secret_hash.to_vec())
+        .bind(row.owner.to_string())
+        .bind(row.label.clone())
+        .bind(access)
+        .bind(json(&row.groups))
+        .bind(row.created_ms.cast_signed())
+        .bind(row.expires_ms.map(u64::cast_signed))
+        .bind(row.last_used_ms.map(u64::cast_signed))
 }
 
 const fn kind(kind: MemberKind) -> &'static str {

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_peers_without_agent.sql"),
     include_str!("migrations/0003_statements.sql"),
+    include_str!("migrations/0004_management.sql"),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations \

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -48,6 +48,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -128,23 +129,70 @@ impl Client {
         signer: (Signer, String),
     ) -> Answer {
         let response = self.open(method, path, body, Some(signer)).await;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = tokio::time::timeout(DEADLINE, response.into_body().collect()).await.unwrap();
-        Answer { status, body: body.unwrap().to_bytes() }
+        Answer { status, headers, body: body.unwrap().to_bytes() }
     }
 
     /// A call with a bearer token.
     pub(super) async fn manage(&self, method: Method, path: &str, token: &str, body: &str) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::AUTHORIZATION, format!("Bearer {token}"))
-            .body(Full::new(Bytes::from(body.to_owned())))
-            .unwrap();
-        let response = self.exchange(request).await;
-        let status = response.status();
-        Answer { status, body: response.into_body().collect().await.unwrap().to_bytes() }
+        let authorization = format!("Bearer {token}");
+        self.with(method, path, &[(header::AUTHORIZATION, &authorization)], body.to_owned()).await
+    }
+
+    /// A call with these headers.
+    pub(super) async fn with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let response = self.opened(method, path, headers, body).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Answer { status, headers, body: response.into_body().collect().await.unwrap().to_bytes() }
+    }
+
+    /// The same, with its body still to come.
+    pub(super) async fn opened(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        self.exchange(request.body(Full::new(body.into())).unwrap()).await
+    }
+
+    /// Sends a body that need not be taken whole; gives the status that came back, if one did.
+    pub(super) async fn sent(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Vec<u8>,
+    ) -> Option<u16> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let (mut read, mut write) = tokio::io::split(self.connect().await);
+        let sending = tokio::spawn(async move {
+            let _ = write.write_all(head.as_bytes()).await;
+            let _ = write.write_all(&body).await;
+        });
+        let mut answer = vec![0; 4096];
+        let got = tokio::time::timeout(DEADLINE, read.read(&mut answer)).await.unwrap().ok()?;
+        sending.abort();
+        let answer = String::from_utf8_lossy(&answer[..got]).into_owned();
+        answer.split(' ').nth(1)?.parse().ok()
     }
 
     async fn open(

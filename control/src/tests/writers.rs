@@ -96,10 +96,10 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let opened = app::open(folder.path()).await.unwrap();
+        let opened = app::open(folder.path(), &crate::Config::new("").suffixes).await.unwrap();
         let group = opened.state.groups().next().unwrap().row.id.clone();
         let epoch = opened.epoch;
-        let stopped = opened.without_listening().unwrap();
+        let stopped = opened.without_listening().await.unwrap();
         let command =
             Command::CreateJoinToken { group: group.clone(), member: None, max_uses: 0, lifetime_ms: None };
         let reply = stopped.control.writer.ask(command).await.unwrap();

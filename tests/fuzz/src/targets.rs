@@ -15,7 +15,7 @@ use lacis_agent_core::{
     Action, AgentCore, AnswerCode, Boot, Event, Hosted, Kind, Local, Netmap, Observed, Question, Zone, Zones,
     plan,
 };
-use lacis_control_core::{Batch, Command, Facts, Install, Random, Reply, State, decide};
+use lacis_control_core::{Actor, Batch, Command, Facts, Install, Random, Reply, State, decide};
 use lacis_proto::{
     ApiToken, Assignment, Authorization, Body, Change, Cursor, Epoch, Follower, GroupId, GroupRecord, Hello,
     Host, JoinReply, JoinRequest, JoinToken, KeyUse, Line, LineDecoder, MemberId, MemberKind, MemberRecord,
@@ -246,7 +246,8 @@ pub fn commands(bytes: &[u8]) {
 }
 
 fn installation() -> (State, lacis_proto::TokenId, lacis_proto::Secret) {
-    let install = Install { owner_label: "First".into(), group_label: "main".into() };
+    let suffixes = vec!["lacis.internal".into()];
+    let install = Install { owner_label: "First".into(), group_label: "main".into(), suffixes };
     let mut state = State::default();
     let decision = decide(&state, &Batch::default(), &Command::Install(install), facts(9))
         .expect("an empty control installs");
@@ -258,7 +259,8 @@ fn installation() -> (State, lacis_proto::TokenId, lacis_proto::Secret) {
 }
 
 fn facts(seed: u8) -> Facts {
-    Facts { now_ms: 1_795_323_600_000, random: Random::new([seed + 1; Random::BYTES]), applied: None }
+    let random = Random::new([seed + 1; Random::BYTES]);
+    Facts { now_ms: 1_795_323_600_000, by: Actor::Control, random, applied: None }
 }
 
 /// Any question gets an answer that is one. The first byte is the type, the rest the name.

@@ -6,7 +6,7 @@ use lacis_proto::{
 };
 
 use super::World;
-use crate::{Command, NewGroup, Reply, Row, TombstoneRow, limits};
+use crate::{Command, GroupEdit, NewGroup, Reply, Row, TombstoneRow, limits};
 
 #[test]
 fn a_join_is_idempotent_on_identity_and_token() {
@@ -180,7 +180,7 @@ fn a_revoked_node_loses_its_peers_and_is_not_let_in_again() {
     let mut world = World::new();
     let (node, member) = world.join(1);
     world.add(&node, &member, 1);
-    let revoke = Command::RevokeNode { node: node.clone() };
+    let revoke = Command::RevokeNode { node: node.clone(), owner: None };
     world.ask(revoke.clone()).unwrap();
     assert!(!world.has_effect(&revoke));
     assert!(world.state.groups[&world.group].peers.is_empty() && world.state.grants.is_empty());
@@ -224,17 +224,19 @@ fn pools_do_not_overlap_while_there_are_free_ones() {
 fn odd_groups_are_refused_with_the_field() {
     let mut world = World::new();
     let Command::CreateGroup(plain) = world.new_group(None) else { panic!() };
-    let cases: [(NewGroup, &str); 5] = [
-        (NewGroup { label: String::new(), ..plain.clone() }, "label"),
-        (NewGroup { label: "a".repeat(129), ..plain.clone() }, "label"),
-        (NewGroup { description: "\u{7}".to_owned(), ..plain.clone() }, "description"),
-        (NewGroup { pool: Some("8.8.8.0/24".parse().unwrap()), ..plain.clone() }, "networkIp"),
-        (NewGroup { tags: vec!["x".to_owned(); 33], ..plain.clone() }, "tags"),
+    let cases: [(GroupEdit, &str); 6] = [
+        (GroupEdit { label: Some(String::new()), ..plain.edit.clone() }, "label"),
+        (GroupEdit { label: Some("a".repeat(129)), ..plain.edit.clone() }, "label"),
+        (GroupEdit { label: None, ..plain.edit.clone() }, "label"),
+        (GroupEdit { description: Some("\u{7}".to_owned()), ..plain.edit.clone() }, "description"),
+        (GroupEdit { pool: Some("8.8.8.0/24".parse().unwrap()), ..plain.edit.clone() }, "networkIp"),
+        (GroupEdit { tags: Some(vec!["x".to_owned(); 33]), ..plain.edit.clone() }, "tags"),
     ];
-    for (new, field) in cases {
+    for (edit, field) in cases {
+        let new = NewGroup { edit, ..plain.clone() };
         assert_eq!(world.refused(Command::CreateGroup(new)).field.as_deref(), Some(field));
     }
-    let again = NewGroup { id: Some(world.group.clone()), ..plain };
+    let again = NewGroup { id: Some(world.group.clone()), edit: GroupEdit::default(), ..plain };
     assert!(!world.has_effect(&Command::CreateGroup(again)), "a replay answers the group that is there");
 }
 
@@ -270,7 +272,7 @@ fn a_registered_peer_has_an_address_and_no_node() {
     assert_eq!((&first.peer, first.host, first.version), (&again.peer, again.host, again.version));
     assert!(first.peer.is_external());
     let id = RecordId::from(&first.peer);
-    let record = world.scopes[&ScopeId::from(&group)].live(&id).unwrap();
+    let record = world.scope(&group).live(&id).unwrap();
     let lacis_proto::Body::Peer(body) = &record.body else { panic!("{record:?}") };
     assert_eq!((&body.node, &body.endpoints), (&None, &server));
     assert!(!serde_json::to_string(record).unwrap().contains("node"), "absent, not null");
@@ -285,8 +287,8 @@ fn a_registered_peer_has_an_address_and_no_node() {
     assert_eq!(world.refused(world.peer(&node, &member, 1)).code, Code::KeyTaken);
 
     let keyless = world.register("app_2", None, Vec::new()).unwrap();
-    let record = world.scopes[&ScopeId::from(&group)].live(&RecordId::from(&keyless.peer)).unwrap();
+    let record = world.scope(&group).live(&RecordId::from(&keyless.peer)).unwrap();
     assert!(matches!(&record.body, lacis_proto::Body::Peer(peer) if peer.keys.is_empty()));
     world.ask(Command::RemovePeer { peer: first.peer, by: None }).unwrap();
-    assert!(world.scopes[&ScopeId::from(&group)].live(&id).is_none());
+    assert!(world.scope(&group).live(&id).is_none());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use lacis_control_core::{NodeState, State, scopes_for};
+use lacis_control_core::{NodeState, State, confirm_within_ms, scopes_for};
 use lacis_proto::{
     Answer, At, Cursor, Del, DropReason, DropScope, GroupId, Line, MAX_PUT_RECORDS, NodeId, Put, Record,
     Reset, ScopeId,
@@ -13,9 +13,6 @@ use crate::live::Live;
 
 /// Size at which lines are handed on: a reader that is slow holds up this much, not a whole snapshot.
 const FRAME: usize = 64 * 1024;
-
-/// How soon an agent confirms a removal: sooner than the number rests anyway (`HOST_REST_MS`).
-const ACK_WITHIN_MS: u32 = 1_000;
 
 /// What a reader holds, by scope; `None` for a scope of which it holds nothing that counts.
 pub(super) type Held = BTreeMap<ScopeId, Option<Cursor>>;
@@ -44,7 +41,9 @@ pub(super) fn next(live: &Live, node: &NodeId, held: &mut Held, is_first: bool) 
         let answer = scope.answer(cursor.as_ref());
         if is_first || !answer.is_empty() || cursor != Some(answer.at) {
             held.insert(id.clone(), Some(answer.at));
-            frames.answer(id, &answer);
+            let group = GroupId::parse(id.as_str()).ok().and_then(|id| published.state.group(&id));
+            let peers = group.map_or(1, |group| group.peers.len());
+            frames.answer(id, &answer, confirm_within_ms(peers, live.is_awaited(id)));
         }
     }
     Some(frames.finish())
@@ -68,7 +67,7 @@ struct Frames {
 }
 
 impl Frames {
-    fn answer(&mut self, scope: &ScopeId, answer: &Answer<'_>) {
+    fn answer(&mut self, scope: &ScopeId, answer: &Answer<'_>, confirm_within_ms: u32) {
         if answer.reset {
             self.line(&Line::Reset(Reset { scope: scope.clone() }));
         }
@@ -81,8 +80,9 @@ impl Frames {
             self.line(&Line::Del(Del { scope: scope.clone(), ids }));
         }
         let (rev, digest) = (answer.at.revision, answer.at.digest);
-        // The number of a removed peer is given again only once every connected agent has let go of it.
-        let ack_within_ms = (answer.reset || !answer.dels.is_empty()).then_some(ACK_WITHIN_MS);
+        // The number of a removed peer is given again only once every connected agent has let go of it, and
+        // receipts tell who has applied a change. A reader that has everything has told so already.
+        let ack_within_ms = (!answer.is_empty()).then_some(confirm_within_ms);
         self.line(&Line::At(At { scope: scope.clone(), rev, digest, ack_within_ms }));
     }
 

@@ -1,105 +1,226 @@
-//! Groups and their peers.
+//! Groups: listed, shown, made, changed, deleted, searched.
 
-use std::sync::Arc;
-
-use ::http::{HeaderMap, StatusCode};
-use axum::{
-    extract::{Path, Request, State},
-    response::{IntoResponse as _, Response},
-};
-use ipnetwork::Ipv4Network;
-use lacis_control_core::{Command, NewGroup, Reply};
-use lacis_proto::{Code, GroupId, PeerId, Problem};
+use ::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use lacis_control_core::{Command, GroupEdit, NewGroup, NewMember, Reply, search};
+use lacis_proto::{Code, GroupId, Problem, Revision};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{group, id, owner, view};
+use super::{
+    auth::{OfGroup, OfOwner, no_group},
+    body::{Asked, Body, kind, maybe, needed, parsed},
+    members::MemberWanted,
+    problem::Refused,
+    view::{self, FoundView, GroupView, ReceiptView, WrittenGroup},
+    wait::Wait,
+};
 use crate::{
     app::Control,
     http::{self, Refusal},
 };
 
-#[derive(Deserialize)]
+/// A group as a client wants it. What is left out stays, or is chosen.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Wanted {
+#[schema(as = NetworkGroupWanted)]
+pub(super) struct GroupWanted {
+    /// `ng_<uuid>`; chosen where it is left out.
+    #[schema(pattern = "^ng_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
     id: Option<String>,
-    label: String,
-    #[serde(default)]
+    /// The owner of the path, where it stands here at all.
+    owner_id: Option<String>,
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 128)]
+    label: Option<String>,
+    #[schema(max_length = 1024)]
     description: Option<String>,
-    #[serde(default)]
+    #[schema(max_items = 32)]
     tags: Option<Vec<String>>,
-    #[serde(default)]
+    members: Option<Vec<MemberWanted>>,
+    /// A private IPv4 range, as `10.1.0.0/16`; chosen where it is left out.
+    network_ip: Option<String>,
+    /// Read and not acted on: a group made here is the customer's.
+    ownership: Option<String>,
+}
+
+/// What is to change of a group; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NetworkGroupChange)]
+pub(super) struct GroupChange {
+    #[schema(min_length = 1, max_length = 128)]
+    label: Option<String>,
+    #[schema(max_length = 1024)]
+    description: Option<String>,
+    #[schema(max_items = 32)]
+    tags: Option<Vec<String>>,
+    /// A larger range with the same base; every address stays.
     network_ip: Option<String>,
 }
 
-pub(super) async fn list(
-    State(control): State<Arc<Control>>,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let owner = owner(&control, &headers, &path)?;
-    let published = control.live.read();
-    let groups = published.state.groups().filter(|group| group.row.owner == owner);
-    let groups: Vec<_> = groups.map(|group| view::group(group, &control.live.presence)).collect();
-    Ok(http::json(StatusCode::OK, &groups))
+/// What to search for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Query {
+    /// A piece of an id or a label, in any case.
+    query: Option<String>,
 }
 
-pub(super) async fn show(
-    State(control): State<Arc<Control>>,
-    Path((path, name)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let owner = owner(&control, &headers, &path)?;
-    let published = control.live.read();
-    let group = group(&published, &owner, &name)?;
-    Ok(http::json(StatusCode::OK, &view::group(group, &control.live.presence)))
+/// Lists the groups of an owner with their members and peers.
+#[utoipa::path(
+    get, path = "/{ownerId}/networkgroups", tag = "groups", params(OfOwner),
+    responses((status = 200, body = Vec<GroupView<'static>>), Refused)
+)]
+pub(super) async fn list(of: OfOwner) -> Response {
+    let live = &of.caller.control.live;
+    let (published, presence) = (live.read(), live.presence.now());
+    let groups: Vec<_> =
+        of.caller.groups(&published.state).map(|group| view::group(group, &presence)).collect();
+    http::json(StatusCode::OK, &groups)
 }
 
+/// Shows a group with its members and peers.
+#[utoipa::path(
+    get, path = "/{ownerId}/networkgroups/{networkGroupId}", tag = "groups", params(OfGroup),
+    responses((status = 200, body = GroupView<'static>), Refused)
+)]
+pub(super) async fn show(of: OfGroup) -> Result<Response, Refusal> {
+    let live = &of.caller.control.live;
+    let (published, presence) = (live.read(), live.presence.now());
+    Ok(http::json(StatusCode::OK, &view::group(of.read(&published)?, &presence)))
+}
+
+/// Makes a group, or says one anew: the same id again changes what differs and links the members that it names.
+#[utoipa::path(
+    post, path = "/{ownerId}/networkgroups", tag = "groups", params(OfOwner, Wait),
+    request_body = GroupWanted,
+    responses((status = 202, body = WrittenGroup<'static>), Refused)
+)]
 pub(super) async fn create(
-    State(control): State<Arc<Control>>,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-    request: Request,
+    of: OfOwner,
+    Asked(wait): Asked<Wait>,
+    Body(wanted): Body<GroupWanted>,
 ) -> Result<Response, Refusal> {
-    let owner = owner(&control, &headers, &path)?;
-    let (_, body) = http::body_of(request).await?;
-    let wanted: Wanted = http::parse(&body)?;
-    let in_field =
-        |field: &'static str| move |message: String| Problem::new(Code::BadRequest, message).in_field(field);
-    let id = wanted.id.map(|id| GroupId::parse(&id).map_err(|error| error.to_string()));
-    let pool = wanted.network_ip.map(|pool| {
-        let parsed = pool.parse::<Ipv4Network>();
-        parsed.map_err(|_| format!("{pool:?} is no IPv4 range; write 10.0.0.0/16"))
-    });
-    let new = NewGroup {
-        id: id.transpose().map_err(in_field("id"))?,
-        owner: owner.clone(),
-        label: wanted.label,
-        description: wanted.description.unwrap_or_default(),
-        tags: wanted.tags.unwrap_or_default(),
-        pool: pool.transpose().map_err(in_field("networkIp"))?,
-    };
-    let Reply::Group(made) = control.writer.ask(Command::CreateGroup(new)).await? else {
+    let control = &of.caller.control;
+    let new = new_group(control, &of, wanted)?;
+    if new.id.as_ref().is_none_or(|id| !of.caller.token.sees(id)) {
+        of.caller.check_sees_all()?;
+    }
+    let known = new.id.clone();
+    // A group that is yet to get its id has no agents to wait for.
+    let waiting = known.as_ref().map(|id| wait.begin(control, id));
+    let Reply::Group(made) = of.caller.ask(Command::CreateGroup(new)).await? else {
         unreachable!("a group is answered by its id");
     };
-    let published = control.live.read();
-    let made = group(&published, &owner, made.as_str())?;
-    Ok(http::json(StatusCode::ACCEPTED, &view::group(made, &control.live.presence)))
+    let waiting = waiting.unwrap_or_else(|| wait.begin(control, &made));
+    let receipt = waiting.end(revision_of(control, &made)?).await;
+    written(control, &made, receipt, StatusCode::ACCEPTED)
 }
 
-/// A replay is harmless; a peer of another group is as good as gone.
-pub(super) async fn remove_peer(
-    State(control): State<Arc<Control>>,
-    Path((path, name, peer)): Path<(String, String, String)>,
-    headers: HeaderMap,
+/// Changes what is said of a group.
+#[utoipa::path(
+    patch, path = "/{ownerId}/networkgroups/{networkGroupId}", tag = "groups", params(OfGroup, Wait),
+    request_body = GroupChange,
+    responses((status = 200, body = WrittenGroup<'static>), Refused)
+)]
+pub(super) async fn edit(
+    of: OfGroup,
+    Asked(wait): Asked<Wait>,
+    Body(wanted): Body<GroupChange>,
 ) -> Result<Response, Refusal> {
-    let owner = owner(&control, &headers, &path)?;
-    let peer: PeerId = id(&peer)?;
-    let is_here = {
-        let published = control.live.read();
-        group(&published, &owner, &name)?.peers.contains_key(&peer)
+    let control = &of.caller.control;
+    let edit = GroupEdit {
+        label: wanted.label,
+        description: wanted.description,
+        tags: wanted.tags,
+        pool: pool(wanted.network_ip.as_deref())?,
     };
-    if is_here {
-        control.writer.ask(Command::RemovePeer { peer, by: None }).await?;
-    }
+    let waiting = wait.begin(control, &of.group);
+    of.caller.ask(Command::EditGroup { group: of.group.clone(), edit }).await?;
+    let receipt = waiting.end(revision_of(control, &of.group)?).await;
+    written(control, &of.group, receipt, StatusCode::OK)
+}
+
+/// Deletes a group: its members are unlinked, their peers end, its names and addresses are gone.
+#[utoipa::path(
+    delete, path = "/{ownerId}/networkgroups/{networkGroupId}", tag = "groups", params(OfGroup),
+    responses((status = 204, description = "It is gone."), Refused)
+)]
+pub(super) async fn delete(of: OfGroup) -> Result<Response, Refusal> {
+    of.caller.ask(Command::DeleteGroup { group: of.group }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Finds groups, members and peers by a piece of their id or label.
+#[utoipa::path(
+    get, path = "/{ownerId}/networkgroups/search", tag = "groups", params(OfOwner, Query),
+    responses((status = 200, body = Vec<FoundView<'static>>), Refused)
+)]
+pub(super) async fn find(of: OfOwner, Asked(asked): Asked<Query>) -> Response {
+    let live = &of.caller.control.live;
+    let (published, presence) = (live.read(), live.presence.now());
+    let found = search(of.caller.groups(&published.state), asked.query.as_deref().unwrap_or_default());
+    let found: Vec<_> = found.iter().map(|found| view::found(found, &presence)).collect();
+    http::json(StatusCode::OK, &found)
+}
+
+/// The revision at which a group is.
+pub(super) fn revision_of(control: &Control, group: &GroupId) -> Result<Revision, Problem> {
+    let published = control.live.read();
+    published.state.group(group).map(|held| held.row.revision).ok_or_else(|| no_group(group.as_str()))
+}
+
+fn new_group(control: &Control, of: &OfOwner, wanted: GroupWanted) -> Result<NewGroup, Problem> {
+    if wanted.owner_id.as_deref().is_some_and(|owner| owner != of.owner.as_str()) {
+        let message = "ownerId differs from the owner in the path; leave it out, or name the same";
+        return Err(Problem::new(Code::BadRequest, message).in_field("ownerId"));
+    }
+    let check_ownership =
+        |text: &String| matches!(text.to_ascii_uppercase().as_str(), "CUSTOMER" | "PLATFORM");
+    if wanted.ownership.as_ref().is_some_and(|text| !check_ownership(text)) {
+        let message = "ownership is none of CUSTOMER and PLATFORM";
+        return Err(Problem::new(Code::BadRequest, message).in_field("ownership"));
+    }
+    let members = wanted.members.unwrap_or_default();
+    Ok(NewGroup {
+        id: maybe(wanted.id.as_deref(), "id")?,
+        owner: of.owner.clone(),
+        edit: GroupEdit {
+            label: wanted.label,
+            description: wanted.description,
+            tags: wanted.tags,
+            pool: pool(wanted.network_ip.as_deref())?,
+        },
+        members: members.into_iter().map(new_member).collect::<Result<_, _>>()?,
+        suffixes: control.suffixes.clone(),
+    })
+}
+
+pub(super) fn new_member(wanted: MemberWanted) -> Result<NewMember, Problem> {
+    Ok(NewMember {
+        id: parsed(&needed(wanted.id, "id")?, "id")?,
+        kind: kind(wanted.kind.as_deref())?,
+        label: wanted.label,
+        domain: wanted.domain_name,
+    })
+}
+
+fn pool(text: Option<&str>) -> Result<Option<ipnetwork::Ipv4Network>, Problem> {
+    let wrong = |text: &str| {
+        let text: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+        let message = format!("{text:?} is no IPv4 range; write 10.0.0.0/16");
+        Problem::new(Code::BadRequest, message).in_field("networkIp")
+    };
+    text.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+}
+
+fn written(
+    control: &Control,
+    group: &GroupId,
+    receipt: Option<ReceiptView>,
+    status: StatusCode,
+) -> Result<Response, Refusal> {
+    let (published, presence) = (control.live.read(), control.live.presence.now());
+    let held = published.state.group(group).ok_or_else(|| no_group(group.as_str()))?;
+    Ok(http::json(status, &WrittenGroup { group: view::group(held, &presence), receipt }))
 }

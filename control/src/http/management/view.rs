@@ -1,145 +1,343 @@
 //! Groups, members and peers in the shape that network-groups clients read, presence beside.
 
-use lacis_control_core::{Group, MemberRow, PeerRow};
-use lacis_proto::{Host, MemberKind, OverlayAddrs, overlay_addrs};
+use lacis_control_core::{Found, Group, MemberRow, PeerRow, Receipt};
+use lacis_proto::{FIRST_PEER_HOST, Host, MemberKind, OverlayAddrs, overlay_addrs};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::live::{Presence, Seen};
+use crate::live::{PresenceNow, Seen};
 
-#[derive(Serialize)]
+/// A network group with its members and peers.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct GroupView {
-    id: String,
-    owner_id: String,
-    label: String,
+#[schema(as = NetworkGroup)]
+pub(super) struct GroupView<'a> {
+    /// Its id: `ng_<uuid>`.
+    id: &'a str,
+    owner_id: &'a str,
+    label: &'a str,
+    /// The label as it stands in names; absent where nothing of it can.
     dns_sanitized_label: Option<String>,
-    description: String,
-    tags: Vec<String>,
+    description: &'a str,
+    tags: &'a [String],
+    /// The IPv4 range of the overlay.
     network_ip: String,
+    /// The IPv6 range of the overlay.
     #[serde(rename = "networkIp6")]
     network_ip6: String,
+    /// The highest IPv4 address that was given so far.
     last_allocated_ip: Option<String>,
-    members: Vec<MemberView>,
-    peers: Vec<PeerView>,
+    members: Vec<MemberView<'a>>,
+    peers: Vec<PeerView<'a>>,
+    /// The group's revision: one more with each commit.
     version: u64,
+    /// Always `CUSTOMER`.
     ownership: &'static str,
+    created_ms: u64,
 }
 
-#[derive(Serialize)]
+/// A resource that is linked to a group.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct MemberView {
-    id: String,
-    kind: MemberKind,
-    label: String,
-    domain_name: String,
+#[schema(as = Member)]
+pub(super) struct MemberView<'a> {
+    /// The resource's own id.
+    id: &'a str,
+    kind: KindView,
+    label: &'a str,
+    /// Its name in the zone; one A and AAAA record per live peer.
+    domain_name: &'a str,
 }
 
-#[derive(Serialize)]
+/// What a member is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schema(as = MemberKind)]
+pub(super) enum KindView {
+    Application,
+    Addon,
+    External,
+}
+
+/// One running instance of a member.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PeerView {
-    r#type: &'static str,
-    id: String,
-    label: String,
+#[schema(as = Peer)]
+pub(super) struct PeerView<'a> {
+    r#type: PeerTypeView,
+    /// A uuid, or `external_<uuid>`.
+    id: &'a str,
+    label: &'a str,
+    /// Its WireGuard key; null where none is known yet.
     public_key: Option<String>,
-    hostname: String,
-    parent_member: String,
-    parent_event: Option<String>,
-    node: Option<String>,
+    hostname: &'a str,
+    parent_member: &'a str,
+    parent_event: Option<&'a str>,
+    /// The hypervisor, which only the platform has: always null.
+    hv: Option<&'a str>,
+    /// The node whose agent runs it; null for a peer without an agent.
+    node: Option<&'a str>,
     endpoint: EndpointView,
-    presence: PresenceView,
+    presence: PresenceView<'a>,
 }
 
-#[derive(Serialize)]
+/// Whether a peer is one of the platform or of an agent, or any other WireGuard.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PeerType)]
+pub(super) enum PeerTypeView {
+    #[serde(rename = "CleverPeer")]
+    Clever,
+    #[serde(rename = "ExternalPeer")]
+    External,
+}
+
+/// Where a peer is: one that can be dialled has a public term.
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
+#[schema(as = Endpoint)]
 enum EndpointView {
-    ServerEndpoint { ng_term: Term, public_term: Term, ng_ip6: Option<String> },
-    ClientEndpoint { ng_ip: Option<String>, ng_ip6: Option<String> },
+    /// It can be dialled.
+    #[serde(rename = "ServerEndpoint")]
+    Server { ng_term: Term, public_term: Term, ng_ip6: Option<String> },
+    /// It dials others.
+    #[serde(rename = "ClientEndpoint")]
+    Client { ng_ip: String, ng_ip6: Option<String> },
 }
 
-#[derive(Serialize)]
+/// An address and a port.
+#[derive(Serialize, ToSchema)]
 struct Term {
     host: String,
     port: u16,
 }
 
-#[derive(Serialize)]
+/// Whether the agent of a peer is connected to control.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PresenceView {
+#[schema(as = Presence)]
+pub(super) struct PresenceView<'a> {
     connected: bool,
+    /// Since when, in Unix milliseconds.
     since_ms: Option<u64>,
-    agent: Option<String>,
+    /// The agent's version.
+    agent: Option<&'a str>,
+    /// Where its connection comes from.
     underlay: Option<String>,
+    /// The version of the group that it has applied.
     applied: Option<u64>,
 }
 
-pub(super) fn group(group: &Group, presence: &Presence) -> GroupView {
+/// What a search finds.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = SearchResult)]
+pub(super) enum FoundView<'a> {
+    /// A group, whole.
+    Group(FoundGroup<'a>),
+    /// A member, with its group.
+    Member(FoundMember<'a>),
+    /// A peer, with its group.
+    Peer(FoundPeer<'a>),
+}
+
+/// A group that was found.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FoundGroup<'a> {
+    /// Always `NetworkGroup`.
+    r#type: &'static str,
+    #[serde(flatten)]
+    group: GroupView<'a>,
+}
+
+/// A member that was found.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FoundMember<'a> {
+    /// Always `Member`.
+    r#type: &'static str,
+    network_group_id: &'a str,
+    owner_id: &'a str,
+    #[serde(flatten)]
+    member: MemberView<'a>,
+}
+
+/// A peer that was found.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FoundPeer<'a> {
+    network_group_id: &'a str,
+    owner_id: &'a str,
+    #[serde(flatten)]
+    peer: PeerView<'a>,
+}
+
+/// An object that was written, with the version that includes it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Written<T> {
+    #[serde(flatten)]
+    pub(super) object: T,
+    /// The group's version that includes it.
+    pub(super) version: u64,
+    /// Where `wait` was asked: who has applied it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) receipt: Option<ReceiptView>,
+}
+
+/// A group that was written.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WrittenGroup<'a> {
+    #[serde(flatten)]
+    pub(super) group: GroupView<'a>,
+    /// Where `wait` was asked: who has applied it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) receipt: Option<ReceiptView>,
+}
+
+/// A peer that was registered.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RegisteredPeer)]
+pub(super) struct RegisteredView<'a> {
+    pub(super) peer_id: &'a str,
+    #[serde(flatten)]
+    pub(super) peer: PeerView<'a>,
+}
+
+/// Who of the connected agents has applied a version.
+#[derive(Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Receipt)]
+pub(super) struct ReceiptView {
+    version: u64,
+    /// Whether every connected agent has applied it.
+    complete: bool,
+    /// How many agents have.
+    applied: usize,
+    /// Connected agents that have not.
+    pending: Vec<PendingView>,
+    /// How many agents are not connected; they apply it when they come.
+    away: usize,
+}
+
+/// A connected agent that has not applied a version.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = PendingAgent)]
+pub(super) struct PendingView {
+    node: String,
+    peer: String,
+}
+
+impl GroupView<'_> {
+    /// The group alone, where members and peers stand apart.
+    pub(super) fn without_contents(self) -> Self {
+        Self { members: Vec::new(), peers: Vec::new(), ..self }
+    }
+}
+
+pub(super) fn group<'a>(group: &'a Group, presence: &'a PresenceNow<'_>) -> GroupView<'a> {
     let row = &group.row;
-    let last = row.next_host.0.checked_sub(1).map(Host);
+    let last = row.next_host.0.checked_sub(1).map(Host).filter(|host| *host >= FIRST_PEER_HOST);
     GroupView {
-        id: row.id.to_string(),
-        owner_id: row.owner.to_string(),
-        label: row.label.clone(),
+        id: row.id.as_str(),
+        owner_id: row.owner.as_str(),
+        label: &row.label,
         dns_sanitized_label: lacis_proto::sanitize(&row.label),
-        description: row.description.clone(),
-        tags: row.tags.clone(),
+        description: &row.description,
+        tags: &row.tags,
         network_ip: row.pool.to_string(),
         network_ip6: row.prefix6.to_string(),
-        last_allocated_ip: last
-            .filter(|host| *host >= lacis_proto::FIRST_PEER_HOST)
-            .and_then(|host| addrs(group, host))
-            .map(|addrs| addrs.v4.to_string()),
+        last_allocated_ip: last.and_then(|host| addrs(group, host)).map(|addrs| addrs.v4.to_string()),
         members: group.members.values().map(member).collect(),
-        peers: group
-            .peers
-            .values()
-            .map(|row| peer(group, row, row.node.as_ref().and_then(|node| presence.seen(node))))
-            .collect(),
+        peers: group.peers.values().map(|row| peer(group, row, presence)).collect(),
         version: row.revision.0,
         ownership: "CUSTOMER",
+        created_ms: row.created_ms,
     }
 }
 
-fn member(row: &MemberRow) -> MemberView {
-    MemberView {
-        id: row.id.to_string(),
-        kind: row.kind,
-        label: row.label.clone(),
-        domain_name: row.domain.clone(),
-    }
+pub(super) fn member(row: &MemberRow) -> MemberView<'_> {
+    let kind = match row.kind {
+        MemberKind::Application => KindView::Application,
+        MemberKind::Addon => KindView::Addon,
+        MemberKind::External => KindView::External,
+    };
+    MemberView { id: row.id.as_str(), kind, label: &row.label, domain_name: &row.domain }
 }
 
-fn peer(group: &Group, row: &PeerRow, seen: Option<Seen>) -> PeerView {
+pub(super) fn peer<'a>(group: &'a Group, row: &'a PeerRow, presence: &'a PresenceNow<'_>) -> PeerView<'a> {
     let addrs = addrs(group, row.host);
-    let (v4, ng_ip6) = (addrs.map(|addrs| addrs.v4.to_string()), addrs.map(|addrs| addrs.v6.to_string()));
+    let v4 = addrs.map(|addrs| addrs.v4.to_string()).unwrap_or_default();
+    let ng_ip6 = addrs.map(|addrs| addrs.v6.to_string());
     let endpoint = match row.endpoints.first() {
-        Some(first) => EndpointView::ServerEndpoint {
-            ng_term: Term { host: v4.unwrap_or_default(), port: first.addr.port() },
+        Some(first) => EndpointView::Server {
+            ng_term: Term { host: v4, port: first.addr.port() },
             public_term: Term { host: first.addr.ip().to_string(), port: first.addr.port() },
             ng_ip6,
         },
-        None => EndpointView::ClientEndpoint { ng_ip: v4, ng_ip6 },
+        None => EndpointView::Client { ng_ip: v4, ng_ip6 },
     };
-    let applied = seen.as_ref().and_then(|seen| seen.applied.get(&(&group.row.id).into()));
     PeerView {
-        r#type: if row.id.is_external() { "ExternalPeer" } else { "CleverPeer" },
-        id: row.id.to_string(),
-        label: row.label.clone(),
+        r#type: if row.id.is_external() { PeerTypeView::External } else { PeerTypeView::Clever },
+        id: row.id.as_str(),
+        label: &row.label,
         public_key: row.key.map(|key| key.to_string()),
-        hostname: row.hostname.clone().unwrap_or_else(|| row.label.clone()),
-        parent_member: row.member.to_string(),
-        parent_event: row.parent_event.clone(),
-        node: row.node.as_ref().map(ToString::to_string),
+        hostname: hostname(row),
+        parent_member: row.member.as_str(),
+        parent_event: row.parent_event.as_deref(),
+        hv: None,
+        node: row.node.as_ref().map(|node| node.as_str()),
         endpoint,
-        presence: PresenceView {
-            connected: seen.is_some(),
-            since_ms: seen.as_ref().map(|seen| seen.since_ms),
-            agent: seen.as_ref().map(|seen| seen.agent.clone()),
-            underlay: seen.as_ref().map(|seen| seen.underlay.to_string()),
-            applied: applied.map(|revision| revision.0),
-        },
+        presence: presence_of(group, row.node.as_ref().and_then(|node| presence.seen(node))),
     }
 }
 
-fn addrs(group: &Group, host: Host) -> Option<OverlayAddrs> {
+pub(super) fn found<'a>(found: &Found<'a>, presence: &'a PresenceNow<'_>) -> FoundView<'a> {
+    let of = |group: &'a Group| (group.row.id.as_str(), group.row.owner.as_str());
+    match *found {
+        Found::Group(held) => {
+            FoundView::Group(FoundGroup { r#type: "NetworkGroup", group: group(held, presence) })
+        }
+        Found::Member(held, row) => {
+            let ((network_group_id, owner_id), member) = (of(held), member(row));
+            FoundView::Member(FoundMember { r#type: "Member", network_group_id, owner_id, member })
+        }
+        Found::Peer(held, row) => {
+            let ((network_group_id, owner_id), peer) = (of(held), peer(held, row, presence));
+            FoundView::Peer(FoundPeer { network_group_id, owner_id, peer })
+        }
+    }
+}
+
+pub(super) fn receipt(receipt: &Receipt) -> ReceiptView {
+    let pending = receipt.pending.iter();
+    ReceiptView {
+        version: receipt.revision.0,
+        complete: receipt.is_complete(),
+        applied: receipt.applied,
+        pending: pending
+            .map(|(node, peer)| PendingView { node: node.to_string(), peer: peer.to_string() })
+            .collect(),
+        away: receipt.away,
+    }
+}
+
+/// The host name of a peer, for people.
+pub(super) fn hostname(row: &PeerRow) -> &str {
+    row.hostname.as_deref().unwrap_or(&row.label)
+}
+
+fn presence_of<'a>(group: &Group, seen: Option<&'a Seen>) -> PresenceView<'a> {
+    let applied = seen.and_then(|seen| seen.applied.get(&(&group.row.id).into()));
+    PresenceView {
+        connected: seen.is_some(),
+        since_ms: seen.map(|seen| seen.since_ms),
+        agent: seen.map(|seen| seen.agent.as_str()),
+        underlay: seen.map(|seen| seen.underlay.to_string()),
+        applied: applied.map(|revision| revision.0),
+    }
+}
+
+/// The overlay addresses of a host of a group.
+pub(super) fn addrs(group: &Group, host: Host) -> Option<OverlayAddrs> {
     overlay_addrs(group.row.pool, group.row.prefix6, host)
 }
