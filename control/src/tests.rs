@@ -8,6 +8,7 @@ mod flow;
 mod identity;
 mod input;
 mod manage;
+mod neighbours;
 mod refusals;
 mod start;
 mod streams;

@@ -85,6 +85,21 @@ fn a_taken_port_53_costs_the_names_alone() {
 }
 
 #[test]
+fn a_taken_udp_port_is_named_beside_the_one_in_use() {
+    let lab = Lab::new();
+    let mut busy = lab.node(4, "busy");
+    let script = "import socket,time\n\
+        u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); u.bind(('0.0.0.0',47820))\n\
+        print('bound', flush=True); time.sleep(600)";
+    let mut command = busy.host.command("python3");
+    let mut other = Process::start(command.args(["-c", script]), &lab.dir.path().join("other.log"));
+    other.line();
+    busy.up(Some(&lab.token()));
+    says(&busy, "port_taken", &["47820 is taken", "--port"]);
+    assert_ne!(busy.status()["port"], 47820);
+}
+
+#[test]
 fn a_way_that_drops_udp_is_told_from_a_peer_that_is_down() {
     let (_lab, web, db) = Lab::with_two_nodes();
     // Frames for db go to nobody: what a firewall on the way would make of them.

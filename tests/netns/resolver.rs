@@ -143,3 +143,75 @@ fn whoever_wants_to_see_to_it_by_hand_is_told_how() {
     assert!(said.contains("by hand: have this host's resolver ask 10.128.0.1"), "{said}");
     agent.terminate();
 }
+
+/// Starts a guard for whoever connects, as the service manager does on its socket.
+const GUARDS: &str = "import os,socket,subprocess,sys\n\
+    s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); os.chmod(sys.argv[1],0o666); s.listen(); print('listening',flush=True)\n\
+    while True:\n\
+    \x20   c,_=s.accept(); subprocess.Popen([sys.argv[2],'guard'],stdin=c,stdout=c); c.close()";
+
+#[test]
+fn an_agent_without_rights_over_the_resolver_has_a_guard_with_them() {
+    let lab = Lab::new();
+    let (web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
+    db.up(Some(&lab.token()));
+    let chmod =
+        |mode: &str, path: &std::path::Path| run_ok(std::process::Command::new("chmod").arg(mode).arg(path));
+    chmod("0755", lab.dir.path());
+    let (program, socket) = (lab.dir.path().join("lacis"), lab.dir.path().join("guard.sock"));
+    fs::copy(support::binary("lacis"), &program).unwrap();
+    fs::create_dir_all(&web.state).unwrap();
+    let device = lab.dir.path().join("device");
+    let may = |command: &mut std::process::Command| run(command).status.success();
+    if !may(std::process::Command::new("chown").arg("998:998").arg(&web.state))
+        || !may(std::process::Command::new("mknod").arg(&device).args(["c", "10", "200"]))
+    {
+        return println!("skipped: there is no other user to run the agent as, or no right to make devices");
+    }
+    let state = web.state.join("agent");
+    let log = lab.dir.path().join("web.log");
+    let unprivileged = || {
+        // Where systemd runs, everybody may open the device; here that is so for this agent alone.
+        let open = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"";
+        let mut command = web.host.command("unshare");
+        command.args(["--mount", "sh", "-c", open, "sh", "setpriv"]);
+        command.args(["--reuid=998", "--regid=998", "--clear-groups", "--no-new-privs"]);
+        for set in ["inh", "ambient", "bounding"] {
+            let set = if set == "bounding" { "--bounding-set".to_owned() } else { format!("--{set}-caps") };
+            command.arg(format!("{set}=-all,+net_admin,+net_bind_service"));
+        }
+        command.arg(&program).args(["up", &lab.token(), "--name", "web", "--state"]).arg(&state);
+        command.arg("--socket").arg(web.socket()).arg("--guard").arg(&socket);
+        Process::start(&mut command, &log)
+    };
+    let sockets = std::path::Path::new(web.socket()).parent().unwrap();
+    chmod("0777", sockets);
+    let before = resolv_conf(&web);
+    let mut agent = unprivileged();
+    agent.line();
+    let degraded = eventually("the agent may not, and says so", || {
+        web.status()["degraded"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["kind"] == "names_by_hand")
+            .cloned()
+    });
+    assert!(degraded["what"].as_str().unwrap().contains("resolv.conf"), "{degraded}");
+    assert!(degraded["remedy"].as_str().unwrap().contains("10.128.0.1"), "{degraded}");
+    assert_eq!(resolv_conf(&web), before);
+    assert_eq!(agent.terminate(), Some(0));
+
+    let mut command = web.host.command("python3");
+    let mut guards = Process::start(
+        command.args(["-c", GUARDS]).arg(&socket).arg(&program),
+        &lab.dir.path().join("guards"),
+    );
+    guards.line();
+    let mut agent = unprivileged();
+    agent.line();
+    finds(&web, &db);
+    assert_eq!(web.status()["degraded"], serde_json::json!([]));
+    agent.kill();
+    restored(&web, &before);
+}

@@ -135,7 +135,7 @@ impl Guard {
 
     /// Manages the file anew where others have changed it; systemd-resolved keeps what it was told.
     fn look_again(&mut self, told: &Managed) -> Managed {
-        if !told.file || !self.file.is_changed() {
+        if !told.file || !self.file.look() {
             return told.clone();
         }
         self.manage_file(true, Managed { resolved: told.resolved, ..Managed::default() })

@@ -21,6 +21,10 @@ const MAX_FILE: u64 = 64 << 10;
 /// that both insist would go on for ever.
 const MAX_TURNS: u32 = 10;
 
+/// Looks without an edit after which nobody insists any more: what a network manager writes at every
+/// change of the network is no quarrel.
+const PEACE: u32 = 20;
+
 /// The file could not be managed or restored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
@@ -39,12 +43,14 @@ pub(super) enum FileError {
 pub(super) struct ResolvConf {
     path: PathBuf,
     written: Option<String>,
+    /// Edits of others that were followed by ours, and looks since that found none.
     turns: u32,
+    quiet: u32,
 }
 
 impl ResolvConf {
     pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, written: None, turns: 0 }
+        Self { path, written: None, turns: 0, quiet: 0 }
     }
 
     /// The text that is in force without us; empty where there is none.
@@ -53,8 +59,17 @@ impl ResolvConf {
         restored(&text).map_or(text, |former| former.text().to_owned())
     }
 
-    /// Whether somebody else has changed what was last written.
-    pub(super) fn is_changed(&self) -> bool {
+    /// Looks whether somebody else has changed what was last written.
+    pub(super) fn look(&mut self) -> bool {
+        let is_changed = self.is_changed();
+        self.quiet = if is_changed { 0 } else { self.quiet + 1 };
+        if self.quiet >= PEACE {
+            (self.turns, self.quiet) = (0, 0);
+        }
+        is_changed
+    }
+
+    fn is_changed(&self) -> bool {
         self.written.is_some() && self.read().is_ok_and(|text| text != self.written)
     }
 
@@ -64,8 +79,7 @@ impl ResolvConf {
         let upstream = name_servers(former.text()).map(str::to_owned).collect();
         let text = managed(&former, servers, std::process::id());
         if self.read()?.as_ref() != Some(&text) {
-            let foreign = self.is_changed();
-            self.turns = if foreign { self.turns + 1 } else { 0 };
+            self.turns += u32::from(self.is_changed());
             if self.turns > MAX_TURNS {
                 self.written = None;
                 return Err(FileError::Fought { path: self.path.clone() });

@@ -74,6 +74,18 @@ fn a_program_that_insists_gets_its_way() {
 }
 
 #[test]
+fn edits_now_and_then_are_no_quarrel() {
+    let (_folder, mut conf) = file(BEFORE);
+    conf.manage(&servers()).unwrap();
+    for n in 0..4 * MAX_TURNS {
+        fs::write(&conf.path, format!("nameserver 192.0.2.{n}\n")).unwrap();
+        assert!(conf.look());
+        conf.manage(&servers()).unwrap();
+        assert!((0..PEACE).all(|_| !conf.look()));
+    }
+}
+
+#[test]
 fn what_a_killed_guard_left_is_repaired_and_a_living_one_is_respected() {
     let (_folder, mut conf) = file(BEFORE);
     let left = managed(&Former::Text(BEFORE.into()), &servers(), u32::MAX);
@@ -84,6 +96,27 @@ fn what_a_killed_guard_left_is_repaired_and_a_living_one_is_respected() {
     fs::write(&conf.path, &left).unwrap();
     conf.restore().unwrap();
     assert_eq!(fs::read_to_string(&conf.path).unwrap(), BEFORE);
+}
+
+#[test]
+fn the_file_of_a_living_guard_is_left_to_it() {
+    let (_folder, mut conf) = file(BEFORE);
+    let mut other = std::process::Command::new("sh");
+    let mut other =
+        other.args(["-c", "read line", "guard"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let text = managed(&Former::Text(BEFORE.into()), &servers(), other.id());
+    fs::write(&conf.path, &text).unwrap();
+    // A new process has its command line a moment after it is there.
+    while !is_a_guard(other.id()) {
+        std::thread::yield_now();
+    }
+    let error = conf.manage(&servers()).unwrap_err();
+    assert!(matches!(error, FileError::Other { pid, .. } if pid == other.id()), "{error}");
+    assert!(conf.restore().is_err());
+    assert_eq!(fs::read_to_string(&conf.path).unwrap(), text);
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert_eq!(conf.manage(&servers()).unwrap(), ["192.0.2.53"], "once it is gone, its work is taken over");
 }
 
 #[test]
