@@ -10,6 +10,7 @@ use crate::checksum;
 use crate::clock;
 use crate::index::Indices;
 use crate::limits;
+use crate::part::Part;
 use crate::route::Routes;
 use crate::timers::Wheel;
 use crate::tun::coalesce::Coalescer;
@@ -179,7 +180,7 @@ fn seal_and_open(core: Core, name: &'static str) -> Case {
 }
 
 fn find_index() -> Case {
-    let mut indices = Indices::new(7);
+    let mut indices = Indices::new(7, Part::WHOLE);
     let taken: Vec<u32> = (0..PEERS).filter_map(|owner| indices.take(owner)).collect();
     let mut at = 0;
     let call = move || {

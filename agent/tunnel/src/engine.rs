@@ -15,8 +15,12 @@
 //!
 //! The place of an access policy is beside those last checks (`inbound`) and after the route look-up (`outbound`):
 //! both see the peer and the clear packet, once per train or packet, outside the cryptography.
+//!
+//! Several engines may share the peers (`part.rs`). Each knows all of them and their routes, and has tunnels to its own
+//! alone; what it takes in for another's peer goes to that one, at most once (`elsewhere`).
 
 mod commands;
+mod elsewhere;
 mod handshake;
 mod inbound;
 mod network;
@@ -33,6 +37,7 @@ use std::time::{Duration, Instant};
 use crate::index::Indices;
 use crate::limits;
 use crate::mailbox::{Event, NetworkId};
+use crate::part::Part;
 use crate::path::Endpoint;
 use crate::random::Jitter;
 use crate::stats::Counters;
@@ -40,6 +45,7 @@ use crate::timers::{Bucket, Due, Wheel};
 use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::vnet::Vnet;
 use crate::tunnel::Core;
+use crate::udp::receive::Message;
 use crate::udp::train::{Datagrams, Sent};
 
 use network::Network;
@@ -47,6 +53,7 @@ use peer::Peer;
 use slab::Slab;
 use trains::Trains;
 
+pub(crate) use elsewhere::Errand;
 pub(crate) use network::NetworkSettings;
 
 /// Where effects go.
@@ -59,11 +66,17 @@ pub(crate) trait Output {
     fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>);
     /// Tells the control side.
     fn event(&mut self, event: Event);
+    /// Gives another engine something to do.
+    fn pass(&mut self, to: u8, errand: Errand);
+    /// Gives another engine a message that holds datagrams for it.
+    fn pass_message(&mut self, to: u8, message: &Message<'_>);
 }
 
 /// The state of all networks of one shard.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// Which peers are this engine's.
+    part: Part,
     /// What carries the tunnels of networks added from now on.
     core: Core,
     networks: Slab<Network>,
@@ -76,6 +89,8 @@ pub(crate) struct Engine {
     /// Entries of the wheel under work; kept for its memory.
     due: Vec<(u32, Due)>,
     pace: Bucket,
+    /// Limits what other engines are told of strangers' data.
+    nudges: Bucket,
     /// Initiations of others that wait for their turn.
     arrivals: VecDeque<respond::Arrived>,
     /// Initiations that may still be answered before the packets get their turn.
@@ -99,16 +114,19 @@ pub(crate) struct Engine {
 impl Engine {
     /// Makes an engine without networks. `seed` must be unpredictable: it hides the order of tunnels.
     pub(crate) fn new(now: Instant, seed: u64, segment_limit: usize) -> Self {
+        let part = Part::WHOLE;
         Self {
+            part,
             core: Core::default(),
             networks: Slab::new(),
             by_id: BTreeMap::new(),
             peers: Slab::new(),
-            indices: Indices::new(seed),
+            indices: Indices::new(seed, part),
             known: BTreeSet::new(),
             wheel: Wheel::new(now),
             due: Vec::new(),
-            pace: Bucket::new(now, limits::INITIATIONS_PER_SECOND, limits::INITIATION_BURST),
+            pace: pace(now, part),
+            nudges: Bucket::new(now, limits::NUDGES_PASSED_PER_SECOND, limits::NUDGES_PASSED_BURST),
             arrivals: VecDeque::new(),
             answers_left: limits::HANDSHAKES_PER_TURN,
             waiting: VecDeque::new(),
@@ -127,6 +145,12 @@ impl Engine {
     /// Chooses what carries the tunnels of networks added from now on.
     pub(crate) fn with_core(mut self, core: Core) -> Self {
         self.core = core;
+        self
+    }
+
+    /// Makes it one of several, before it is told of any network. What is limited for the node is divided.
+    pub(crate) fn with_part(mut self, part: Part, seed: u64) -> Self {
+        (self.part, self.indices, self.pace) = (part, Indices::new(seed, part), pace(self.now, part));
         self
     }
 
@@ -194,7 +218,7 @@ impl Engine {
     /// than keys may be end at once.
     pub(crate) fn on_resume(&mut self, now: Instant, asleep: Duration, out: &mut dyn Output) {
         self.now = now;
-        self.counters.resumptions += 1;
+        self.counters.resumptions += u64::from(self.part.is_first());
         for peer in 0..self.peers.end() {
             self.resume_peer(now, peer, asleep, out);
         }
@@ -210,6 +234,10 @@ impl Engine {
         debug_assert!(self.pending_bytes <= limits::PENDING_TOTAL, "the waiting frames fit their budget");
         debug_assert!(self.arena_used <= self.arena.len(), "the arena holds what was opened");
     }
+}
+
+fn pace(now: Instant, part: Part) -> Bucket {
+    Bucket::new(now, part.share(limits::INITIATIONS_PER_SECOND), part.share(limits::INITIATION_BURST))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::aead;
 use crate::clock;
 use crate::ecn::Ecn;
-use crate::engine::{Engine, NetworkSettings, Output};
+use crate::engine::{Engine, Errand, NetworkSettings, Output};
 use crate::limits;
 use crate::mailbox::{Event, NetworkId, PeerConfig};
 use crate::noise::Secret;
@@ -107,7 +107,8 @@ fn receive_with(core: Core, bytes: &[u8]) {
     engine.on_wire(now, &Message { from, to: None, ecn: Ecn::NotCapable, stride, bytes }, &mut out);
     let mut frame = bytes.to_vec();
     frame.resize(bytes.len() + 16, 0);
-    engine.on_tun(now, network, &mut frame, bytes.len(), &mut out);
+    let elsewhere = engine.on_tun(now, network, &mut frame, bytes.len(), &mut out);
+    assert!(elsewhere.is_none(), "a single engine has all peers");
     engine.flush(&mut out);
     engine.on_tick(now, &mut out);
     for train in &out.sent {
@@ -147,6 +148,10 @@ pub(crate) struct Recorder {
     pub(crate) sent: Vec<SentTrain>,
     pub(crate) delivered: Vec<Frame>,
     pub(crate) events: Vec<Event>,
+    /// What is for other engines, and for which.
+    pub(crate) errands: Vec<(u8, Errand)>,
+    /// Messages for other engines, with the size of their datagrams.
+    pub(crate) messages: Vec<(u8, usize, Vec<u8>)>,
     /// Largest payload of the way, when it is known; trains of larger datagrams leave one by one.
     pub(crate) room: Option<usize>,
     /// Whether trains leave one by one for another reason.
@@ -176,5 +181,13 @@ impl Output for Recorder {
 
     fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    fn pass(&mut self, to: u8, errand: Errand) {
+        self.errands.push((to, errand));
+    }
+
+    fn pass_message(&mut self, to: u8, message: &Message<'_>) {
+        self.messages.push((to, message.stride, message.bytes.to_vec()));
     }
 }

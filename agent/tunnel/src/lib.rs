@@ -1,4 +1,4 @@
-//! User-space WireGuard in trains: TUN, UDP and the protocol on one thread.
+//! User-space WireGuard in trains: TUN, UDP and the protocol on one thread, or on several.
 //!
 //! A *train* is one TUN super-packet for one peer, sealed segment by segment into one buffer and sent with one
 //! `UDP_SEGMENT` system call; in the other direction it is one `UDP_GRO` receive that leaves as a few gathered TUN
@@ -9,9 +9,9 @@
 //!  TUN ◀writev─ coalesce ◀─ checks ◀─ open ◀─ index ◀─recvmmsg(UDP_GRO)─ UDP
 //! ```
 //!
-//! [`Tunnel::start`] runs one shard: a thread that owns the sockets, the devices, every peer's state and all buffers.
-//! The control side talks to it through a bounded mailbox ([`Tunnel::send`]) and hears [`Event`]s; the shard never
-//! waits for anybody. Many *networks* share the one UDP port: each has its own device, key, addresses and peers, and
+//! [`Tunnel::start`] runs one *shard* or more: threads of which each has sockets, device queues and buffers of its own and
+//! the state of its peers. A peer is one shard's; what comes in for it elsewhere is handed over. The control side talks
+//! to them through bounded mailboxes ([`Tunnel::send`]) and hears [`Event`]s; a shard never waits for anybody. Many *networks* share the one UDP port: each has its own device, key, addresses and peers, and
 //! a packet never passes from one to another.
 //!
 //! The middle of the crate, `engine`, is pure: time comes in, bytes come in, effects go to a sink. Only the
@@ -36,11 +36,14 @@ mod icmp;
 mod index;
 mod limits;
 mod mailbox;
+mod mailboxes;
 mod mss;
 mod noise;
 mod own;
 mod packet;
+mod part;
 mod path;
+mod post;
 mod probe;
 #[doc(hidden)]
 pub mod program;
@@ -48,6 +51,7 @@ mod random;
 mod route;
 mod session;
 mod shard;
+mod sockets;
 mod start;
 mod stats;
 mod timers;
@@ -58,7 +62,8 @@ mod udp;
 mod wire;
 
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
-pub use start::{Config, Offloads, Port, Sockets, StartError, Tunnel};
+pub use sockets::Sockets;
+pub use start::{Config, Offloads, Port, Shards, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
 pub use tunnel::{Core, PresharedKey, PrivateKey, generate_private_key, public_key};

@@ -65,7 +65,7 @@ pub(crate) const OPEN_FLOWS: usize = 8;
 pub(crate) const PENDING_FRAMES: usize = 32;
 /// Bytes one peer may have waiting: one full super-packet and its header.
 pub(crate) const PENDING_BYTES: usize = 64 * 1024 + 64;
-/// Bytes all peers together may have waiting, so that thousands of unreachable peers cannot fill the memory.
+/// Bytes all peers of a shard together may have waiting, so that thousands of unreachable peers cannot fill the memory.
 pub(crate) const PENDING_TOTAL: usize = 16 << 20;
 
 /// Candidates kept of a peer; one initiation goes to each of them.
@@ -83,7 +83,7 @@ pub(crate) const HANDSHAKES_WAITING: usize = 4096;
 /// Tunnels looked at between two looks at the packets: about a millisecond.
 pub(crate) const TICKS_PER_TURN: usize = 512;
 
-/// Initiations per second that we start ourselves: about a twelfth of a core.
+/// Initiations per second that we start ourselves: about a twelfth of a core. Several shards share them.
 pub(crate) const INITIATIONS_PER_SECOND: u32 = 500;
 /// Initiations that may leave at once before pacing sets in.
 pub(crate) const INITIATION_BURST: u32 = 50;
@@ -120,7 +120,7 @@ pub(crate) const TICK_HANDSHAKE: Duration = Duration::from_millis(250);
 /// How often a peer with a session is looked at: boringtun's clock moves only then. Our own core may ask for less.
 pub(crate) const TICK_SESSION: Duration = Duration::from_secs(1);
 
-/// ICMP errors per second and network that we answer with.
+/// ICMP errors per second and network that we answer with. Several shards share them.
 pub(crate) const ICMP_PER_SECOND: u32 = 200;
 /// ICMP errors that may leave at once.
 pub(crate) const ICMP_BURST: u32 = 50;
@@ -132,6 +132,23 @@ pub(crate) const PROBES: usize = 256;
 pub(crate) const MAILBOX: usize = 1024;
 /// Commands taken between two looks at the packets.
 pub(crate) const MAILBOX_BUDGET: usize = 64;
+
+/// Shards started by themselves at most: more have not been measured.
+pub(crate) const SHARDS_AUTOMATIC: usize = 4;
+/// Cores from which there is more than one shard: each wants a core, and whoever makes the traffic wants another.
+pub(crate) const CORES_FOR_SHARDS: usize = 4;
+
+/// Buffers of a shard for frames and messages that it hands to others: a burst of small packets until the other has
+/// woken. The kernel gives them memory as far as they were filled, 4 MB at most.
+pub(crate) const PARCEL_BUFFERS: usize = 64;
+/// Parcels from one other shard that wait for a shard; handshakes and small errands come beside the buffers.
+pub(crate) const PARCELS: usize = 128;
+/// Parcels of other shards taken between two looks at the shard's own packets.
+pub(crate) const PARCEL_BUDGET: usize = 16;
+/// Endpoints per second that sent data nobody can place and of which a shard tells the others.
+pub(crate) const NUDGES_PASSED_PER_SECOND: u32 = 100;
+/// Such endpoints told at once.
+pub(crate) const NUDGES_PASSED_BURST: u32 = 50;
 
 /// Kernel buffer of the UDP sockets. A 64 KiB train is charged in full, the default of 208 KiB holds three.
 pub(crate) const SOCKET_BUFFER: usize = 8 << 20;

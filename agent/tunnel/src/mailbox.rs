@@ -1,4 +1,4 @@
-//! What the control side says to the shard, and what it hears back.
+//! What the control side says to a shard, and what it hears back.
 //!
 //! Commands wait in a bounded queue; an eventfd wakes the shard. Events leave through a callback that must not block.
 //! A full mailbox is the sender's problem: it gets the command back and tries again.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use crate::limits;
-use crate::start::Sockets;
+use crate::sockets::Sockets;
 use crate::stats::Stats;
 use crate::tun::device::Device;
 use crate::tunnel::{PresharedKey, PrivateKey};
@@ -22,7 +22,7 @@ use crate::udp::poll::Waker;
 pub struct NetworkId(pub u32);
 
 /// A network to carry: one device, one key, its own peers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// The caller's name for it; adding a network whose id exists replaces that network and forgets its peers.
     pub id: NetworkId,
@@ -60,7 +60,7 @@ pub struct PeerConfig {
 }
 
 /// What the control side can ask of the shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Adds or replaces a network.
     AddNetwork(Box<NetworkConfig>),
@@ -120,10 +120,11 @@ pub enum Command {
         endpoint: SocketAddr,
     },
     /// Changes the sockets for others; what [`Tunnel::rebind`](crate::Tunnel::rebind) sends.
-    SetSockets(Box<Sockets>),
+    SetSockets(Sockets),
     /// Marks all sent packets for the host's routing rules (`SO_MARK`); 0 takes the mark away.
     SetMark(u32),
-    /// Asks for the figures of the moment; an answer that finds nobody waiting is dropped.
+    /// Asks each shard for the figures of the moment; an answer that finds nobody waiting is dropped. For all of them
+    /// together there is [`Tunnel::stats`](crate::Tunnel::stats).
     Stats(SyncSender<Stats>),
 }
 

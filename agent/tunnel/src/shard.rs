@@ -1,8 +1,11 @@
-//! The thread that carries all packets.
+//! A thread that carries packets: all of them, or those of some peers.
 //!
 //! One turn: sleep until something is ready or due; do what is due; take a bounded number of commands, messages and
 //! frames from whatever is ready; send and write all that came of it. Nothing is kept back for a later turn, so
 //! batching adds no delay. While the socket is full, devices are not read: their queues hold the packets instead.
+//!
+//! Several shards share sockets' port and devices, each with its own of their queues (`udp/steer.rs`, `tun/device.rs`).
+//! What comes in for another's peer is handed over (`post.rs`). No shard waits for another.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,8 +18,10 @@ use crate::clock;
 use crate::engine::{Engine, NetworkSettings};
 use crate::limits;
 use crate::mailbox::{Command, Event, NetworkConfig, NetworkId};
+use crate::post::Parcel;
 use crate::random;
-use crate::start::{Offloads, Sockets};
+use crate::sockets::Sockets;
+use crate::start::Offloads;
 use crate::tunnel::Core;
 use crate::udp::poll::{Poll, Ready, Waker};
 use crate::udp::receive::Receiver;
@@ -67,7 +72,9 @@ impl Shard {
             }
         }
         let segments = if offloads.segmented_sends { socket::segment_limit() } else { 1 };
-        let mut engine = Engine::new(clock::now(), random::seed(), segments).with_core(core);
+        let (part, now) = (io.post.part(), clock::now());
+        let mut engine =
+            Engine::new(now, random::seed(), segments).with_core(core).with_part(part, random::seed());
         engine.set_coalescing(offloads.coalesced_writes, offloads.coalesced_writes);
         Ok(Self {
             engine,
@@ -85,7 +92,8 @@ impl Shard {
 
     /// Carries packets until told to stop, `ahead` of other programs if the host allows it.
     pub(crate) fn run(mut self, ahead: bool) {
-        if ahead && let Err(error) = priority::raise(limits::SHARD_NICE, limits::SHARD_SLICE) {
+        let shards = self.io.post.part().of();
+        if ahead && let Err(error) = priority::raise(limits::SHARD_NICE, limits::SHARD_SLICE, shards) {
             tracing::debug!(%error, "packets wait their turn behind other programs");
         }
         let mut ready: Vec<Ready> = Vec::with_capacity(64);
@@ -109,11 +117,14 @@ impl Shard {
                 self.notice_suspension(now);
                 self.engine.on_tick(now, &mut self.io);
             }
+            // What another shard read goes before what this one reads: it is of the same flows, and older.
+            self.take_parcels(now);
             for event in &ready {
                 self.serve(now, *event);
             }
             self.engine.flush(&mut self.io);
             self.settle();
+            self.io.post.wake_called();
         }
     }
 
@@ -130,7 +141,11 @@ impl Shard {
 
     fn serve(&mut self, now: Instant, event: Ready) {
         match event.token {
-            MAILBOX => self.take_commands(now),
+            MAILBOX => {
+                self.waker.clear();
+                self.take_commands(now);
+                self.take_parcels(now);
+            }
             SOCKET_V4 | SOCKET_V6 => {
                 let v6 = event.token == SOCKET_V6;
                 if event.writable {
@@ -177,7 +192,12 @@ impl Shard {
             let room = self.frame.len() - 16;
             match device.read(&mut self.frame[..room]) {
                 Ok(0) => return self.lose_device(slot, &io::ErrorKind::UnexpectedEof.into()),
-                Ok(length) => self.engine.on_tun(now, slot, &mut self.frame, length, &mut self.io),
+                Ok(length) => {
+                    let owner = self.engine.on_tun(now, slot, &mut self.frame, length, &mut self.io);
+                    if let Some((owner, network)) = owner.zip(self.engine.network_id(slot)) {
+                        self.io.pass_frame(owner, network, &mut self.frame, length);
+                    }
+                }
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
                 {
@@ -197,7 +217,8 @@ impl Shard {
             tracing::warn!(device = device.name(), %error, "device lost");
             let _ = self.poll.remove(&device);
         }
-        if let Some(network) = self.engine.network_id(slot) {
+        // Its other queues are lost as well; one shard says so.
+        if let Some(network) = self.engine.network_id(slot).filter(|_| self.io.post.part().is_first()) {
             self.io.tell(Event::DeviceGone { network });
         }
     }
@@ -212,7 +233,9 @@ impl Shard {
             return;
         }
         self.held = blocked;
-        for (slot, device) in self.io.devices() {
+        // Parcels were left where they are.
+        self.io.post.come_back();
+        for (slot, device) in self.io.devices().filter(|(_, device)| device.is_read()) {
             let _ = self.poll.watch(device, FIRST_DEVICE + u64::from(slot), !blocked, false);
         }
         for v6 in [false, true] {
@@ -223,8 +246,32 @@ impl Shard {
         }
     }
 
+    /// Takes what other shards have for this one. While the socket is full it stays with them.
+    fn take_parcels(&mut self, now: Instant) {
+        for _ in 0..limits::PARCEL_BUDGET {
+            if self.io.is_blocked() {
+                return;
+            }
+            let Some(parcel) = self.io.post.take() else { return };
+            // Whoever sent it may have obeyed a command that still waits here.
+            self.take_commands(now);
+            match parcel {
+                Parcel::Frame { network, mut buffer } => {
+                    let (frame, length) = (&mut buffer.bytes, buffer.length);
+                    self.engine.on_passed_frame(now, network, frame, length, &mut self.io);
+                    self.io.post.give_back(buffer);
+                }
+                Parcel::Message { heading, buffer } => {
+                    self.engine.on_passed_message(now, &heading.message(&buffer), &mut self.io);
+                    self.io.post.give_back(buffer);
+                }
+                Parcel::Errand(errand) => self.engine.on_errand(now, errand, &mut self.io),
+            }
+        }
+        self.io.post.come_back();
+    }
+
     fn take_commands(&mut self, now: Instant) {
-        self.waker.clear();
         for _ in 0..limits::MAILBOX_BUDGET {
             let Ok(command) = self.commands.try_recv() else { return };
             self.obey(now, command);
@@ -247,7 +294,8 @@ impl Shard {
             }
             Command::SetMtu { network, mtu } => {
                 self.engine.set_mtu(network, mtu);
-                if let Some(device) = self.engine.slot(network).and_then(|slot| self.io.device(slot)) {
+                let device = self.engine.slot(network).and_then(|slot| self.io.device(slot));
+                if let Some(device) = device.filter(|_| self.io.post.part().is_first()) {
                     device.limit_segments(mtu);
                 }
             }
@@ -257,7 +305,7 @@ impl Shard {
             Command::SetEndpoint { network, key, endpoint } => {
                 self.engine.set_endpoint(now, network, &key, endpoint, &mut self.io);
             }
-            Command::SetSockets(sockets) => self.set_sockets(*sockets),
+            Command::SetSockets(sockets) => self.set_sockets(sockets),
             Command::SetMark(mark) => self.io.mark(mark),
             Command::Stats(reply) => {
                 let mut stats = self.engine.stats(now);
@@ -270,7 +318,10 @@ impl Shard {
     }
 
     fn set_sockets(&mut self, sockets: Sockets) {
-        // The former sockets leave the set when they are closed.
+        // The former ones are closed with the last shard that lets them go; until then nobody is to be woken by them.
+        for socket in [false, true].into_iter().filter_map(|v6| self.io.socket(v6)) {
+            let _ = self.poll.remove(socket);
+        }
         self.io.set_sockets(sockets);
         for (v6, token) in [(false, SOCKET_V4), (true, SOCKET_V6)] {
             if let Some(socket) = self.io.socket(v6)
@@ -289,12 +340,15 @@ impl Shard {
         let NetworkConfig { id, device, private_key, addresses, accepted, pools, mtu } = config;
         let settings = NetworkSettings { id, private_key, addresses, accepted, pools, mtu };
         let slot = self.engine.add_network(now, settings);
-        if let Err(error) = self.poll.add(&device, FIRST_DEVICE + u64::from(slot)) {
+        let device = device.of_shard(self.io.post.part().number());
+        if device.is_read()
+            && let Err(error) = self.poll.add(&device, FIRST_DEVICE + u64::from(slot))
+        {
             tracing::warn!(device = device.name(), %error, "device cannot be watched");
             self.io.tell(Event::DeviceGone { network: id });
             return;
         }
-        if self.held {
+        if self.held && device.is_read() {
             let _ = self.poll.watch(&device, FIRST_DEVICE + u64::from(slot), false, false);
         }
         self.io.add_device(slot, device);

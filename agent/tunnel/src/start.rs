@@ -1,24 +1,27 @@
 //! Starting the data plane, and the handle by which the rest of the process holds it.
 
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::limits;
 use crate::mailbox::{self, Command, Event, SendError};
+use crate::mailboxes::Mailboxes;
+use crate::part;
+use crate::post::Post;
 use crate::shard::{IoOutput, Shard};
+use crate::sockets::Sockets;
 use crate::stats::Stats;
+use crate::tun::device::{Device, DeviceError};
 use crate::tunnel::Core;
 use crate::udp::poll::Waker;
-use crate::udp::socket::UdpSocket;
 
 /// How long [`Tunnel::stats`] waits; the shard answers within one turn.
 const STATS_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Ports tried before giving up on one that is free in both families.
-const PORT_TRIES: usize = 16;
 
 /// Which UDP port to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,56 @@ pub enum Port {
     Prefer(u16),
 }
 
+/// How many shards to run: threads of which each carries the packets of its peers.
+///
+/// One peer's packets are one shard's, so more shards help where several peers are busy at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shards {
+    /// One below four cores; from there on half as many as cores, up to four.
+    #[default]
+    Automatic,
+    /// This many, 1 to 16.
+    Exactly(u8),
+}
+
+impl Shards {
+    /// The number that was written down: `auto`, or 1 to 16.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Automatic),
+            number => {
+                let number = number.parse().ok().filter(|number| (1..=part::MOST).contains(number))?;
+                Some(Self::Exactly(number))
+            }
+        }
+    }
+
+    fn count(self) -> u8 {
+        match self {
+            Self::Automatic => on_cores(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            Self::Exactly(number) => number.clamp(1, part::MOST),
+        }
+    }
+}
+
+impl std::fmt::Display for Shards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Automatic => f.write_str("auto"),
+            Self::Exactly(number) => number.fmt(f),
+        }
+    }
+}
+
+/// How many shards a host with so many cores is good for.
+fn on_cores(cores: usize) -> u8 {
+    if cores < limits::CORES_FOR_SHARDS {
+        return 1;
+    }
+    u8::try_from((cores / 2).min(limits::SHARDS_AUTOMATIC)).unwrap_or(1)
+}
+
 /// How to start a tunnel.
 pub struct Config {
     /// The port of both sockets.
@@ -37,17 +90,19 @@ pub struct Config {
     pub ipv6: bool,
     /// What carries the tunnels.
     pub core: Core,
+    /// How many threads carry packets.
+    pub shards: Shards,
     /// Whether packets go ahead of other programs where the host allows it.
     pub ahead: bool,
-    /// Called on the shard's thread with every event. It must not block.
-    pub events: Box<dyn Fn(Event) + Send>,
+    /// Called on a shard's thread with every event. It must neither block nor send commands.
+    pub events: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 impl Config {
-    /// Both families, and the default core.
+    /// Both families, the default core, and as many shards as the host is good for.
     #[must_use]
-    pub fn new(port: Port, events: Box<dyn Fn(Event) + Send>) -> Self {
-        Self { port, ipv6: true, core: Core::default(), ahead: true, events }
+    pub fn new(port: Port, events: Box<dyn Fn(Event) + Send + Sync>) -> Self {
+        Self { port, ipv6: true, core: Core::default(), shards: Shards::Automatic, ahead: true, events }
     }
 }
 
@@ -76,6 +131,7 @@ impl std::fmt::Debug for Config {
             .field("port", &self.port)
             .field("ipv6", &self.ipv6)
             .field("core", &self.core)
+            .field("shards", &self.shards)
             .field("ahead", &self.ahead)
             .finish_non_exhaustive()
     }
@@ -108,29 +164,22 @@ pub enum StartError {
     },
 }
 
-/// The UDP sockets of a data plane, bound to one port.
-#[derive(Debug)]
-pub struct Sockets {
-    pub(crate) v4: UdpSocket,
-    pub(crate) v6: Option<UdpSocket>,
-}
-
-/// A running data plane. Dropping it stops the thread and closes its sockets and devices.
+/// A running data plane. Dropping it stops the threads and closes its sockets and devices.
 #[derive(Debug)]
 pub struct Tunnel {
-    commands: mailbox::Sender,
-    waker: Arc<Waker>,
+    mailboxes: Mailboxes,
+    wakers: Vec<Arc<Waker>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     port: AtomicU16,
     ipv6: bool,
 }
 
 impl Tunnel {
-    /// Binds the sockets and starts the shard.
+    /// Binds the sockets and starts the shards.
     ///
     /// # Errors
-    /// When the port is taken or the kernel refuses what the shard needs.
+    /// When the port is taken or the kernel refuses what the shards need.
     pub fn start(config: Config) -> Result<Self, StartError> {
         Self::start_with(config, Offloads::default())
     }
@@ -141,19 +190,53 @@ impl Tunnel {
     /// As [`Tunnel::start`].
     pub fn start_with(config: Config, offloads: Offloads) -> Result<Self, StartError> {
         let step = |step| move |source| StartError::Start { step, source };
-        let (v4, v6) = bind(config.port, config.ipv6)?;
-        let port = v4.port().map_err(step("reading the port"))?;
-        let waker = Arc::new(Waker::new().map_err(step("making an eventfd"))?);
-        let ipv6 = v6.is_some();
-        let (commands, queue) = mailbox::mailbox(waker.clone());
+        let sockets = match Sockets::bind(config.port, config.ipv6, config.shards.count()) {
+            Err(StartError::Bind { source, .. }) if config.shards == Shards::Automatic => {
+                tracing::debug!(%source, "the kernel cannot steer datagrams to several shards, one carries all");
+                Sockets::bind(config.port, config.ipv6, 1)?
+            }
+            bound => bound?,
+        };
+        let (port, ipv6) = (sockets.port().map_err(step("reading the port"))?, sockets.has_ipv6());
+        let wakers: Result<Vec<_>, _> = (0..sockets.shards()).map(|_| Waker::new().map(Arc::new)).collect();
+        let wakers = wakers.map_err(step("making an eventfd"))?;
+        let (senders, queues): (Vec<_>, Vec<_>) =
+            wakers.iter().map(|waker| mailbox::mailbox(waker.clone())).unzip();
         let stop = Arc::new(AtomicBool::new(false));
-        let io = IoOutput::new(v4, v6, config.events, offloads);
-        let shard = Shard::new(io, offloads, config.core, queue, waker.clone(), stop.clone())
-            .map_err(step("watching the sockets"))?;
+        let events: Arc<dyn Fn(Event) + Send + Sync> = config.events.into();
+        let mailboxes = Mailboxes::new(senders);
+        // From here on a failure stops the shards that run already.
+        let mut tunnel =
+            Self { mailboxes, wakers, stop, threads: Vec::new(), port: AtomicU16::new(port), ipv6 };
         let ahead = config.ahead;
-        let builder = std::thread::Builder::new().name(String::from("lacis-shard"));
-        let thread = builder.spawn(move || shard.run(ahead)).map_err(step("starting a thread"))?;
-        Ok(Self { commands, waker, stop, thread: Some(thread), port: AtomicU16::new(port), ipv6 })
+        for (post, queue) in Post::connect(&tunnel.wakers).into_iter().zip(queues) {
+            let number = usize::from(post.part().number());
+            let io = IoOutput::new(sockets.clone(), post, events.clone(), offloads);
+            let (waker, stop) = (tunnel.wakers[number].clone(), tunnel.stop.clone());
+            let shard = Shard::new(io, offloads, config.core, queue, waker, stop)
+                .map_err(step("watching the sockets"))?;
+            let builder = std::thread::Builder::new().name(format!("lacis-shard-{number}"));
+            tunnel.threads.push(builder.spawn(move || shard.run(ahead)).map_err(step("starting a thread"))?);
+        }
+        Ok(tunnel)
+    }
+
+    /// Creates the TUN interface `name`, or attaches to a persistent one of that name that nobody uses, with a queue for
+    /// each shard.
+    ///
+    /// Asks for all offloads, and sets the link's segment limit and queue length for `mtu`. Any other [`Device`] works
+    /// too; the first shard reads it for all.
+    ///
+    /// # Errors
+    /// As [`DeviceError`] says; its text tells what to do.
+    pub fn open_tun(&self, name: &str, mtu: u16) -> Result<Device, DeviceError> {
+        Device::open_tun_queues(name, mtu, self.shards())
+    }
+
+    /// Returns how many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u8 {
+        u8::try_from(self.wakers.len()).unwrap_or(u8::MAX)
     }
 
     /// Returns the UDP port in use.
@@ -176,29 +259,29 @@ impl Tunnel {
         if port == self.port() {
             return Ok(());
         }
-        let (v4, v6) = bind(Port::Exactly(port), self.ipv6)?;
+        let sockets = Sockets::bind(Port::Exactly(port), self.ipv6, self.shards())?;
         let step = |step| move |source| StartError::Start { step, source };
-        let bound = v4.port().map_err(step("reading the port"))?;
-        let delivered = self.deliver(Command::SetSockets(Box::new(Sockets { v4, v6 })));
+        let bound = sockets.port().map_err(step("reading the port"))?;
+        let delivered = self.deliver(Command::SetSockets(sockets));
         delivered.map_err(|error| step("handing over the sockets")(io::Error::other(error)))?;
         self.port.store(bound, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Gives the shard a command without waiting.
+    /// Gives the shards a command without waiting.
     ///
     /// # Errors
     /// [`SendError::Full`] returns the command to be sent again; [`SendError::Closed`] when the shard has ended.
     pub fn send(&self, command: Command) -> Result<(), SendError> {
-        self.commands.send(command)
+        self.mailboxes.send(command)
     }
 
-    /// Gives the shard a command, waiting for room in the mailbox.
+    /// Gives the shards a command, waiting for room in the mailbox.
     ///
     /// # Errors
     /// [`SendError::Closed`] when the shard has ended.
     pub fn deliver(&self, command: Command) -> Result<(), SendError> {
-        self.commands.deliver(command)
+        self.mailboxes.deliver(command)
     }
 
     /// Returns the figures of the moment. Blocks until the commands before it are done, usually well under a
@@ -207,65 +290,47 @@ impl Tunnel {
     /// # Errors
     /// When the shard has ended.
     pub fn stats(&self) -> Result<Stats, SendError> {
-        let (reply, answer) = sync_channel(1);
+        let (reply, answers) = sync_channel(self.wakers.len());
         self.deliver(Command::Stats(reply))?;
-        answer.recv_timeout(STATS_PATIENCE).map_err(|_| SendError::Closed)
+        let mut sum = Stats::default();
+        for _ in 0..self.shards() {
+            sum.add(answers.recv_timeout(STATS_PATIENCE).map_err(|_| SendError::Closed)?);
+        }
+        Ok(sum)
     }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.waker.wake();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the data plane ended with a panic");
-        }
-    }
-}
-
-/// Binds both families to one port.
-fn bind(port: Port, ipv6: bool) -> Result<(UdpSocket, Option<UdpSocket>), StartError> {
-    let (wanted, any) = match port {
-        Port::Exactly(port) => (port, false),
-        Port::Prefer(port) => (port, true),
-    };
-    match bind_both(wanted, ipv6) {
-        Err(StartError::PortInUse { .. }) if any => {}
-        bound => return bound,
-    }
-    let mut last = StartError::PortInUse { port: wanted };
-    for _ in 0..PORT_TRIES {
-        match bind_both(0, ipv6) {
-            Err(error @ StartError::PortInUse { .. }) => last = error,
-            bound => return bound,
-        }
-    }
-    Err(last)
-}
-
-fn bind_both(port: u16, ipv6: bool) -> Result<(UdpSocket, Option<UdpSocket>), StartError> {
-    let failed = |port| {
-        move |source: io::Error| {
-            if source.kind() == io::ErrorKind::AddrInUse {
-                StartError::PortInUse { port }
-            } else {
-                StartError::Bind { port, source }
+        self.wakers.iter().for_each(|waker| waker.wake());
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("the data plane ended with a panic");
             }
         }
-    };
-    let v4 = UdpSocket::bind(false, port).map_err(failed(port))?;
-    if !ipv6 {
-        return Ok((v4, None));
     }
-    let port = v4.port().map_err(failed(port))?;
-    match UdpSocket::bind(true, port) {
-        Ok(v6) => Ok((v4, Some(v6))),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(StartError::PortInUse { port }),
-        Err(error) => {
-            tracing::info!(%error, "no IPv6 socket, tunnels run over IPv4 alone");
-            Ok((v4, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cores_decide_how_many_shards_there_are() {
+        let table = [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 3), (8, 4), (64, 4)];
+        for (cores, shards) in table {
+            assert_eq!(on_cores(cores), shards, "{cores} cores");
+        }
+    }
+
+    #[test]
+    fn a_number_of_shards_is_read_as_it_is_printed() {
+        for text in ["auto", "1", "16"] {
+            assert_eq!(Shards::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "0", "17", "-1", "two"] {
+            assert_eq!(Shards::parse(text), None, "{text}");
         }
     }
 }

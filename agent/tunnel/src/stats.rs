@@ -1,4 +1,5 @@
-//! Figures of the data plane: plain counters, written by the shard alone, copied out on request.
+//! Figures of the data plane: plain counters, written by each shard for itself, copied out and added up on
+//! request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,10 +9,27 @@ use crate::mailbox::NetworkId;
 /// One moment's figures.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Figures of the whole shard.
+    /// Figures of all shards together.
     pub counters: Counters,
     /// Figures per network, in order of their ids.
     pub networks: Vec<NetworkStats>,
+}
+
+impl Stats {
+    /// Adds the figures of another shard, which has other peers of the same networks.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.counters.add(&other.counters);
+        for network in other.networks {
+            match self.networks.binary_search_by_key(&network.id, |known| known.id) {
+                Ok(at) => {
+                    let peers = &mut self.networks[at].peers;
+                    peers.extend(network.peers);
+                    peers.sort_unstable_by_key(|peer| peer.key);
+                }
+                Err(at) => self.networks.insert(at, network),
+            }
+        }
+    }
 }
 
 /// Figures of one network.
@@ -94,6 +112,10 @@ counters! {
     drop_socket_full,
     /// Times the shard slept and woke.
     wakeups,
+    /// Frames, messages and errands handed to other shards, whose peers they are of.
+    parcels_out,
+    /// Those that found no buffer or no room with the other shard.
+    drop_parcels_full,
     /// Trains that had to wait for room in the socket.
     trains_parked,
     /// Trains dropped because too many waited already.
@@ -162,4 +184,41 @@ counters! {
     icmp_out,
     /// Tunnels alive at the moment (grows and shrinks).
     tunnels,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats(handshakes: u64, networks: &[(u32, &[u8])]) -> Stats {
+        let peer = |key: &u8| PeerStats {
+            key: [*key; 32],
+            endpoint: None,
+            last_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            session: false,
+        };
+        let network = |(id, keys): &(u32, &[u8])| NetworkStats {
+            id: NetworkId(*id),
+            peers: keys.iter().map(peer).collect(),
+        };
+        let counters = Counters { handshakes, ..Counters::default() };
+        Stats { counters, networks: networks.iter().map(network).collect() }
+    }
+
+    #[test]
+    fn the_figures_of_shards_add_up_to_those_of_one() {
+        let mut sum = Stats::default();
+        for part in [stats(2, &[(1, &[3, 9]), (4, &[])]), stats(3, &[(1, &[1, 5]), (4, &[7])])] {
+            sum.add(part);
+        }
+        let keys: Vec<(u32, Vec<u8>)> = sum
+            .networks
+            .iter()
+            .map(|network| (network.id.0, network.peers.iter().map(|peer| peer.key[0]).collect()))
+            .collect();
+        assert_eq!(keys, [(1, vec![1, 3, 5, 9]), (4, vec![7])]);
+        assert_eq!(sum.counters.handshakes, 5);
+    }
 }

@@ -4,4 +4,5 @@ pub(crate) mod path_mtu;
 pub(crate) mod poll;
 pub(crate) mod receive;
 pub(crate) mod socket;
+pub(crate) mod steer;
 pub(crate) mod train;

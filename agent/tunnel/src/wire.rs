@@ -25,6 +25,18 @@ pub(crate) enum Message {
     Data { receiver: u32 },
 }
 
+impl Message {
+    /// Returns the index of whom it is for; an initiation has none.
+    pub(crate) fn receiver(self) -> Option<u32> {
+        match self {
+            Self::Initiation => None,
+            Self::Response { receiver } | Self::Cookie { receiver } | Self::Data { receiver } => {
+                Some(receiver)
+            }
+        }
+    }
+}
+
 /// Tells what a datagram is; `None` when it is no message of the protocol.
 #[inline]
 pub(crate) fn classify(datagram: &[u8]) -> Option<Message> {

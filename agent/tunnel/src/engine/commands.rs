@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use super::network::{Network, NetworkSettings};
 use super::outbound::SLACK;
 use super::peer::Peer;
-use super::{Engine, Output};
+use super::{Engine, Errand, Output};
 use crate::mailbox::{Event, NetworkId, PeerConfig};
 use crate::path::{Endpoint, Path};
 use crate::probe::{self, Probe};
@@ -21,7 +21,7 @@ impl Engine {
     pub(crate) fn add_network(&mut self, now: Instant, settings: NetworkSettings) -> u32 {
         self.remove_network(settings.id);
         let id = settings.id;
-        let slot = self.networks.insert(Network::new(now, settings, self.core));
+        let slot = self.networks.insert(Network::new(now, settings, self.core, self.part));
         self.by_id.insert(id, slot);
         self.generation += 1;
         slot
@@ -79,6 +79,9 @@ impl Engine {
             None => self.add_peer(slot, key),
         };
         self.set_allowed(peer, slot, allowed);
+        if !self.part.has(&key) {
+            return;
+        }
         self.change_path(peer, |path| path.set_candidates(&candidates));
         let Some(state) = self.peers.get_mut(peer) else { return };
         if state.keepalive != keepalive || state.preshared != preshared_key {
@@ -157,6 +160,20 @@ impl Engine {
         (target, ident, seq): (IpAddr, u16, u16),
         out: &mut dyn Output,
     ) {
+        if let Some(owner) = self.slot(id).and_then(|slot| self.owner_of(slot, target)) {
+            return out.pass(owner, Errand::Probe { network: id, target, ident, seq });
+        }
+        self.probe_own(now, id, (target, ident, seq), out);
+    }
+
+    /// Does what [`Engine::probe`] does when no other engine has the peer.
+    pub(super) fn probe_own(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        (target, ident, seq): (IpAddr, u16, u16),
+        out: &mut dyn Output,
+    ) {
         let failed = Event::ProbeFailed { network: id, target, ident, seq };
         let Some(slot) = self.slot(id) else { return out.event(failed) };
         let generation = self.generation;
@@ -176,19 +193,23 @@ impl Engine {
         let request = net
             .address_towards(target)
             .and_then(|from| probe::echo_request(from, target, ident, seq, &mut frame[vnet::LEN..]));
-        let (Some(length), Some(peer)) = (request, net.route(target, generation)) else {
+        let peer = net
+            .route(target, generation)
+            .filter(|peer| self.peers.get(*peer).is_some_and(|state| state.owner == self.part.number()));
+        let (Some(length), Some(peer)) = (request, peer) else {
             return out.event(failed);
         };
         net.probes.add(Probe { target, ident, seq, sent: now });
         self.send_frame(now, peer, &mut frame, vnet::LEN + length, out);
     }
 
-    /// Returns the figures of the moment.
+    /// Returns the figures of the moment, of its own peers alone.
     pub(crate) fn stats(&self, now: Instant) -> Stats {
         let mut networks = Vec::with_capacity(self.by_id.len());
         for (id, slot) in &self.by_id {
             let Some(net) = self.networks.get(*slot) else { continue };
             let mut keys: Vec<_> = net.by_key.iter().collect();
+            keys.retain(|(key, _)| self.part.has(key));
             keys.sort_unstable();
             let peers = keys.into_iter().filter_map(|(key, peer)| {
                 let state = self.peers.get(*peer)?;
@@ -209,6 +230,7 @@ impl Engine {
     fn add_peer(&mut self, slot: u32, key: [u8; 32]) -> u32 {
         let peer = self.peers.insert(Peer {
             network: slot,
+            owner: self.part.owner(&key),
             key,
             allowed: Vec::new(),
             keepalive: None,

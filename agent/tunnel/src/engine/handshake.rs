@@ -11,6 +11,7 @@
 //!                             (no tunnel)
 //! ```
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::peer::{Live, Pending, Round};
@@ -36,6 +37,7 @@ impl Engine {
         if state.live.is_some() {
             return true;
         }
+        debug_assert_eq!(state.owner, self.part.number(), "tunnels are made where their peer belongs");
         let Some(net) = self.networks.get(state.network) else { return false };
         let Some(index) = self.indices.take(peer) else { return false };
         let (preshared, memory) = (state.preshared.as_ref(), state.memory);
@@ -220,8 +222,7 @@ impl Engine {
 
     /// Data came that we have no session for. When it is from where a peer of ours is, that peer, or we, restarted:
     /// a handshake of ours is the quickest way to tell it.
-    pub(super) fn nudge(&mut self, now: Instant, from: &Endpoint, out: &mut dyn Output) {
-        let place = from.remote;
+    pub(super) fn nudge_own(&mut self, now: Instant, place: SocketAddr, out: &mut dyn Output) {
         let owners: Vec<u32> =
             self.known.range((place, 0)..=(place, u32::MAX)).map(|(_, peer)| *peer).collect();
         for peer in owners {

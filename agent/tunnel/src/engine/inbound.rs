@@ -14,11 +14,20 @@ use crate::wire;
 
 /// Where a message came from, and what that has proven so far.
 #[derive(Debug)]
-struct Arrival {
+pub(super) struct Arrival {
     from: Endpoint,
     ecn: Ecn,
     /// The peer whose path this message has proven already.
     proven: Option<u32>,
+    /// The other engines that have datagrams in it, a bit each.
+    others: u16,
+}
+
+impl Arrival {
+    pub(super) fn of(message: &Message<'_>) -> Self {
+        let from = Endpoint { remote: message.from, local: message.to };
+        Self { from, ecn: message.ecn, proven: None, others: 0 }
+    }
 }
 
 impl Engine {
@@ -26,21 +35,43 @@ impl Engine {
     pub(crate) fn on_wire(&mut self, now: Instant, message: &Message<'_>, out: &mut dyn Output) {
         self.counters.trains_in += 1;
         self.now = now;
-        let from = Endpoint { remote: message.from, local: message.to };
-        let mut arrival = Arrival { from, ecn: message.ecn, proven: None };
-        for datagram in message.bytes.chunks(message.stride.max(1)) {
+        let mut arrival = Arrival::of(message);
+        for datagram in message.datagrams() {
             self.counters.datagrams_in += 1;
-            match wire::classify(datagram) {
-                Some(wire::Message::Data { receiver }) => {
-                    self.on_data(now, receiver, datagram, &mut arrival, out);
+            self.on_datagram(now, datagram, &mut arrival, out);
+        }
+        // Steered by its first datagram, a message that the kernel merged may hold those of others.
+        for other in self.part.others().filter(|other| arrival.others >> other & 1 == 1) {
+            out.pass_message(other, message);
+        }
+    }
+
+    #[inline]
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        arrival: &mut Arrival,
+        out: &mut dyn Output,
+    ) {
+        match wire::classify(datagram) {
+            Some(wire::Message::Data { receiver }) => self.on_data(now, receiver, datagram, arrival, out),
+            Some(wire::Message::Initiation) => self.on_initiation(now, datagram, &arrival.from, out),
+            Some(wire::Message::Response { receiver }) => {
+                if let Some(other) = self.part.other_named_by(receiver) {
+                    arrival.others |= 1 << other;
+                } else {
+                    self.on_response(now, receiver, datagram, &arrival.from, out);
                 }
-                Some(wire::Message::Initiation) => self.on_initiation(now, datagram, &from, out),
-                Some(wire::Message::Response { receiver }) => {
-                    self.on_response(now, receiver, datagram, &from, out)
-                }
-                Some(wire::Message::Cookie { receiver }) => self.on_cookie(now, receiver, datagram, &from),
-                None => self.counters.drop_malformed_datagram += 1,
             }
+            Some(wire::Message::Cookie { receiver }) => {
+                if let Some(other) = self.part.other_named_by(receiver) {
+                    arrival.others |= 1 << other;
+                } else {
+                    self.on_cookie(now, receiver, datagram, &arrival.from);
+                }
+            }
+            None => self.counters.drop_malformed_datagram += 1,
         }
     }
 
@@ -62,6 +93,10 @@ impl Engine {
         let owner = self.indices.owner(receiver);
         let live = owner.and_then(|owner| self.peers.get_mut(owner)).and_then(|state| state.live.as_mut());
         let (Some(peer), Some(live)) = (owner, live) else {
+            if let Some(other) = self.part.other_named_by(receiver) {
+                arrival.others |= 1 << other;
+                return;
+            }
             self.counters.drop_unknown_index += 1;
             self.nudge(now, from, out);
             return;

@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 
 use crate::limits;
 use crate::mailbox::NetworkId;
+use crate::part::Part;
 use crate::probe::Probes;
 use crate::route::Routes;
 use crate::timers::Bucket;
@@ -43,7 +44,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(now: Instant, settings: NetworkSettings, core: Core) -> Self {
+    pub(crate) fn new(now: Instant, settings: NetworkSettings, core: Core, part: Part) -> Self {
         Self {
             id: settings.id,
             gate: Gate::new(&settings.private_key, core),
@@ -54,7 +55,7 @@ impl Network {
             routes: Routes::default(),
             by_key: HashMap::new(),
             probes: Probes::default(),
-            errors: Bucket::new(now, limits::ICMP_PER_SECOND, limits::ICMP_BURST),
+            errors: Bucket::new(now, part.share(limits::ICMP_PER_SECOND), part.share(limits::ICMP_BURST)),
             last_route: None,
         }
     }

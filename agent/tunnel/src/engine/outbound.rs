@@ -22,6 +22,9 @@ pub(crate) const SLACK: usize = PADDING;
 
 impl Engine {
     /// Takes the frame in `frame[..length]` from the device of `network`. The buffer has [`SLACK`] more bytes.
+    ///
+    /// Returns the engine that has the frame's peer when this one has not; the frame is as it was.
+    #[must_use]
     pub(crate) fn on_tun(
         &mut self,
         now: Instant,
@@ -29,31 +32,46 @@ impl Engine {
         frame: &mut [u8],
         length: usize,
         out: &mut dyn Output,
-    ) {
+    ) -> Option<u8> {
         self.now = now;
         self.counters.device_frames_in += 1;
+        self.take_frame(now, network, frame, length, out)
+    }
+
+    /// Sends a frame's packets to its peer, unless another engine has that.
+    pub(super) fn take_frame(
+        &mut self,
+        now: Instant,
+        network: u32,
+        frame: &mut [u8],
+        length: usize,
+        out: &mut dyn Output,
+    ) -> Option<u8> {
         let parsed = Vnet::parse(&frame[..length])
             .and_then(|vnet| packet::addresses(&frame[vnet::LEN..length]).map(|addresses| (vnet, addresses)));
         let Some((vnet, addresses)) = parsed else {
             self.counters.drop_malformed_frame += 1;
-            return;
+            return None;
         };
         let generation = self.generation;
-        let Some(net) = self.networks.get_mut(network) else { return };
+        let net = self.networks.get_mut(network)?;
         if !net.is_ours(addresses.source) {
             self.counters.drop_foreign_source += 1;
-            return;
+            return None;
         }
         let Some(peer) = net.route(addresses.destination, generation) else {
             self.counters.drop_no_route += 1;
             if net.pools.iter().any(|pool| pool.contains(addresses.destination)) {
                 self.answer(now, network, Problem::HostUnreachable, &frame[vnet::LEN..length], out);
             }
-            return;
+            return None;
         };
         let mtu = net.mtu;
-        let v4 = addresses.source.is_ipv4();
-        let limit = self.peers.get(peer).map_or(mtu, |state| state.path.packet_limit(mtu, v4));
+        let state = self.peers.get(peer)?;
+        if state.owner != self.part.number() {
+            return Some(state.owner);
+        }
+        let limit = state.path.packet_limit(mtu, addresses.source.is_ipv4());
         match Fit::of(&vnet, &frame[vnet::LEN..length], limit) {
             Fit::Whole => {}
             Fit::Smaller(segment) => {
@@ -74,10 +92,11 @@ impl Engine {
                     let about = &frame[vnet::LEN..length];
                     self.answer(now, network, Problem::TooBig(packet::len16(limit)), about, out);
                 }
-                return;
+                return None;
             }
         }
         self.send_frame(now, peer, frame, length, out);
+        None
     }
 
     /// Sends a packet that may be cut in fragments of at most `limit` bytes; returns whether it may.

@@ -16,6 +16,8 @@ use crate::wire;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) network: u32,
+    /// The engine that has its tunnel. The others know its key and prefixes, and nothing else.
+    pub(crate) owner: u8,
     pub(crate) key: [u8; 32],
     pub(crate) allowed: Vec<IpNetwork>,
     pub(crate) keepalive: Option<u16>,

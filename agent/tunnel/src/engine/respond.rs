@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::handshake::MESSAGE;
 use super::peer::Reply;
-use super::{Engine, Output};
+use super::{Engine, Errand, Output};
 use crate::limits;
 use crate::mailbox::NetworkId;
 use crate::path::Endpoint;
@@ -15,12 +15,20 @@ use crate::tunnel::{Admission, Opened};
 use crate::udp::train::Datagrams;
 use crate::wire;
 
-/// An initiation that waits for its turn.
+/// An initiation that was admitted.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     network: NetworkId,
     message: [u8; wire::INITIATION],
     from: Endpoint,
+    /// Who sent it, as far as that was read.
+    initiator: Option<[u8; 32]>,
+}
+
+impl Arrived {
+    pub(super) fn new(network: NetworkId, message: [u8; wire::INITIATION], from: Endpoint) -> Self {
+        Self { network, message, from, initiator: None }
+    }
 }
 
 impl Engine {
@@ -33,17 +41,16 @@ impl Engine {
         out: &mut dyn Output,
     ) {
         let mut answer = [0; MESSAGE];
-        let admitted = self.by_id.values().find_map(|slot| {
+        let admitted = self.by_id.iter().find_map(|(id, slot)| {
             let gate = &mut self.networks.get_mut(*slot)?.gate;
             let admission = gate.admit(now, from.remote, message, &mut answer);
-            (admission != Admission::Refused).then_some((*slot, admission))
+            (admission != Admission::Refused).then_some((*id, admission))
         });
         match admitted {
-            Some((network, Admission::Welcome)) if self.answers_left > 0 => {
-                self.answers_left -= 1;
-                self.meet(now, network, message, from, out);
+            Some((network, Admission::Welcome)) => {
+                let Some(message) = message.first_chunk() else { return };
+                self.greet(now, Arrived::new(network, *message, *from), out);
             }
-            Some((network, Admission::Welcome)) => self.defer(network, message, from),
             Some((_, Admission::Cookie(length))) => {
                 self.counters.cookies_out += 1;
                 out.transmit(from, Datagrams::single(&answer[..length]));
@@ -52,42 +59,48 @@ impl Engine {
         }
     }
 
-    /// Keeps an admitted initiation for a later turn. Its sender repeats it anyway if there are too many.
-    pub(super) fn defer(&mut self, network: u32, message: &[u8], from: &Endpoint) {
-        let id = self.networks.get(network).map(|net| net.id);
-        let (Some(network), Some(message)) = (id, message.first_chunk()) else { return };
-        if self.arrivals.len() >= limits::HANDSHAKES_WAITING {
+    /// Answers an admitted initiation, or keeps it for a later turn. Its sender repeats it anyway if there are too many.
+    pub(super) fn greet(&mut self, now: Instant, arrived: Arrived, out: &mut dyn Output) {
+        if self.answers_left > 0 {
+            self.answers_left -= 1;
+            self.meet(now, arrived, out);
+        } else if self.arrivals.len() < limits::HANDSHAKES_WAITING {
+            self.counters.handshakes_deferred += 1;
+            self.arrivals.push_back(arrived);
+        } else {
             self.counters.drop_handshakes_full += 1;
-            return;
         }
-        self.counters.handshakes_deferred += 1;
-        self.arrivals.push_back(Arrived { network, message: *message, from: *from });
     }
 
     /// Answers initiations that waited, as many as this turn allows.
     pub(super) fn answer_arrivals(&mut self, now: Instant, out: &mut dyn Output) {
         while self.answers_left > 0
-            && let Some(Arrived { network, message, from }) = self.arrivals.pop_front()
+            && let Some(arrived) = self.arrivals.pop_front()
         {
             self.answers_left -= 1;
-            if let Some(network) = self.slot(network) {
-                self.meet(now, network, &message, &from, out);
-            }
+            self.meet(now, arrived, out);
         }
     }
 
-    /// Answers an admitted initiation when it is from a peer of the network.
-    fn meet(&mut self, now: Instant, network: u32, message: &[u8], from: &Endpoint, out: &mut dyn Output) {
-        let peer = self
-            .networks
-            .get(network)
-            .and_then(|net| net.by_key.get(&net.gate.initiator(message)?).copied())
-            .filter(|peer| self.open_tunnel(now, *peer));
-        let Some(peer) = peer else {
+    /// Answers an admitted initiation when it is from a peer of the network, or has the engine do so that has the peer.
+    fn meet(&mut self, now: Instant, arrived: Arrived, out: &mut dyn Output) {
+        let known = self.slot(arrived.network).and_then(|slot| self.networks.get(slot)).and_then(|net| {
+            let key = arrived.initiator.or_else(|| net.gate.initiator(&arrived.message))?;
+            Some((key, *net.by_key.get(&key)?))
+        });
+        let Some((key, peer)) = known else {
             self.counters.drop_handshake += 1;
             return;
         };
-        self.respond(now, peer, message, from, out);
+        if !self.part.has(&key) {
+            let arrived = Arrived { initiator: Some(key), ..arrived };
+            return out.pass(self.part.owner(&key), Errand::Initiation(Box::new(arrived)));
+        }
+        if self.open_tunnel(now, peer) {
+            self.respond(now, peer, &arrived.message, &arrived.from, out);
+        } else {
+            self.counters.drop_handshake += 1;
+        }
     }
 
     fn respond(&mut self, now: Instant, peer: u32, message: &[u8], from: &Endpoint, out: &mut dyn Output) {

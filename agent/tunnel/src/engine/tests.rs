@@ -18,6 +18,7 @@ mod on_boringtun;
 mod on_own;
 mod own_core;
 mod own_to_boringtun;
+mod several;
 
 const NET: NetworkId = NetworkId(1);
 const MTU: u16 = 1420;
@@ -110,7 +111,8 @@ impl<C: Cores> Side<C> {
     fn frame(&mut self, now: Instant, slot: u32, vnet: &Vnet, packet: &[u8]) {
         let mut frame = [&vnet.encode()[..], packet, &[0; 16]].concat();
         let length = vnet::LEN + packet.len();
-        self.engine.on_tun(now, slot, &mut frame, length, &mut self.out);
+        let elsewhere = self.engine.on_tun(now, slot, &mut frame, length, &mut self.out);
+        assert_eq!(elsewhere, None, "a single engine has all peers");
         self.engine.flush(&mut self.out);
         self.drain();
     }

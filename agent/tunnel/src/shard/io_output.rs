@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::is_v6;
 use crate::clock;
 use crate::ecn::Ecn;
-use crate::engine::Output;
+use crate::engine::{Errand, Output};
 use crate::limits;
-use crate::mailbox::Event;
+use crate::mailbox::{Event, NetworkId};
 use crate::path::Endpoint;
-use crate::start::{Offloads, Sockets};
+use crate::post::{Parcel, Post};
+use crate::sockets::Sockets;
+use crate::start::Offloads;
 use crate::stats::Counters;
 use crate::tun::coalesce::Pieces;
 use crate::tun::device::Device;
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Gso, Vnet};
 use crate::udp::path_mtu;
+use crate::udp::receive::Message;
 use crate::udp::socket::UdpSocket;
 use crate::udp::train::{self, Datagrams, Sent};
 
@@ -39,11 +43,12 @@ pub(super) struct Merging {
 
 /// The sockets, the devices and the way to the control side.
 pub(crate) struct IoOutput {
-    v4: UdpSocket,
-    v6: Option<UdpSocket>,
+    sockets: Sockets,
+    /// The way to the other shards, which also says which one this is.
+    pub(super) post: Post,
     devices: BTreeMap<u32, Device>,
     parked: VecDeque<Parked>,
-    events: Box<dyn Fn(Event) + Send>,
+    events: Arc<dyn Fn(Event) + Send + Sync>,
     /// What may be merged when the kernel takes it.
     allowed: Merging,
     merging: Merging,
@@ -59,15 +64,15 @@ pub(crate) struct IoOutput {
 
 impl IoOutput {
     pub(crate) fn new(
-        v4: UdpSocket,
-        v6: Option<UdpSocket>,
-        events: Box<dyn Fn(Event) + Send>,
+        sockets: Sockets,
+        post: Post,
+        events: Arc<dyn Fn(Event) + Send + Sync>,
         offloads: Offloads,
     ) -> Self {
         let merging = Merging { any: offloads.coalesced_writes, udp: offloads.coalesced_writes };
         let mut io = Self {
-            v4,
-            v6,
+            sockets,
+            post,
             devices: BTreeMap::new(),
             parked: VecDeque::new(),
             events,
@@ -85,19 +90,22 @@ impl IoOutput {
     }
 
     pub(super) fn socket(&self, v6: bool) -> Option<&UdpSocket> {
-        if v6 { self.v6.as_ref() } else { Some(&self.v4) }
+        self.sockets.of_shard(self.post.part().number(), v6)
+    }
+
+    fn both(&self) -> impl Iterator<Item = &UdpSocket> {
+        [false, true].into_iter().filter_map(|v6| self.socket(v6))
     }
 
     /// Changes the sockets for others, which are set up alike.
     pub(super) fn set_sockets(&mut self, sockets: Sockets) {
-        (self.v4, self.v6) = (sockets.v4, sockets.v6);
+        self.sockets = sockets;
         self.tune_sockets();
     }
 
     fn tune_sockets(&mut self) {
         if !self.merged_receives {
-            self.v4.refuse_merged();
-            self.v6.iter().for_each(UdpSocket::refuse_merged);
+            self.both().for_each(UdpSocket::refuse_merged);
         }
         if self.mark != 0 {
             self.mark(self.mark);
@@ -107,7 +115,7 @@ impl IoOutput {
     /// Marks all sent packets for the host's routing rules.
     pub(super) fn mark(&mut self, mark: u32) {
         self.mark = mark;
-        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+        for socket in self.both() {
             if let Err(error) = socket.mark(mark) {
                 tracing::warn!(mark, %error, "packets cannot be marked");
             }
@@ -137,7 +145,7 @@ impl IoOutput {
 
     /// Returns how many datagrams the kernel dropped for want of room in the sockets.
     pub(super) fn dropped_by_sockets(&self) -> u64 {
-        self.v4.dropped() + self.v6.as_ref().map_or(0, UdpSocket::dropped)
+        self.both().map(UdpSocket::dropped).sum()
     }
 
     /// Whether trains wait for room in the socket.
@@ -169,6 +177,20 @@ impl IoOutput {
                 self.parked.push_front(parked);
                 return;
             }
+        }
+    }
+
+    /// Hands a frame to the shard that has its peer; `frame` becomes another buffer.
+    pub(super) fn pass_frame(&mut self, to: u8, network: NetworkId, frame: &mut Box<[u8]>, length: usize) {
+        let taken = self.post.hand_frame(to, network, frame, length);
+        self.count_passed(taken);
+    }
+
+    fn count_passed(&mut self, taken: bool) {
+        if taken {
+            self.counters.parcels_out += 1;
+        } else {
+            self.counters.drop_parcels_full += 1;
         }
     }
 
@@ -249,6 +271,16 @@ impl Output for IoOutput {
 
     fn event(&mut self, event: Event) {
         self.tell(event);
+    }
+
+    fn pass(&mut self, to: u8, errand: Errand) {
+        let taken = self.post.hand(to, Parcel::Errand(errand));
+        self.count_passed(taken);
+    }
+
+    fn pass_message(&mut self, to: u8, message: &Message<'_>) {
+        let taken = self.post.hand_message(to, message);
+        self.count_passed(taken);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A packet waits for the shard whenever other threads fill the cores, and whoever makes the traffic is one of them.
 //! The kernel's own network code is not in that queue at all; the shard stands as near to its head as the host lets it.
-//! It holds one core at most, so a host with a single core is left as it is: there it could shut everybody else out.
+//! It holds one core at most; where shards could hold all cores the order is left as it is, or they could shut everybody
+//! else out.
 #![expect(unsafe_code, reason = "scheduling attributes have no safe wrapper")]
 
 use std::io;
@@ -25,16 +26,17 @@ struct Attributes {
 
 const SIZE: u32 = 48;
 
-/// Puts the calling thread ahead of ordinary ones: `nice` as setpriority(2) counts, and turns of `slice`.
+/// Puts the calling thread, one of `shards`, ahead of ordinary ones: `nice` as setpriority(2) counts, and turns of
+/// `slice`.
 ///
 /// A thread that already has a higher place, or is not scheduled as ordinary threads are, keeps it.
 ///
 /// # Errors
 /// Without CAP_SYS_NICE and with a lower RLIMIT_NICE, among others; nothing has changed then.
-pub(super) fn raise(nice: i32, slice: Duration) -> io::Result<()> {
+pub(super) fn raise(nice: i32, slice: Duration, shards: u8) -> io::Result<()> {
     let mut attributes = read()?;
     let is_ordinary = attributes.policy == libc::SCHED_OTHER.cast_unsigned();
-    if !is_ordinary || std::thread::available_parallelism()?.get() < 2 {
+    if !is_ordinary || std::thread::available_parallelism()?.get() <= usize::from(shards) {
         return Ok(());
     }
     attributes.nice = attributes.nice.min(nice);
@@ -60,7 +62,7 @@ mod tests {
     fn the_place_is_raised_where_the_host_allows_it_and_nothing_else_changes() {
         assert_eq!(size_of::<Attributes>(), SIZE as usize);
         let before = read().unwrap();
-        let raised = raise(before.nice - 1, Duration::from_micros(200));
+        let raised = raise(before.nice - 1, Duration::from_micros(200), 1);
         let after = read().unwrap();
         assert_eq!(
             (after.policy, after.flags, after.priority),
@@ -73,7 +75,7 @@ mod tests {
                 assert_eq!(after.nice, before.nice - 1);
                 assert!([0, before.runtime, 200_000].contains(&after.runtime), "{after:?}");
                 // Whoever stands higher already stays there.
-                raise(before.nice + 5, Duration::from_micros(200)).unwrap();
+                raise(before.nice + 5, Duration::from_micros(200), 1).unwrap();
                 assert_eq!(read().unwrap().nice, before.nice - 1);
             }
             Err(error) => {

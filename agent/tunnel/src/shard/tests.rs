@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::*;
 use crate::fuzz::samples;
 use crate::mailbox::PeerConfig;
-use crate::start::{Config, Port, StartError, Tunnel};
+use crate::start::{Config, Port, Shards, StartError, Tunnel};
 use crate::tun::device::{Device, MemoryTun};
 use crate::tunnel::{PrivateKey, public_key};
+
+mod several;
 
 const NET: NetworkId = NetworkId(3);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,8 +29,12 @@ fn start(port: Port, private: [u8; 32], overlay: &str) -> Node {
 }
 
 fn start_with(port: Port, private: [u8; 32], overlay: &str, offloads: Offloads) -> Node {
+    start_on(Shards::Automatic, port, private, overlay, offloads)
+}
+
+fn start_on(shards: Shards, port: Port, private: [u8; 32], overlay: &str, offloads: Offloads) -> Node {
     let (sender, events) = mpsc::channel();
-    let config = Config::new(port, Box::new(move |event| drop(sender.send(event))));
+    let config = Config { shards, ..Config::new(port, Box::new(move |event| drop(sender.send(event)))) };
     let tunnel = Tunnel::start_with(config, offloads).unwrap();
     let (device, host) = Device::memory().unwrap();
     let overlay = overlay.parse().unwrap();

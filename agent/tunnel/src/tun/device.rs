@@ -2,22 +2,28 @@
 //!
 //! Both carry frames: a virtio header (`vnet`) and a packet, which may be a super-packet. A device only reads and
 //! writes frames; addresses, routes, MTU and link state are its owner's affair.
+//!
+//! A device may have several queues, each read by one shard. The kernel puts the packets of a flow in the queue to
+//! which packets of its other direction were last written, and spreads flows that it does not know.
 #![expect(unsafe_code, reason = "creating a TUN interface takes ioctls that no safe wrapper covers")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
 use crate::tun::netlink;
 use crate::tun::vnet;
 
-/// A place where overlay packets come from and go to.
-#[derive(Debug)]
+/// A place where overlay packets come from and go to. A clone is the same place, which is gone with the last of them.
+#[derive(Clone, Debug)]
 pub struct Device {
-    file: File,
+    queues: Arc<[File]>,
+    /// Whose queue this handle reads.
+    reader: usize,
     name: String,
     index: u32,
     udp_segmentation: bool,
@@ -46,8 +52,8 @@ pub enum DeviceError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Another program holds an interface of that name.
-    #[error("the interface {name:?} is in use by another program")]
+    /// Another program holds an interface of that name, or it is no TUN interface.
+    #[error("the interface {name:?} is in use by another program, or of another kind")]
     InUse {
         /// The interface.
         name: String,
@@ -78,7 +84,13 @@ impl Device {
     /// # Errors
     /// As [`DeviceError`] says; its text tells what to do.
     pub fn open_tun(name: &str, mtu: u16) -> Result<Self, DeviceError> {
-        Self::open(name, mtu, true)
+        Self::open(name, mtu, true, 1)
+    }
+
+    /// Does what [`Device::open_tun`] does, with a queue for each of `queues` shards. A persistent interface made with
+    /// one queue keeps it.
+    pub(crate) fn open_tun_queues(name: &str, mtu: u16, queues: u8) -> Result<Self, DeviceError> {
+        Self::open(name, mtu, true, queues)
     }
 
     /// Does what [`Device::open_tun`] does but lets the kernel cut super-packets before they come here.
@@ -86,36 +98,21 @@ impl Device {
     /// # Errors
     /// As [`Device::open_tun`].
     pub fn open_tun_plain(name: &str, mtu: u16) -> Result<Self, DeviceError> {
-        Self::open(name, mtu, false)
+        Self::open(name, mtu, false, 1)
     }
 
-    fn open(name: &str, mtu: u16, segmentation: bool) -> Result<Self, DeviceError> {
+    fn open(name: &str, mtu: u16, segmentation: bool, queues: u8) -> Result<Self, DeviceError> {
         let named = || name.to_owned();
         let fits = (1..=15).contains(&name.len()) && !name.contains(['/', ' ', '\0']) && !name.contains('%');
         if !fits {
             return Err(DeviceError::Name { name: named() });
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open("/dev/net/tun")
-            .map_err(|source| {
-                if source.kind() == io::ErrorKind::PermissionDenied {
-                    DeviceError::Permission { name: named(), source }
-                } else {
-                    DeviceError::Missing { source }
-                }
-            })?;
-        attach(&file, name).map_err(|source| match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => DeviceError::Permission { name: named(), source },
-            Some(libc::EBUSY) => DeviceError::InUse { name: named() },
-            _ => DeviceError::Create { name: named(), step: "attaching to it", source },
-        })?;
         let failed = |step| move |source| DeviceError::Create { name: name.to_owned(), step, source };
-        let udp_segmentation = ask_offloads(&file, segmentation).map_err(failed("asking for offloads"))?;
+        let queues = open_queues(name, queues)?;
+        let udp_segmentation =
+            ask_offloads(&queues[0], segmentation).map_err(failed("asking for offloads"))?;
         let index = interface_index(name).map_err(failed("finding its index"))?;
-        let device = Self { file, name: named(), index, udp_segmentation };
+        let device = Self { queues: queues.into(), reader: 0, name: named(), index, udp_segmentation };
         device.limit_segments(mtu);
         Ok(device)
     }
@@ -133,7 +130,8 @@ impl Device {
         }
         theirs.set_nonblocking(false)?;
         let device = Self {
-            file: File::from(OwnedFd::from(ours)),
+            queues: Arc::new([File::from(OwnedFd::from(ours))]),
+            reader: 0,
             name: String::from("memory"),
             index: 0,
             udp_segmentation: true,
@@ -151,6 +149,21 @@ impl Device {
     #[must_use]
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Returns the device as shard `number` holds it.
+    pub(crate) fn of_shard(mut self, number: u8) -> Self {
+        self.reader = number.into();
+        self
+    }
+
+    /// Whether there is a queue for this handle to read. All can write.
+    pub(crate) fn is_read(&self) -> bool {
+        self.reader < self.queues.len()
+    }
+
+    fn queue(&self) -> &File {
+        &self.queues[if self.is_read() { self.reader } else { 0 }]
     }
 
     /// Whether the kernel takes and gives UDP super-packets here.
@@ -175,18 +188,18 @@ impl Device {
 
     /// Reads one frame.
     pub(crate) fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
-        (&self.file).read(frame)
+        self.queue().read(frame)
     }
 
     /// Writes one frame from its parts.
     pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.file).write_vectored(parts)
+        self.queue().write_vectored(parts)
     }
 }
 
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.queue().as_fd()
     }
 }
 
@@ -229,11 +242,50 @@ impl MemoryTun {
     }
 }
 
-/// Makes `file` the queue of the interface `name`.
-fn attach(file: &File, name: &str) -> io::Result<()> {
+/// Opens the queues of the interface `name`; at least one.
+fn open_queues(name: &str, queues: u8) -> Result<Vec<File>, DeviceError> {
+    let refused = |source: io::Error| match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => DeviceError::Permission { name: name.to_owned(), source },
+        // EINVAL: it is no TUN interface, or one of several queues, which its maker uses.
+        Some(libc::EBUSY | libc::EINVAL) => DeviceError::InUse { name: name.to_owned() },
+        _ => DeviceError::Create { name: name.to_owned(), step: "attaching to it", source },
+    };
+    let first = open_driver(name)?;
+    // Any root process may add a queue to such an interface: it must be new, or two programs would share it unawares.
+    if queues <= 1 || attach(&first, name, libc::IFF_MULTI_QUEUE | libc::IFF_TUN_EXCL).is_err() {
+        attach(&first, name, 0).map_err(refused)?;
+        return Ok(vec![first]);
+    }
+    let mut files = vec![first];
+    for _ in 1..queues {
+        let file = open_driver(name)?;
+        attach(&file, name, libc::IFF_MULTI_QUEUE).map_err(refused)?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+fn open_driver(name: &str) -> Result<File, DeviceError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")
+        .map_err(|source| {
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                DeviceError::Permission { name: name.to_owned(), source }
+            } else {
+                DeviceError::Missing { source }
+            }
+        })
+}
+
+/// Makes `file` a queue of the interface `name`.
+fn attach(file: &File, name: &str, more: libc::c_int) -> io::Result<()> {
     let mut request = interface_request(name);
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | more;
+    let flags = u16::try_from(flags).map_err(|_| io::ErrorKind::InvalidInput)?;
+    request.ifr_ifru.ifru_flags = flags.cast_signed();
     // SAFETY: TUNSETIFF reads and writes an ifreq, which `request` is; the descriptor is open.
     ioctl_result(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
     let length = libc::c_int::try_from(vnet::LEN).map_err(|_| io::ErrorKind::InvalidInput)?;

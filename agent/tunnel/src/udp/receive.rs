@@ -31,6 +31,14 @@ pub(crate) struct Message<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+impl<'a> Message<'a> {
+    /// Returns its datagrams in order.
+    #[inline]
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.bytes.chunks(self.stride.max(1))
+    }
+}
+
 /// Buffers for one receive call.
 pub(crate) struct Receiver {
     slots: Box<[u8]>,

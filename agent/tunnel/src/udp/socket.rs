@@ -1,4 +1,4 @@
-//! The UDP sockets: one per family, on the same port.
+//! The UDP sockets: one per family and shard, all on the same port.
 #![expect(unsafe_code, reason = "setting socket options that socket2 does not know")]
 
 use std::io;
@@ -22,8 +22,22 @@ pub(crate) struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds the wildcard address of a family at `port`; 0 takes any.
+    /// Binds the wildcard address of a family at `port`, which nobody else may have; 0 takes any.
     pub(crate) fn bind(v6: bool, port: u16) -> io::Result<Self> {
+        Self::bind_as(v6, port, |_| Ok(()))
+    }
+
+    /// Binds a port that others have shared.
+    pub(crate) fn bind_beside(v6: bool, port: u16) -> io::Result<Self> {
+        Self::bind_as(v6, port, Self::share_port)
+    }
+
+    /// Lets other sockets of the same user bind this one's port.
+    pub(crate) fn share_port(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+    }
+
+    fn bind_as(v6: bool, port: u16, prepare: impl FnOnce(&Self) -> io::Result<()>) -> io::Result<Self> {
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
         let address = if v6 {
@@ -32,8 +46,9 @@ impl UdpSocket {
         } else {
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
         };
-        socket.bind(&address.into())?;
         let socket = Self { socket, v6 };
+        prepare(&socket)?;
+        socket.socket.bind(&address.into())?;
         socket.tune();
         Ok(socket)
     }

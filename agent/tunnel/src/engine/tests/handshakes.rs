@@ -1,6 +1,7 @@
 //! Tunnels, handshakes and paths.
 
 use super::*;
+use crate::engine::respond::Arrived;
 use crate::limits;
 use crate::tunnel::PresharedKey;
 use crate::wire;
@@ -325,13 +326,14 @@ fn a_storm_of_initiations_is_answered_in_turns_while_packets_flow() {
 fn initiations_beyond_all_waiting_ones_are_dropped_and_counted() {
     let mut lab = Lab::connected();
     let place = Endpoint { remote: address('a', 0), local: None };
+    lab.b.engine.answers_left = 0;
     for _ in 0..limits::HANDSHAKES_WAITING + 3 {
-        let slot = lab.b.slot();
-        lab.b.engine.defer(slot, &[0; wire::INITIATION], &place);
+        lab.b.engine.greet(lab.now, Arrived::new(NET, [0; wire::INITIATION], place), &mut lab.b.out);
     }
     assert_eq!(lab.b.counters().drop_handshakes_full, 3);
     // What waited for a network that is gone goes nowhere.
     lab.b.engine.remove_network(NET);
+    lab.b.engine.flush(&mut lab.b.out);
     lab.b.engine.answer_arrivals(lab.now, &mut lab.b.out);
     assert!(lab.b.out.sent.is_empty());
 }

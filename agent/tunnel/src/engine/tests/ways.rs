@@ -62,7 +62,7 @@ fn packets_of_different_marks_do_not_share_a_train_and_stay_in_order() {
     for packet in &packets {
         let mut frame = [&Vnet::default().encode()[..], packet, &[0; 16]].concat();
         let length = vnet::LEN + packet.len();
-        lab.a.engine.on_tun(lab.now, slot, &mut frame, length, &mut lab.a.out);
+        assert!(lab.a.engine.on_tun(lab.now, slot, &mut frame, length, &mut lab.a.out).is_none());
     }
     lab.a.engine.flush(&mut lab.a.out);
     let trains: Vec<_> =

@@ -4,10 +4,15 @@ use std::time::Duration;
 use super::*;
 use crate::fuzz::samples::{self, Tcp};
 use crate::packet;
+use crate::start::Port;
 use crate::tun::device::MemoryTun;
+use crate::udp::poll::Waker;
 
 fn output() -> IoOutput {
-    IoOutput::new(UdpSocket::bind(false, 0).unwrap(), None, Box::new(|_| {}), Offloads::default())
+    let sockets = Sockets::bind(Port::Prefer(0), false, 1).unwrap();
+    let waker = Arc::new(Waker::new().unwrap());
+    let post = Post::connect(&[waker]).remove(0);
+    IoOutput::new(sockets, post, Arc::new(|_| {}), Offloads::default())
 }
 
 fn receiver() -> (std::net::UdpSocket, Endpoint) {

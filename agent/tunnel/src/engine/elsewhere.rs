@@ -1,0 +1,87 @@
+//! What one engine has for another: with several of them, each has the tunnels of some peers.
+//!
+//! The route to a peer, the owner of an index and the sender of an initiation all tell which engine is meant. What was
+//! passed on once is not passed on again: two engines may differ for a moment about whose a prefix is.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::inbound::Arrival;
+use super::respond::Arrived;
+use super::{Engine, Output};
+use crate::mailbox::NetworkId;
+use crate::part::Part;
+use crate::path::Endpoint;
+use crate::udp::receive::Message;
+use crate::wire;
+
+/// Something small that another engine is to do.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// Answer an admitted initiation of a peer of its.
+    Initiation(Box<Arrived>),
+    /// Nobody knows the data that came from here; maybe a peer of its is there.
+    Nudge(SocketAddr),
+    /// Probe the peer of its that has this address.
+    Probe { network: NetworkId, target: IpAddr, ident: u16, seq: u16 },
+}
+
+impl Engine {
+    /// Does what another engine asks for.
+    pub(crate) fn on_errand(&mut self, now: Instant, errand: Errand, out: &mut dyn Output) {
+        self.now = now;
+        match errand {
+            Errand::Initiation(arrived) => self.greet(now, *arrived, out),
+            Errand::Nudge(place) => self.nudge_own(now, place, out),
+            Errand::Probe { network, target, ident, seq } => {
+                self.probe_own(now, network, (target, ident, seq), out);
+            }
+        }
+    }
+
+    /// Takes a frame that another engine read from the device of a network.
+    pub(crate) fn on_passed_frame(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        frame: &mut [u8],
+        length: usize,
+        out: &mut dyn Output,
+    ) {
+        self.now = now;
+        let taken = self.slot(network).map(|network| self.take_frame(now, network, frame, length, out));
+        if !matches!(taken, Some(None)) {
+            self.counters.drop_no_route += 1;
+        }
+    }
+
+    /// Takes those datagrams of a message that are this engine's; the other engine saw to the rest.
+    pub(crate) fn on_passed_message(&mut self, now: Instant, message: &Message<'_>, out: &mut dyn Output) {
+        self.now = now;
+        let mut arrival = Arrival::of(message);
+        for datagram in message.datagrams() {
+            let receiver = wire::classify(datagram).and_then(wire::Message::receiver);
+            if receiver.is_some_and(|receiver| Part::named_by(receiver) == self.part.number()) {
+                self.on_datagram(now, datagram, &mut arrival, out);
+            }
+        }
+    }
+
+    /// Returns which other engine has the peer that owns an overlay address.
+    pub(super) fn owner_of(&mut self, network: u32, address: IpAddr) -> Option<u8> {
+        let generation = self.generation;
+        let peer = self.networks.get_mut(network)?.route(address, generation)?;
+        self.peers.get(peer).map(|state| state.owner).filter(|owner| *owner != self.part.number())
+    }
+
+    /// Looks for a peer of any engine at a place from which data came that nobody can open.
+    pub(super) fn nudge(&mut self, now: Instant, from: &Endpoint, out: &mut dyn Output) {
+        self.nudge_own(now, from.remote, out);
+        // Strangers can make us do this: others are told only so often.
+        if self.part.of() > 1 && self.nudges.take(now) {
+            for other in self.part.others() {
+                out.pass(other, Errand::Nudge(from.remote));
+            }
+        }
+    }
+}
