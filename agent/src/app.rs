@@ -24,7 +24,7 @@ use clap::ValueEnum;
 use ipnetwork::IpNetwork;
 use lacis_agent_core::Proofs;
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
-use lacis_tunnel::{Core, DeviceError, MemoryTun, StartError};
+use lacis_tunnel::{Core, DeviceError, MemoryTun, Shards, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use self::{
@@ -64,6 +64,8 @@ pub struct Options {
     pub mtu: u16,
     /// What carries the tunnels.
     pub core: Core,
+    /// How many threads do.
+    pub shards: Shards,
     /// Endpoints to publish instead of the host's addresses.
     pub endpoints: Vec<Endpoint>,
     /// How strictly peers must prove who they are.

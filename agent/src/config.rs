@@ -14,7 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
-use lacis_tunnel::Core;
+use lacis_tunnel::{Core, Shards};
 
 use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options};
 use lacis_agent_core::Proofs;
@@ -146,6 +146,9 @@ pub struct UpArgs {
     /// What carries the tunnels: own or boringtun. Both speak the same protocol.
     #[arg(long, default_value = Core::default().name(), value_name = "NAME", value_parser = core)]
     pub core: Core,
+    /// Threads that share the peers: 1 to 16, or auto, which is one below four cores.
+    #[arg(long, default_value = "auto", value_name = "N", value_parser = shards)]
+    pub shards: Shards,
     /// A peer whose key its node has not signed, or another identity than before: tell of it and go on, or refuse it.
     #[arg(long, env = "LACIS_PROOFS", value_enum, default_value = "warn")]
     pub proofs: ProofsArg,
@@ -328,6 +331,7 @@ impl UpArgs {
             port: self.port,
             mtu: self.mtu,
             core: self.core,
+            shards: self.shards,
             endpoints: endpoints.collect(),
             proofs: match self.proofs {
                 ProofsArg::Warn => Proofs::Warn,
@@ -369,6 +373,9 @@ impl UpArgs {
         if self.core != Core::default() {
             add("--core", self.core.name().to_owned());
         }
+        if self.shards != Shards::default() {
+            add("--shards", self.shards.to_string());
+        }
         for endpoint in &self.endpoint {
             add("--endpoint", endpoint.to_string());
         }
@@ -401,6 +408,10 @@ impl JoinArgs {
 
 fn core(name: &str) -> Result<Core, String> {
     Core::named(name).ok_or_else(|| String::from("choose own or boringtun"))
+}
+
+fn shards(number: &str) -> Result<Shards, String> {
+    Shards::parse(number).ok_or_else(|| String::from("choose auto, or a number from 1 to 16"))
 }
 
 /// A token as it stands on the command line, in a file or on standard input.

@@ -237,7 +237,7 @@ impl Overlay {
 
     fn make_device(&self, name: &str, group: &GroupId, mtu: u16) -> Result<Device, ApplyError> {
         match &self.devices {
-            Devices::Kernel(_) => Ok(Device::open_tun(name, mtu)?),
+            Devices::Kernel(_) => Ok(self.tunnel.open_tun(name, mtu)?),
             Devices::Memory(hosts) => {
                 let (device, host) = Device::memory().map_err(ApplyError::Memory)?;
                 // Nobody plays the host: packets for it are dropped, as they should be.

@@ -13,7 +13,7 @@ use lacis_agent::{
 };
 use lacis_control::{Config, Running, serve};
 use lacis_proto::GroupId;
-use lacis_tunnel::{Core, MemoryTun};
+use lacis_tunnel::{Core, MemoryTun, Shards};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
@@ -191,6 +191,7 @@ impl Node {
             port: None,
             mtu: DEFAULT_MTU,
             core: Core::default(),
+            shards: Shards::default(),
             endpoints: Vec::new(),
             proofs: Proofs::Warn,
             clock: Clock::start(),

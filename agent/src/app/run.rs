@@ -137,7 +137,7 @@ fn start_tunnel(
     };
     // The loop is behind: what it misses here it sees in the figures.
     let events = Box::new(move |event| drop(inputs.try_send(Input::Tunnel(event))));
-    let config = Config { core: options.core, ..Config::new(port, events) };
+    let config = Config { core: options.core, shards: options.shards, ..Config::new(port, events) };
     Tunnel::start(config).map_err(AgentError::Tunnel)
 }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use crate::mailbox::{Command, Event, NetworkConfig, NetworkId, SendError};
 use crate::start::{Config, Port, StartError, Tunnel};
 use crate::tun::device::{Device, DeviceError};
-use crate::tunnel::{Core, PrivateKey};
+use crate::tunnel::PrivateKey;
 
 mod arguments;
 mod background;
@@ -27,7 +27,7 @@ mod log;
 mod socket;
 mod watch;
 
-use arguments::{Arguments, Mode};
+use arguments::{Arguments, Carriers, Mode};
 use interface::Interface;
 use socket::{ControlSocket, SocketError};
 use watch::{Happening, Watch};
@@ -41,13 +41,14 @@ const MTU: u16 = 1420;
 const HELP: &str = "\
 lacis-tunnel: a WireGuard interface in user space
 
-usage: lacis-tunnel [-f|--foreground] [--core NAME] IFNAME
+usage: lacis-tunnel [-f|--foreground] [--core NAME] [--shards N] IFNAME
 
 Makes the interface IFNAME and carries its packets; `wg set IFNAME …` configures it over
 /var/run/wireguard/IFNAME.sock. Ends when the interface or that socket is removed (ip link del IFNAME).
 
   -f, --foreground   do not go to the background
       --core NAME    what carries the tunnels: own (the default) or boringtun
+      --shards N     threads that share the peers: 1 to 16, or auto (the default)
   -h, --help         print this text
   -V, --version      print the version
 
@@ -88,15 +89,19 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse(&arguments) {
         Ok(Arguments::Help) => say(HELP),
         Ok(Arguments::Version) => say(concat!("lacis-tunnel ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Arguments::Run { name, mode: Mode::Background, core }) => match background::start(&name, core) {
-            Ok(code) => return code,
-            Err(source) => Err(RunError::Background { source }),
-        },
-        Ok(Arguments::Run { name, mode: Mode::Foreground, core }) => {
-            log::start();
-            run(&name, core, || Ok(()))
+        Ok(Arguments::Run { name, mode: Mode::Background, carriers }) => {
+            match background::start(&name, carriers) {
+                Ok(code) => return code,
+                Err(source) => Err(RunError::Background { source }),
+            }
         }
-        Ok(Arguments::Run { name, mode: Mode::Detached, core }) => run(&name, core, background::ready),
+        Ok(Arguments::Run { name, mode: Mode::Foreground, carriers }) => {
+            log::start();
+            run(&name, carriers, || Ok(()))
+        }
+        Ok(Arguments::Run { name, mode: Mode::Detached, carriers }) => {
+            run(&name, carriers, background::ready)
+        }
         Err(error) => {
             complain(&error);
             return ExitCode::from(2);
@@ -112,24 +117,25 @@ pub fn main() -> ExitCode {
 }
 
 /// Makes the interface and carries its packets until told to stop. `ready` is called once `wg` can be used.
-fn run(name: &str, core: Core, ready: impl FnOnce() -> io::Result<()>) -> Result<(), RunError> {
+fn run(name: &str, carriers: Carriers, ready: impl FnOnce() -> io::Result<()>) -> Result<(), RunError> {
     let (ended, end) = UnixStream::pair().map_err(|source| RunError::Watch { source })?;
     // Signals are blocked before there is a second thread, so that none of them ends the process halfway.
     let mut watch = Watch::new(end).map_err(|source| RunError::Watch { source })?;
     let socket = ControlSocket::bind(name).map_err(|source| RunError::Socket { source })?;
     watch.files_in(socket.folder()).map_err(|source| RunError::Watch { source })?;
-    let device = Device::open_tun(name, MTU).map_err(|source| RunError::Device { source })?;
-    if let Err(error) = link::set_mtu(name, MTU) {
-        tracing::warn!(%error, "the interface keeps the MTU it has");
-    }
     let events = Box::new(move |event| {
         if matches!(event, Event::DeviceGone { .. } | Event::Fatal { .. }) {
             // A byte that finds nobody is not missed: the process is ending.
             let _ = (&ended).write_all(&[1]);
         }
     });
-    let config = Config { core, ..Config::new(Port::Prefer(0), events) };
+    let Carriers { core, shards } = carriers;
+    let config = Config { core, shards, ..Config::new(Port::Prefer(0), events) };
     let tunnel = Tunnel::start(config).map_err(|source| RunError::Tunnel { source })?;
+    let device = tunnel.open_tun(name, MTU).map_err(|source| RunError::Device { source })?;
+    if let Err(error) = link::set_mtu(name, MTU) {
+        tracing::warn!(%error, "the interface keeps the MTU it has");
+    }
     let deliver = |command| tunnel.deliver(command).map_err(|source| RunError::Deliver { source });
     deliver(Command::AddNetwork(Box::new(network(device))))?;
     let shared = Arc::new(Shared { tunnel, interface: Mutex::new(Interface::default()) });

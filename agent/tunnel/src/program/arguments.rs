@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::start::Shards;
 use crate::tunnel::Core;
 
 /// A command line understood.
@@ -9,7 +10,14 @@ use crate::tunnel::Core;
 pub(super) enum Arguments {
     Help,
     Version,
-    Run { name: String, mode: Mode, core: Core },
+    Run { name: String, mode: Mode, carriers: Carriers },
+}
+
+/// What carries the packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carriers {
+    pub(super) core: Core,
+    pub(super) shards: Shards,
 }
 
 /// How to run.
@@ -28,6 +36,9 @@ pub(super) const DETACHED: &str = "--detached";
 /// The option that chooses what carries the tunnels.
 pub(super) const CORE: &str = "--core";
 
+/// The option that chooses how many threads do.
+pub(super) const SHARDS: &str = "--shards";
+
 /// A command line that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ArgumentError {
@@ -37,11 +48,13 @@ pub(super) enum ArgumentError {
     Name,
     #[error("--core takes own or boringtun; try --help")]
     Core,
+    #[error("--shards takes auto, or a number from 1 to 16; try --help")]
+    Shards,
 }
 
 impl Arguments {
     pub(super) fn parse(arguments: &[OsString]) -> Result<Self, ArgumentError> {
-        let (mut name, mut mode, mut core) = (None, Mode::Background, Core::default());
+        let (mut name, mut mode, mut carriers) = (None, Mode::Background, Carriers::default());
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.to_str().ok_or(ArgumentError::Name)? {
@@ -51,7 +64,11 @@ impl Arguments {
                 DETACHED => mode = Mode::Detached,
                 CORE => {
                     let named = arguments.next().and_then(|text| text.to_str());
-                    core = named.and_then(Core::named).ok_or(ArgumentError::Core)?;
+                    carriers.core = named.and_then(Core::named).ok_or(ArgumentError::Core)?;
+                }
+                SHARDS => {
+                    let number = arguments.next().and_then(|text| text.to_str());
+                    carriers.shards = number.and_then(Shards::parse).ok_or(ArgumentError::Shards)?;
                 }
                 option if option.starts_with('-') => {
                     return Err(ArgumentError::Option { option: option.to_owned() });
@@ -60,7 +77,7 @@ impl Arguments {
                 _ => return Err(ArgumentError::Name),
             }
         }
-        Ok(Self::Run { name: name.ok_or(ArgumentError::Name)?, mode, core })
+        Ok(Self::Run { name: name.ok_or(ArgumentError::Name)?, mode, carriers })
     }
 }
 
@@ -75,7 +92,7 @@ mod tests {
     }
 
     fn run(mode: Mode) -> Result<Arguments, ArgumentError> {
-        Ok(Arguments::Run { name: String::from("wg0"), mode, core: Core::default() })
+        Ok(Arguments::Run { name: String::from("wg0"), mode, carriers: Carriers::default() })
     }
 
     #[test]
@@ -88,11 +105,14 @@ mod tests {
         check("--help", Ok(Arguments::Help));
         check("-f --version", Ok(Arguments::Version));
         for (name, core) in [("own", Core::Own), ("boringtun", Core::Boringtun)] {
-            let run = Arguments::Run { name: String::from("wg0"), mode: Mode::Foreground, core };
-            check(&format!("--core {name} -f wg0"), Ok(run));
+            let carriers = Carriers { core, shards: Shards::Exactly(2) };
+            let run = Arguments::Run { name: String::from("wg0"), mode: Mode::Foreground, carriers };
+            check(&format!("--core {name} --shards 2 -f wg0"), Ok(run));
         }
         check("wg0 --core", Err(ArgumentError::Core));
         check("--core wg0", Err(ArgumentError::Core));
+        check("--shards 0 wg0", Err(ArgumentError::Shards));
+        check("wg0 --shards", Err(ArgumentError::Shards));
         check("", Err(ArgumentError::Name));
         check("wg0 wg1", Err(ArgumentError::Name));
         check("-x wg0", Err(ArgumentError::Option { option: String::from("-x") }));
