@@ -15,6 +15,7 @@ use tempfile::TempDir;
 pub(crate) enum Program {
     Lacis,
     LacisOnBoringtun,
+    LacisOnTwoShards,
     WireguardGo,
     Boringtun,
 }
@@ -40,7 +41,9 @@ impl Program {
 
     fn path(self) -> Option<PathBuf> {
         let name = match self {
-            Self::Lacis | Self::LacisOnBoringtun => return Some(binary("lacis-tunnel")),
+            Self::Lacis | Self::LacisOnBoringtun | Self::LacisOnTwoShards => {
+                return Some(binary("lacis-tunnel"));
+            }
             Self::WireguardGo => "wireguard-go",
             Self::Boringtun => "boringtun-cli",
         };
@@ -57,6 +60,7 @@ impl Program {
         match self {
             Self::Lacis | Self::WireguardGo => {}
             Self::LacisOnBoringtun => drop(command.args(["--core", "boringtun"])),
+            Self::LacisOnTwoShards => drop(command.args(["--shards", "2"])),
             // Its connected sockets would not follow anybody.
             Self::Boringtun => drop(command.args(["--disable-drop-privileges", "--disable-connected-udp"])),
         }
@@ -89,7 +93,12 @@ impl Lab {
 
     /// Two sides that know each other, the first of them `lacis-tunnel`; nothing has been sent yet.
     pub(crate) fn pair(&self, other: Program) -> (Side, Side) {
-        let (ours, theirs) = (self.side(1, Program::Lacis), self.side(2, other));
+        self.pair_of(Program::Lacis, other)
+    }
+
+    /// Two sides that know each other; nothing has been sent yet.
+    pub(crate) fn pair_of(&self, one: Program, two: Program) -> (Side, Side) {
+        let (ours, theirs) = (self.side(1, one), self.side(2, two));
         ours.knows(&theirs, &[]);
         theirs.knows(&ours, &[]);
         (ours, theirs)
@@ -97,11 +106,21 @@ impl Lab {
 
     /// A host whose interface is up and has a key.
     pub(crate) fn side(&self, number: u8, program: Program) -> Side {
+        self.side_of_shard(number, program, 1)
+    }
+
+    /// A side that is a peer of shard `shard` wherever there are two: the public key says so.
+    pub(crate) fn side_of_shard(&self, number: u8, program: Program, shard: u8) -> Side {
         let host = Host::new(&self.bridge, number);
-        let private = run_ok(Command::new("wg").arg("genkey"));
+        let (private, public) = loop {
+            let private = run_ok(Command::new("wg").arg("genkey"));
+            let public = run_ok(Command::new("sh").args(["-c", "echo \"$0\" | wg pubkey", private.trim()]));
+            if first_byte(&public) % 2 == shard {
+                break (private, public);
+            }
+        };
         let dir = self.dir.path().to_owned();
         std::fs::write(dir.join(format!("{number}.key")), &private).unwrap();
-        let public = run_ok(Command::new("sh").args(["-c", "echo \"$0\" | wg pubkey", private.trim()]));
         let mut side = Side {
             host,
             interface: format!("wg{number}"),
@@ -114,6 +133,13 @@ impl Lab {
         side.start();
         side
     }
+}
+
+/// The first byte of a key in base64.
+fn first_byte(key: &str) -> u8 {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |at: usize| DIGITS.iter().position(|digit| *digit == key.as_bytes()[at]).unwrap();
+    u8::try_from(digit(0) << 2 | digit(1) >> 4).unwrap()
 }
 
 impl Side {

@@ -13,4 +13,5 @@ mod lab;
 mod load;
 mod others;
 mod program;
+mod shards;
 mod ways;

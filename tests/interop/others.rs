@@ -6,12 +6,14 @@ use support::{eventually, run_ok};
 
 use crate::lab::{Lab, Program, Side};
 
-/// Runs a test with every other program that is installed, and with ourselves.
+/// Runs a test with every other program that is installed, on one shard and on two, and with ourselves.
 fn with_each(test: impl Fn(&Lab, Side, Side)) {
-    for other in Program::all() {
-        println!("with {other:?}");
+    let on_one = Program::all().into_iter().map(|other| (Program::Lacis, other));
+    let on_two = Program::others().into_iter().map(|other| (Program::LacisOnTwoShards, other));
+    for (one, two) in on_one.chain(on_two) {
+        println!("{one:?} with {two:?}");
         let lab = Lab::new();
-        let (ours, theirs) = lab.pair(other);
+        let (ours, theirs) = lab.pair_of(one, two);
         test(&lab, ours, theirs);
     }
 }
