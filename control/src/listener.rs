@@ -24,6 +24,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take over the head of a request, or be silent between two.
 const HEAD: Duration = Duration::from_secs(20);
 
+/// How long what we sent may stay untaken: a reader that never reads holds its connection no longer, whatever
+/// waits in front of it (RFC 5482).
+const UNTAKEN: Duration = Duration::from_secs(90);
+
 /// Connections at once: as many agents as one control is meant for, and some room.
 const MAX_CONNECTIONS: usize = 12_000;
 
@@ -98,6 +102,7 @@ async fn connection(
     place: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNTAKEN));
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
         () = begun.cancelled() => return,

@@ -2,7 +2,7 @@
 //!
 //! Agents that are away are not waited for: they learn of it when they come.
 
-use lacis_proto::{NodeId, PeerId, Revision};
+use lacis_proto::{NodeId, Revision};
 
 use crate::state::Group;
 
@@ -13,8 +13,8 @@ pub struct Receipt {
     pub revision: Revision,
     /// Agents that have applied it.
     pub applied: usize,
-    /// Connected agents that have not, with the peer that they run here.
-    pub pending: Vec<(NodeId, PeerId)>,
+    /// Nodes of connected agents that have not.
+    pub missing: Vec<NodeId>,
     /// Agents that are not connected.
     pub away: usize,
 }
@@ -23,7 +23,7 @@ impl Receipt {
     /// Whether every connected agent has applied the revision.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.pending.is_empty()
+        self.missing.is_empty()
     }
 }
 
@@ -33,11 +33,11 @@ pub fn receipt(
     revision: Revision,
     mut applied: impl FnMut(&NodeId) -> Option<Revision>,
 ) -> Receipt {
-    let mut receipt = Receipt { revision, applied: 0, pending: Vec::new(), away: 0 };
-    for (node, peer) in group.peers.values().filter_map(|peer| Some((peer.node.as_ref()?, &peer.id))) {
+    let mut receipt = Receipt { revision, applied: 0, missing: Vec::new(), away: 0 };
+    for node in group.peers.values().filter_map(|peer| peer.node.as_ref()) {
         match applied(node) {
             Some(held) if held >= revision => receipt.applied += 1,
-            Some(_) => receipt.pending.push((node.clone(), peer.clone())),
+            Some(_) => receipt.missing.push(node.clone()),
             None => receipt.away += 1,
         }
     }

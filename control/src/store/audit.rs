@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::{BUSY, StoreError};
 
 const OF_SCOPE: &str = "SELECT revision, at_ms, actor, action, target FROM audit WHERE scope_id = $1 \
-    ORDER BY revision DESC, at_ms DESC LIMIT $2";
+    ORDER BY revision DESC, at_ms DESC LIMIT $2 OFFSET $3";
 
 /// Reads the audit.
 #[derive(Debug)]
@@ -36,9 +36,15 @@ impl AuditLog {
     }
 
     /// What was done to a scope, the newest first.
-    pub(crate) async fn of_scope(&self, scope: &ScopeId, most: u32) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    pub(crate) async fn of_scope(
+        &self,
+        scope: &ScopeId,
+        most: u32,
+        offset: u32,
+    ) -> Result<Vec<AuditEntry>, sqlx::Error> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(OF_SCOPE).bind(scope.to_string()).bind(i64::from(most));
+        let rows =
+            sqlx::query(OF_SCOPE).bind(scope.to_string()).bind(i64::from(most)).bind(i64::from(offset));
         let rows = rows.fetch_all(&mut *connection).await?;
         let entry = |row: &sqlx::sqlite::SqliteRow| {
             Ok(AuditEntry {

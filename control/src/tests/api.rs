@@ -254,7 +254,7 @@ async fn a_write_waits_until_connected_agents_have_applied_it() {
 
     let late: Value = api.patch(&format!("{}?wait=0", api.group), &json!({"label": "new"})).await.ok();
     assert_eq!(
-        (&late["receipt"]["complete"], late["receipt"]["pending"].as_array().unwrap().len()),
+        (&late["receipt"]["complete"], late["receipt"]["missing"].as_array().unwrap().len()),
         (&json!(false), 1)
     );
     let version = late["version"].as_u64().unwrap();
@@ -262,10 +262,13 @@ async fn a_write_waits_until_connected_agents_have_applied_it() {
     assert_eq!(receipt["complete"], true);
     assert_eq!(api.get(&format!("{}/receipts/{}", api.group, version + 1)).await.problem().status, 404);
     let nodes: Value = api.get(&format!("/v4/networkgroups/organisations/{}/nodes", api.owner)).await.ok();
-    assert_eq!((&nodes[0]["connected"], &nodes[0]["agent"]), (&json!(true), &json!("test")));
+    assert_eq!(
+        (&nodes[0]["presence"]["connected"], &nodes[0]["presence"]["agent"]),
+        (&json!(true), &json!("test"))
+    );
     let node = format!("/v4/networkgroups/organisations/{}/nodes/{}", api.owner, join.node);
     assert_eq!(api.delete(&node).await.status, 204);
-    assert_eq!(api.get(&node).await.ok::<Value>()["state"], "revoked");
+    assert_eq!(api.get(&node).await.ok::<Value>()["revoked"], true);
     drop(watch);
     running.shutdown().await;
 }

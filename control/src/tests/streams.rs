@@ -41,6 +41,10 @@ impl Events {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
+                if event.starts_with(':') {
+                    self.text = rest.to_owned();
+                    continue;
+                }
                 let line = |name: &str| {
                     let found = event.lines().find_map(|line| line.strip_prefix(name));
                     found.unwrap_or_default().to_owned()

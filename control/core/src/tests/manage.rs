@@ -200,8 +200,8 @@ fn a_receipt_waits_for_connected_agents_only() {
             [nodes.iter().position(|(id, _)| id == node).unwrap()]
     };
     let receipt = receipt(held, revision, at);
-    assert_eq!((receipt.applied, receipt.pending.len(), receipt.away), (1, 1, 1));
-    assert_eq!(receipt.pending[0].0, nodes[1].0);
+    assert_eq!((receipt.applied, receipt.missing.len(), receipt.away), (1, 1, 1));
+    assert_eq!(receipt.missing[0], nodes[1].0);
     assert!(!receipt.is_complete());
 }
 

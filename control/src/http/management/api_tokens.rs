@@ -28,7 +28,7 @@ pub(super) struct ApiTokenWanted {
     #[schema(max_length = 128)]
     label: Option<String>,
     /// `read` or `write`.
-    #[schema(required = true, nullable = false)]
+    #[schema(required = true, nullable = false, pattern = "^(read|write)$")]
     access: Option<String>,
     /// The groups that it sees; all, also later ones, where it is left out.
     #[schema(max_items = 100)]

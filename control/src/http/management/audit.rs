@@ -20,6 +20,8 @@ pub(super) struct Limit {
     /// 100 where it is left out, 1,000 at most.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// How many of the newest to pass over.
+    offset: Option<u32>,
 }
 
 /// One thing that was done.
@@ -46,7 +48,12 @@ pub(super) struct EntryView {
 )]
 pub(super) async fn list(of: OfGroup, Asked(asked): Asked<Limit>) -> Result<Response, Refusal> {
     let most = asked.limit.unwrap_or(USUAL).min(MOST);
-    let entries = of.caller.control.audit.of_scope(&ScopeId::from(&of.group), most).await;
+    let entries = of
+        .caller
+        .control
+        .audit
+        .of_scope(&ScopeId::from(&of.group), most, asked.offset.unwrap_or_default())
+        .await;
     let entries = entries.map_err(|error| {
         tracing::warn!(%error, "cannot read the audit");
         Problem::new(Code::StoreUnavailable, "control cannot read its database now; try again later")

@@ -38,6 +38,7 @@ pub(super) struct GroupWanted {
     tags: Option<Vec<String>>,
     members: Option<Vec<MemberWanted>>,
     /// A private IPv4 range, as `10.1.0.0/16`; chosen where it is left out.
+    #[schema(pattern = "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$", example = "10.1.0.0/16")]
     network_ip: Option<String>,
     /// Read and not acted on: a group made here is the customer's.
     ownership: Option<String>,

@@ -12,7 +12,7 @@ use super::{
     body::{Asked, Body, Named},
     gone, groups, missing,
     problem::Refused,
-    view::{self, MemberView, ReceiptView, Written},
+    view::{self, KindView, MemberView, ReceiptView, Written},
     wait::Wait,
 };
 use crate::http::{self, Refusal};
@@ -22,11 +22,12 @@ use crate::http::{self, Refusal};
 #[serde(rename_all = "camelCase")]
 pub(super) struct MemberWanted {
     /// The resource's own id: `app_<uuid>`, `postgresql_…`, `external_<uuid>` or another `<word>_…`.
-    #[schema(required = true, nullable = false, max_length = 63)]
+    #[schema(required = true, nullable = false, max_length = 63, pattern = "^[a-z][a-z0-9]*_[a-z0-9-]+$")]
     pub(super) id: Option<String>,
     /// A name under a suffix of the group; `<memberID>.m.<ngID>.<suffix>` where it is left out.
     pub(super) domain_name: Option<String>,
-    /// `APPLICATION`, `ADDON` or `EXTERNAL`, in any case; the id tells where it is left out.
+    /// In any case; the id tells where it is left out.
+    #[schema(value_type = Option<KindView>)]
     pub(super) kind: Option<String>,
     /// The id where it is left out.
     #[schema(min_length = 1, max_length = 128)]

@@ -7,7 +7,13 @@ use lacis_proto::{NodeId, OwnerId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{auth::OfOwner, body::Named, missing, problem::Refused};
+use super::{
+    auth::OfOwner,
+    body::Named,
+    missing,
+    problem::Refused,
+    view::{self, PresenceView},
+};
 use crate::{
     http::{self, Refusal},
     live::PresenceNow,
@@ -21,15 +27,9 @@ pub(super) struct NodeView<'a> {
     id: &'a str,
     /// Its host name when it joined first.
     label: &'a str,
-    /// `active` or `revoked`.
-    state: &'static str,
-    connected: bool,
-    /// Since when it is connected, in Unix milliseconds.
-    since_ms: Option<u64>,
-    /// The agent's version.
-    agent: Option<&'a str>,
-    /// Where its connection comes from.
-    underlay: Option<String>,
+    /// Whether it was revoked, which is for good.
+    revoked: bool,
+    presence: PresenceView<'a>,
     /// Its peers in the groups of this owner.
     peers: Vec<NodePeerView<'a>>,
 }
@@ -101,20 +101,13 @@ fn node<'a>(
     row: &'a NodeRow,
     presence: &'a PresenceNow<'_>,
 ) -> NodeView<'a> {
-    let seen = presence.seen(&row.id);
     let groups = state.groups_of(&row.id).filter(|group| group.row.owner == *owner);
     let peers = groups.filter_map(|group| group.peer_of(&row.id));
     NodeView {
         id: row.id.as_str(),
         label: &row.label,
-        state: match row.state {
-            NodeState::Active => "active",
-            NodeState::Revoked => "revoked",
-        },
-        connected: seen.is_some(),
-        since_ms: seen.map(|seen| seen.since_ms),
-        agent: seen.map(|seen| seen.agent.as_str()),
-        underlay: seen.map(|seen| seen.underlay.to_string()),
+        revoked: row.state == NodeState::Revoked,
+        presence: view::presence_of(None, presence.seen(&row.id)),
         peers: peers
             .map(|peer| NodePeerView {
                 network_group_id: peer.group.as_str(),

@@ -24,6 +24,7 @@ use crate::http::{self, Refusal};
 #[serde(rename_all = "camelCase")]
 pub(super) struct PeerWanted {
     /// A uuid that the client chose; external peers get theirs from control.
+    #[schema(pattern = "^(external_)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
     id: Option<String>,
     /// Shown to people; the id where it is left out.
     #[schema(min_length = 1, max_length = 128)]
@@ -32,20 +33,33 @@ pub(super) struct PeerWanted {
     #[schema(required = true, nullable = false)]
     parent_member: Option<String>,
     /// `CLIENT` dials others; `SERVER` can be dialled and needs `ip` and `port`. In any case.
+    #[schema(value_type = Option<RoleView>)]
     peer_role: Option<String>,
     /// Read and not acted on: the path tells.
     #[schema(max_length = 64)]
     peer_kind: Option<String>,
     /// Its WireGuard key, 44 characters of base64; a peer without one has an address and no tunnel.
+    #[schema(pattern = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
     public_key: Option<String>,
     ip: Option<String>,
     #[serde(default, deserialize_with = "port")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
     #[schema(max_length = 253)]
     hostname: Option<String>,
     #[schema(max_length = 128)]
     parent_event: Option<String>,
+}
+
+/// Whether a peer can be dialled.
+#[derive(ToSchema)]
+#[schema(as = PeerRole)]
+#[expect(dead_code, reason = "stands for the words in the document; any case of them is read")]
+enum RoleView {
+    #[schema(rename = "CLIENT")]
+    Client,
+    #[schema(rename = "SERVER")]
+    Server,
 }
 
 /// What is to change of a peer without an agent; what is left out stays.
@@ -54,10 +68,11 @@ pub(super) struct PeerWanted {
 pub(super) struct PeerChange {
     #[schema(min_length = 1, max_length = 128)]
     label: Option<String>,
+    #[schema(pattern = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
     public_key: Option<String>,
     ip: Option<String>,
     #[serde(default, deserialize_with = "port")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
 }
 

@@ -1,7 +1,7 @@
 //! Event streams (SSE): of a whole group, of its changes, and what every one has in common.
 //!
 //! ```text
-//! first event at once ─▶ ( the group moves ─▶ events | HEARTBEAT every 2 s )* ─▶ END_OF_STREAM
+//! first event at once ─▶ ( the group moves ─▶ events | a beat every 2 s )* ─▶ END_OF_STREAM
 //! ```
 //! A stream has no queue: it waits for the group to move and reads what is published then, so that a slow
 //! reader skips versions. It ends when control drains, when the group or the credential is gone, when it has
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How often a silent stream says that it lives: clients of the platform wait 2.5 s.
-const BEAT: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A reader that takes nothing for so long is gone or stuck.
 const STUCK: Duration = Duration::from_secs(60);
@@ -76,6 +76,26 @@ impl Event {
     }
 }
 
+/// How a silent stream says that it lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Beat {
+    /// By an event, as the platform's streams do.
+    Event,
+    /// By a comment, which readers of events never see.
+    Comment,
+}
+
+impl Beat {
+    fn encode(self) -> Bytes {
+        match self {
+            Self::Event => {
+                Event::named("HEARTBEAT", &serde_json::json!({ "nowMs": clock::unix_ms() })).encode()
+            }
+            Self::Comment => Bytes::from_static(b": beat\n\n"),
+        }
+    }
+}
+
 /// A record that is new or changed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -103,7 +123,7 @@ pub(super) struct PutView<'a> {
 pub(super) async fn group(of: OfGroup) -> Result<Response, Refusal> {
     let (id, presence) = (of.group.clone(), of.caller.control.live.presence.clone());
     let mut told = None;
-    open(of, move |published| {
+    open(of, Beat::Event, move |published| {
         let held = published.state.group(&id)?;
         if told.replace(held.row.revision) == Some(held.row.revision) {
             return Some(Vec::new());
@@ -128,7 +148,7 @@ pub(super) async fn events(of: OfGroup, headers: HeaderMap) -> Result<Response, 
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let mut cursor: Option<Cursor> = last.and_then(|id| id.parse().ok());
     let (id, presence) = (of.group.clone(), of.caller.control.live.presence.clone());
-    open(of, move |published| {
+    open(of, Beat::Comment, move |published| {
         let held = published.state.group(&id)?;
         let answer = published.scope(&ScopeId::from(&id))?.answer(cursor.as_ref());
         let is_first = cursor.replace(answer.at).is_none();
@@ -170,6 +190,7 @@ fn put<'a>(held: &'a Group, record: &'a Record, now: &'a PresenceNow<'_>) -> Put
 /// reader is there already; `None` ends the stream.
 pub(super) fn open(
     of: OfGroup,
+    beat: Beat,
     next: impl FnMut(&Published) -> Option<Vec<Event>> + Send + Sync + 'static,
 ) -> Result<Response, Refusal> {
     let control = Arc::clone(&of.caller.control);
@@ -177,7 +198,7 @@ pub(super) fn open(
         |_| Problem::new(Code::Busy, "too many event streams are open; close some, or come again later");
     let place = Arc::clone(&control.streams).try_acquire_owned().map_err(full)?;
     let (out, frames) = mpsc::channel(1);
-    let stream = Stream { of, next, out, _place: place };
+    let stream = Stream { of, beat, next, out, _place: place };
     control.drain.tasks.spawn(stream.run());
     let frames = stream::unfold(frames, async |mut frames| {
         frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), frames))
@@ -192,6 +213,7 @@ pub(super) fn open(
 
 struct Stream<F> {
     of: OfGroup,
+    beat: Beat,
     next: F,
     out: mpsc::Sender<Bytes>,
     _place: OwnedSemaphorePermit,
@@ -233,8 +255,7 @@ impl<F: FnMut(&Published) -> Option<Vec<Event>>> Stream<F> {
                 if !self.is_allowed(&control) {
                     return Ok("credential");
                 }
-                let beat = Event::named("HEARTBEAT", &serde_json::json!({ "nowMs": clock::unix_ms() }));
-                self.tell(&beat).await?;
+                self.send(self.beat.encode()).await?;
             }
         }
     }
@@ -251,7 +272,7 @@ impl<F: FnMut(&Published) -> Option<Vec<Event>>> Stream<F> {
     ) -> Result<bool, Ended> {
         tokio::select! {
             _ = moved.changed() => Ok(true),
-            () = tokio::time::sleep(BEAT) => Ok(false),
+            () = tokio::time::sleep(SILENCE) => Ok(false),
             () = control.drain.begun.cancelled() => Ok(false),
             () = self.out.closed() => Err(Ended),
         }
@@ -265,7 +286,11 @@ impl<F: FnMut(&Published) -> Option<Vec<Event>>> Stream<F> {
     }
 
     async fn tell(&self, event: &Event) -> Result<(), Ended> {
-        match timeout(STUCK, self.out.send(event.encode())).await {
+        self.send(event.encode()).await
+    }
+
+    async fn send(&self, frame: Bytes) -> Result<(), Ended> {
+        match timeout(STUCK, self.out.send(frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Ended),
         }

@@ -68,7 +68,8 @@ pub(super) struct PeerView<'a> {
     /// A uuid, or `external_<uuid>`.
     id: &'a str,
     label: &'a str,
-    /// Its WireGuard key; null where none is known yet.
+    /// Its WireGuard key; absent where none is known yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
     hostname: &'a str,
     parent_member: &'a str,
@@ -211,20 +212,14 @@ pub(super) struct ReceiptView {
     version: u64,
     /// Whether every connected agent has applied it.
     complete: bool,
-    /// How many agents have.
+    /// How many connected agents have.
     applied: usize,
-    /// Connected agents that have not.
-    pending: Vec<PendingView>,
+    /// How many agents of the group are connected.
+    concerned: usize,
+    /// The nodes of those that have not applied it.
+    missing: Vec<String>,
     /// How many agents are not connected; they apply it when they come.
     away: usize,
-}
-
-/// A connected agent that has not applied a version.
-#[derive(Clone, Serialize, ToSchema)]
-#[schema(as = PendingAgent)]
-pub(super) struct PendingView {
-    node: String,
-    peer: String,
 }
 
 impl GroupView<'_> {
@@ -287,7 +282,7 @@ pub(super) fn peer<'a>(group: &'a Group, row: &'a PeerRow, presence: &'a Presenc
         hv: None,
         node: row.node.as_ref().map(|node| node.as_str()),
         endpoint,
-        presence: presence_of(group, row.node.as_ref().and_then(|node| presence.seen(node))),
+        presence: presence_of(Some(group), row.node.as_ref().and_then(|node| presence.seen(node))),
     }
 }
 
@@ -309,14 +304,12 @@ pub(super) fn found<'a>(found: &Found<'a>, presence: &'a PresenceNow<'_>) -> Fou
 }
 
 pub(super) fn receipt(receipt: &Receipt) -> ReceiptView {
-    let pending = receipt.pending.iter();
     ReceiptView {
         version: receipt.revision.0,
         complete: receipt.is_complete(),
         applied: receipt.applied,
-        pending: pending
-            .map(|(node, peer)| PendingView { node: node.to_string(), peer: peer.to_string() })
-            .collect(),
+        concerned: receipt.applied + receipt.missing.len(),
+        missing: receipt.missing.iter().map(ToString::to_string).collect(),
         away: receipt.away,
     }
 }
@@ -326,8 +319,9 @@ pub(super) fn hostname(row: &PeerRow) -> &str {
     row.hostname.as_deref().unwrap_or(&row.label)
 }
 
-fn presence_of<'a>(group: &Group, seen: Option<&'a Seen>) -> PresenceView<'a> {
-    let applied = seen.and_then(|seen| seen.applied.get(&(&group.row.id).into()));
+/// Whether a node is connected, and what it has applied of a group.
+pub(super) fn presence_of<'a>(group: Option<&Group>, seen: Option<&'a Seen>) -> PresenceView<'a> {
+    let applied = group.zip(seen).and_then(|(group, seen)| seen.applied.get(&(&group.row.id).into()));
     PresenceView {
         connected: seen.is_some(),
         since_ms: seen.map(|seen| seen.since_ms),

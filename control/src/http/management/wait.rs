@@ -61,7 +61,7 @@ impl Waiting {
         let mut news = self.control.live.presence.news();
         loop {
             let Some(now) = state_of(&self.control, &self.group, revision) else {
-                return Some(view::receipt(&Receipt { revision, applied: 0, pending: Vec::new(), away: 0 }));
+                return Some(view::receipt(&Receipt { revision, applied: 0, missing: Vec::new(), away: 0 }));
             };
             if now.is_complete() || tokio::time::timeout_at(end, news.changed()).await.is_err() {
                 return Some(view::receipt(&now));

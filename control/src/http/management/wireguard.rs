@@ -19,7 +19,7 @@ use super::{
     missing,
     peers::PeerPath,
     problem::Refused,
-    stream::{self, Event},
+    stream::{self, Beat, Event},
     view,
 };
 use crate::{
@@ -175,7 +175,7 @@ pub(super) async fn follow(of: OfGroup, Named(named): Named<PeerPath>) -> Result
     let control = Arc::clone(&of.caller.control);
     let peer = find(of.read(&control.live.read())?, &named.peer_id)?.1.id.clone();
     let (group, mut told) = (of.group.clone(), None);
-    stream::open(of, move |published| {
+    stream::open(of, Beat::Event, move |published| {
         let held = published.state.group(&group)?;
         let now = configuration(held, held.peers.get(&peer)?);
         // A change elsewhere in the group, as of a description, leaves the file as it was.
