@@ -89,6 +89,7 @@ pub(crate) async fn respond(
         return;
     }
     let path = std::str::from_utf8(line).ok().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
     let answer =
         if line.starts_with(GET) { answer(path, ask).await } else { Answer::of("405 Method Not Allowed") };
     let Answer { status, kind, body } = answer;

@@ -206,9 +206,17 @@ impl State {
         remove(self.scope_path(id))
     }
 
-    /// Removes the folder with everything in it: this node has no identity any more.
+    /// Removes the folder with everything in it: this node has no identity any more. A folder that somebody
+    /// else has made for us, as the service manager does, stays there, empty.
     pub(crate) fn purge(&self) -> Result<(), StateError> {
-        fs::remove_dir_all(&self.dir).map_err(|source| StateError::Write { path: self.dir.clone(), source })
+        let failed = |source| StateError::Write { path: self.dir.clone(), source };
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            gone.map_err(failed)?;
+        }
+        let _ = fs::remove_dir(&self.dir);
+        Ok(())
     }
 
     /// Peers with recent sessions; none where the file is missing or damaged.

@@ -23,10 +23,10 @@ fn says(node: &Node, kind: &str, parts: &[&str]) {
 }
 
 /// A small disk at the place of a folder, until dropped.
-struct Disk<'a>(&'a Path);
+pub(crate) struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
-    fn mount(folder: &'a Path) -> Self {
+    pub(crate) fn mount(folder: &'a Path) -> Self {
         Self::mount_of(folder, "256k")
     }
 

@@ -5,7 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use support::{Process, binary, eventually, run, run_ok};
 
-use crate::lab::{Lab, Node, text};
+use crate::{
+    degraded::Disk,
+    lab::{Lab, Node, text},
+};
 
 /// Asks an agent over HTTP on its own socket.
 fn get(node: &Node, path: &str) -> (String, String) {
@@ -156,6 +159,19 @@ fn an_upgrade_under_a_running_connection_is_a_short_pause() {
     let gap: u64 = told.split(' ').nth(1).unwrap().parse().unwrap();
     println!("agent replaced, then killed, under a TCP connection: longest pause {gap} ms");
     assert!(gap <= 2_000, "{told}");
+}
+
+#[test]
+fn a_purge_empties_a_folder_that_is_not_the_agent_s_to_remove() {
+    let lab = Lab::new();
+    let mut web = lab.node(2, "web");
+    let state = web.state.clone();
+    // A mount cannot be removed, as the folder that a service manager has made cannot.
+    let _disk = Disk::mount(&state);
+    web.up(Some(&lab.token()));
+    run_ok(&mut web.lacis(&["leave", "--purge"]));
+    assert_eq!(web.exit_code(), Some(0), "{}", web.log());
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
 }
 
 #[test]

@@ -144,6 +144,36 @@ fn whoever_wants_to_see_to_it_by_hand_is_told_how() {
     agent.terminate();
 }
 
+#[test]
+fn a_link_in_place_of_the_file_is_replaced_and_put_back() {
+    let lab = Lab::new();
+    let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
+    // Without a file of its own, the host has the one of this world, over which it can rename.
+    fs::remove_file(web.host.resolv_conf()).unwrap();
+    let file = std::path::Path::new("/etc/resolv.conf");
+    fs::write("/etc/real.conf", "nameserver 192.0.2.1\n").unwrap();
+    fs::remove_file(file).unwrap();
+    std::os::unix::fs::symlink("real.conf", file).unwrap();
+    web.up(Some(&lab.token()));
+    db.up(Some(&lab.token()));
+    web.wait("db");
+    finds(&web, &db);
+    assert!(fs::read_link(file).is_err(), "a file stands in its place");
+    web.kill();
+    eventually("the link is back", || fs::read_link(file).ok());
+    assert_eq!(
+        fs::read_to_string(file).unwrap(),
+        "nameserver 192.0.2.1\n",
+        "what it leads to was not touched"
+    );
+    web.up(None);
+    finds(&web, &db);
+    assert_eq!(web.stop(), Some(0));
+    assert_eq!(fs::read_link(file).unwrap(), std::path::Path::new("real.conf"));
+    fs::remove_file(file).unwrap();
+    fs::write(file, "").unwrap();
+}
+
 /// Starts a guard for whoever connects, as the service manager does on its socket.
 const GUARDS: &str = "import os,socket,subprocess,sys\n\
     s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); os.chmod(sys.argv[1],0o666); s.listen(); print('listening',flush=True)\n\

@@ -102,6 +102,9 @@ impl Resolver {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = reply.code;
         metadata.authoritative = reply.authoritative;
+        // This host's programs may ask for any name; what came from upstream says so itself.
+        metadata.recursion_available =
+            self.forwarder.has_upstream() && self.zones.borrow().is_this_host(request.src().ip());
         if let Some(from) = reply.from {
             metadata.recursion_available = from.recursion_available;
             metadata.authentic_data = from.authentic_data;
