@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use lacis_control_core::{
-    Batch, Command, Decision, Facts, GroupEdit, Install, NewGroup, Random as Draw, Reply, State, decide,
-    limits, scope_of_group, scope_of_node, scopes_for,
+    Batch, Command, Decision, Facts, GroupEdit, Install, NewGroup, NodeState, Random as Draw, Reply, State,
+    decide, limits, scope_of_group, scope_of_node, scopes_for,
 };
 use lacis_proto::{
-    At, Body, Change, Cursor, Del, DropReason, DropScope, Epoch, GroupId, Host, Line, MAX_PUT_RECORDS,
+    At, Body, Change, Code, Cursor, Del, DropReason, DropScope, Epoch, GroupId, Host, Line, MAX_PUT_RECORDS,
     NodeId, PeerId, Problem, PublicKey, Put, Record, Reset, Revision, Scope, ScopeId, Secret, TokenId,
     overlay_addrs,
 };
@@ -20,8 +20,6 @@ use crate::{random::Random, store::Store};
 
 /// Control asks to hear of removals at once: numbers of removed peers are given again only then.
 const ACK_MS: u32 = 1_000;
-
-pub(crate) const EPOCH: Epoch = Epoch(7);
 
 /// What a reader holds, by scope.
 pub(crate) type Held = BTreeMap<ScopeId, Option<Cursor>>;
@@ -35,19 +33,27 @@ pub(crate) struct Seen {
     pub(crate) connected: bool,
     pub(crate) last_seq: Option<u64>,
     pub(crate) applied: BTreeMap<ScopeId, Revision>,
+    /// The process of the last stream.
+    pub(crate) run: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Control {
     store: Store,
+    /// What a restore brings back.
+    backup: Store,
+    pub(crate) epoch: Epoch,
     pub(crate) state: State,
     pub(crate) scopes: BTreeMap<ScopeId, Scope>,
     pub(crate) presence: BTreeMap<NodeId, Seen>,
     /// Unix milliseconds at the origin of the virtual clock.
-    pub(crate) wall_ms: u64,
+    wall_ms: u64,
+    /// When the wall clock last jumped, on the virtual one.
+    jumped_ms: u64,
     pub(crate) groups: Vec<(GroupId, TokenId, Secret)>,
-    /// Every scope at every revision that it ever had.
-    history: BTreeMap<(ScopeId, Revision), Vec<Record>>,
+    /// Every scope at every revision of every epoch that it ever had.
+    history: BTreeMap<(Epoch, ScopeId, Revision), Vec<Record>>,
+    /// When a host number was released, on the virtual clock.
     released_ms: BTreeMap<(GroupId, Host), u64>,
     removed: BTreeSet<PeerId>,
     /// Revisions spent over all scopes.
@@ -61,10 +67,13 @@ impl Control {
     pub(crate) fn new(random: &mut Random) -> Self {
         let mut control = Self {
             store: Store::default(),
+            backup: Store::default(),
+            epoch: Epoch(7),
             state: State::default(),
             scopes: BTreeMap::new(),
             presence: BTreeMap::new(),
             wall_ms: 1_795_323_600_000,
+            jumped_ms: 0,
             groups: Vec::new(),
             history: BTreeMap::new(),
             released_ms: BTreeMap::new(),
@@ -101,7 +110,18 @@ impl Control {
             panic!("the token was refused")
         };
         control.groups.push((group, row.id, secret));
+        control.back_up();
         control
+    }
+
+    pub(crate) fn wall_ms(&self, at_ms: u64) -> u64 {
+        self.wall_ms + at_ms
+    }
+
+    /// The wall clock jumps, either way.
+    pub(crate) fn jump(&mut self, at_ms: u64, by_ms: i64) {
+        self.wall_ms = self.wall_ms.saturating_add_signed(by_ms);
+        self.jumped_ms = at_ms;
     }
 
     fn one(&mut self, at_ms: u64, random: &mut Random, command: Command) -> Result<Reply, Problem> {
@@ -134,32 +154,35 @@ impl Control {
             }));
         }
         self.store.commit(&rows);
-        self.publish(now_ms, changes);
+        self.publish(at_ms, changes);
         replies
     }
 
-    fn publish(&mut self, now_ms: u64, changes: BTreeMap<ScopeId, Vec<Change>>) {
+    fn publish(&mut self, at_ms: u64, changes: BTreeMap<ScopeId, Vec<Change>>) {
         for (id, changes) in changes {
-            let scope = self.scopes.entry(id.clone()).or_insert_with(|| Scope::new(EPOCH));
+            let scope = self.scopes.entry(id.clone()).or_insert_with(|| Scope::new(self.epoch));
             let before: Vec<Record> = scope.records().cloned().collect();
             scope.commit(changes);
             let (revision, after): (_, Vec<Record>) = (scope.revision(), scope.records().cloned().collect());
             let said = |records: &[Record]| {
                 records.iter().map(|record| (record.id.clone(), record.body.clone())).collect::<Vec<_>>()
             };
-            assert_ne!(said(&before), said(&after), "revision {revision} of {id} had no effect");
+            // A revocation is said once more of the node's own record, to wake its stream.
+            let is_revoked = NodeId::parse(id.as_str()).is_ok_and(|node| self.knows(&node).is_err());
+            let has_effect = is_revoked || said(&before) != said(&after);
+            assert!(has_effect, "revision {revision} of {id} had no effect");
             self.spent += 1;
             if let Ok(group) = GroupId::parse(id.as_str()) {
-                self.watch_hosts(now_ms, &group, &before, &after);
+                self.watch_hosts(at_ms, &group, &before, &after);
             }
-            self.history.insert((id, revision), after);
+            self.history.insert((self.epoch, id, revision), after);
         }
         self.check_rows();
     }
 
     /// The rows alone, as a restart reads them, give what is published.
     fn check_rows(&self) {
-        for (id, scope) in rebuilt(&self.store.load()) {
+        for (id, scope) in rebuilt(&self.store.load(), self.epoch) {
             assert_eq!(scope.cursor(), self.scopes[&id].cursor(), "{id}: rows and published scope differ");
             assert!(
                 scope.records().eq(self.scopes[&id].records()),
@@ -168,7 +191,7 @@ impl Control {
         }
     }
 
-    fn watch_hosts(&mut self, now_ms: u64, group: &GroupId, before: &[Record], after: &[Record]) {
+    fn watch_hosts(&mut self, at_ms: u64, group: &GroupId, before: &[Record], after: &[Record]) {
         let (before, after) = (hosts(before), hosts(after));
         assert_eq!(
             after.len(),
@@ -177,12 +200,15 @@ impl Control {
         );
         for (peer, host) in before.iter().filter(|(peer, _)| !after.contains_key(*peer)) {
             self.removed.insert(peer.clone());
-            self.released_ms.insert((group.clone(), *host), now_ms);
+            self.released_ms.insert((group.clone(), *host), at_ms);
         }
         for (_, host) in after.iter().filter(|(peer, _)| !before.contains_key(*peer)) {
             let released = self.released_ms.remove(&(group.clone(), *host));
             self.reused += u64::from(released.is_some());
-            let rested = released.is_none_or(|released| now_ms >= released + limits::HOST_REST_MS);
+            // Nobody can say how long it has rested where the clock has jumped since.
+            let rested = released.is_none_or(|released| {
+                at_ms >= released + limits::HOST_REST_MS || self.jumped_ms >= released
+            });
             assert!(rested, "{group}: host {host} was given again before it had rested");
         }
     }
@@ -197,8 +223,41 @@ impl Control {
     /// The process dies and comes again on the same rows.
     pub(crate) fn restart(&mut self) {
         self.state = self.store.load();
-        self.scopes = rebuilt(&self.state);
+        self.scopes = rebuilt(&self.state, self.epoch);
         self.presence.clear();
+    }
+
+    /// A person makes a backup.
+    pub(crate) fn back_up(&mut self) {
+        self.backup = self.store.clone();
+    }
+
+    /// The process comes again on the backup: commits are lost, and a new epoch says so.
+    pub(crate) fn restore(&mut self) {
+        let peers = |state: &State| -> BTreeSet<PeerId> {
+            state.groups().flat_map(|group| group.peers.keys().cloned()).collect()
+        };
+        let before = peers(&self.state);
+        self.store = self.backup.clone();
+        self.epoch = Epoch(self.epoch.0 + 1);
+        self.restart();
+        let after = peers(&self.state);
+        self.removed.extend(before.difference(&after).cloned());
+        self.removed.retain(|peer| !after.contains(peer));
+        self.released_ms.clear();
+        for (id, scope) in &self.scopes {
+            let key = (self.epoch, id.clone(), scope.revision());
+            self.history.insert(key, scope.records().cloned().collect());
+        }
+    }
+
+    /// Whether a node may speak: it is known and not revoked.
+    pub(crate) fn knows(&self, node: &NodeId) -> Result<(), Code> {
+        match self.state.node(node) {
+            Some(row) if row.state == NodeState::Active => Ok(()),
+            Some(_) => Err(Code::NodeRevoked),
+            None => Err(Code::UnknownNode),
+        }
     }
 
     /// Lines that bring a reader from `held` to what is published; `None` where nothing is known of it.
@@ -238,15 +297,15 @@ impl Control {
 
     /// The records of a scope at a revision that control really held.
     #[track_caller]
-    pub(crate) fn held_at(&self, scope: &ScopeId, revision: Revision) -> &[Record] {
-        let held = self.history.get(&(scope.clone(), revision));
-        held.unwrap_or_else(|| panic!("control never held {scope} at revision {revision}"))
+    pub(crate) fn held_at(&self, scope: &ScopeId, cursor: Cursor) -> &[Record] {
+        let held = self.history.get(&(cursor.epoch, scope.clone(), cursor.revision));
+        held.unwrap_or_else(|| panic!("control never held {scope} at {cursor}"))
     }
 
     /// Who owns which overlay address of a group at a revision.
-    pub(crate) fn owners(&self, group: &GroupId, revision: Revision) -> Owners {
+    pub(crate) fn owners(&self, group: &GroupId, cursor: Cursor) -> Owners {
         let mut owners = Owners::new();
-        let records = self.held_at(&group.into(), revision);
+        let records = self.held_at(&group.into(), cursor);
         let row = &self.state.group(group).unwrap().row;
         for record in records {
             if let Body::Peer(peer) = &record.body {
@@ -273,13 +332,13 @@ fn hosts(records: &[Record]) -> BTreeMap<PeerId, Host> {
     records.iter().filter_map(peer).collect()
 }
 
-fn rebuilt(state: &State) -> BTreeMap<ScopeId, Scope> {
+fn rebuilt(state: &State, epoch: Epoch) -> BTreeMap<ScopeId, Scope> {
     let groups = state.groups().map(|group| {
-        let scope = scope_of_group(state, &group.row.id, EPOCH).unwrap().unwrap();
+        let scope = scope_of_group(state, &group.row.id, epoch).unwrap().unwrap();
         (ScopeId::from(&group.row.id), scope)
     });
     let nodes = state
         .nodes()
-        .map(|node| (ScopeId::from(&node.id), scope_of_node(state, &node.id, EPOCH).unwrap().unwrap()));
+        .map(|node| (ScopeId::from(&node.id), scope_of_node(state, &node.id, epoch).unwrap().unwrap()));
     groups.chain(nodes).collect()
 }

@@ -1,6 +1,8 @@
 //! The whole mesh on a virtual clock and network, by seed: the rules of agents and of control, between
 //! them a network that loses, delays, cuts and stalls, and machines that die at any moment. A model of what
-//! must hold is compared after every event; at the end everything is healed and must converge.
+//! must hold is compared after every event; at the end everything is healed and must converge. Control is killed,
+//! drained, moved, restored from an older backup, its clock jumps; nodes are revoked and purged, peers removed while
+//! they are away. Some seeds also spend a week without control ([`alone`]).
 //!
 //! ```text
 //! cargo test -p lacis-tests --test sim                      256 seeds
@@ -14,6 +16,7 @@
     reason = "a test may panic, and this one is its own harness"
 )]
 
+mod alone;
 mod control;
 mod model;
 mod node;
@@ -40,6 +43,9 @@ const CONVERGED_WITHIN: Duration = Duration::from_secs(360);
 /// Attempts of one agent from the healing until it is in sync: the one under way, which may fail, and one
 /// more after each enrolment that its restarts and the last goodbye cost.
 const ATTEMPTS_TO_HEAL: u64 = 4;
+
+/// Of so many seeds one also spends a week without control: a week takes as long as many runs.
+const ALONE_EVERY: u64 = 32;
 
 /// Time in which nothing more happens.
 const QUIET: Duration = Duration::from_secs(600);
@@ -104,6 +110,9 @@ struct Summary {
 }
 
 fn run(seed: u64, is_told: bool) -> Summary {
+    if seed.is_multiple_of(ALONE_EVERY) {
+        alone::run(seed / ALONE_EVERY, is_told);
+    }
     let mut world = World::new(seed, is_told);
     world.run_until(CHAOS);
     world.heal();

@@ -21,6 +21,10 @@ pub(crate) struct Disk {
     pub(crate) scopes: BTreeMap<ScopeId, Copy>,
     /// Peers that answered a handshake.
     pub(crate) spoken: BTreeMap<GroupId, BTreeSet<PublicKey>>,
+    /// Addresses of control.
+    pub(crate) urls: Vec<String>,
+    /// Where peers were last heard from.
+    pub(crate) met: BTreeMap<(GroupId, PublicKey), Endpoint>,
     /// What the last write of a copy replaced.
     undo: Option<(ScopeId, Option<Copy>)>,
 }
@@ -59,6 +63,8 @@ pub(crate) struct Running {
     pub(crate) last_attempt: Option<Duration>,
     /// Cursors whose scopes were compared with what control held.
     pub(crate) checked: BTreeMap<ScopeId, Cursor>,
+    /// What was looked at last.
+    pub(crate) looked_at: Option<(u64, BTreeMap<ScopeId, Cursor>)>,
     /// Interfaces of the last desired state, with their peers.
     pub(crate) shown: BTreeMap<GroupId, Hosted>,
     /// Groups left by a local command.
@@ -102,12 +108,25 @@ impl Disk {
     }
 }
 
+/// An address where control may be.
+pub(crate) fn url(place: usize) -> String {
+    format!("https://192.0.2.{place}:8443")
+}
+
 impl Node {
+    /// A person makes a new node of it: nothing of the old one is left.
+    pub(crate) fn purge(&mut self, random: &mut Random) {
+        let urls = std::mem::take(&mut self.disk.urls);
+        self.disk = Disk { urls, ..Disk::default() };
+        self.keys.clear();
+        self.identity = IdentityKey::try_new(random.bytes()).unwrap();
+    }
+
     pub(crate) fn new(name: usize, random: &mut Random) -> Self {
         let mut node = Self {
             name,
             identity: IdentityKey::try_new(random.bytes()).unwrap(),
-            disk: Disk::default(),
+            disk: Disk { urls: vec![url(0)], ..Disk::default() },
             wanted: BTreeSet::new(),
             endpoints: Vec::new(),
             process: Process::None,
@@ -148,7 +167,7 @@ impl Node {
             local,
             scopes: self.disk.scopes(),
             recent: self.disk.spoken.clone(),
-            urls: Vec::new(),
+            urls: self.disk.urls.clone(),
             proofs: Proofs::default(),
             pins: BTreeMap::new(),
             endpoints: self.endpoints.clone(),
@@ -164,6 +183,7 @@ impl Node {
             tick_at: None,
             last_attempt: None,
             checked: BTreeMap::new(),
+            looked_at: None,
             shown: BTreeMap::new(),
             left: BTreeSet::new(),
         }));

@@ -7,7 +7,7 @@ use lacis_control_core::{Row, State};
 /// Tables in the order in which they are loaded.
 type Key = (u8, String);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     rows: BTreeMap<Key, Row>,
 }

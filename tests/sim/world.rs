@@ -10,6 +10,7 @@ mod agents;
 mod calls;
 mod streams;
 mod trouble;
+mod tunnels;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,12 +18,12 @@ use lacis_agent_core::{Action, Event as CoreEvent, Notice, StreamId};
 use lacis_control_core::{Command, Reply};
 use lacis_proto::{
     Beat, Bye, Code, Cursor, GroupId, Hello, Line, PeerId, PeerReply, PeerReport, PeerRequest, Problem,
-    ReportRequest, Revision, ScopeId, WatchRequest,
+    PublicKey, ReportRequest, Revision, ScopeId, WatchRequest,
 };
 
 use crate::{
-    control::{Control, EPOCH, Held},
-    node::{Node, Process},
+    control::{Control, Held},
+    node::{Node, Process, url},
     random::Random,
 };
 
@@ -46,6 +47,8 @@ pub(crate) enum Ask {
 struct Call {
     from: Option<(usize, u64)>,
     ask: Ask,
+    /// It was held up for so long that nobody waits for the answer.
+    is_late: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ enum Event {
     Ended { conn: u64 },
     Gone { conn: u64 },
     Rejoined { node: usize },
+    Purge { node: usize, generation: u64 },
+    CallPeer { node: usize, generation: u64, group: GroupId, key: PublicKey, tries: u32 },
 }
 
 /// A watch stream between control and one process.
@@ -94,6 +99,9 @@ pub(crate) struct World {
     queue: BTreeMap<(Duration, u64), Event>,
     events: u64,
     is_up: bool,
+    /// Where control is, and which addresses it tells.
+    place: usize,
+    told: Vec<usize>,
     incarnation: u64,
     inbox: Vec<(Option<Call>, Command)>,
     conns: BTreeMap<u64, Conn>,
@@ -116,6 +124,8 @@ impl World {
             queue: BTreeMap::new(),
             events: 0,
             is_up: true,
+            place: 0,
+            told: vec![0],
             incarnation: 0,
             inbox: Vec::new(),
             conns: BTreeMap::new(),
@@ -166,12 +176,52 @@ impl World {
         self.now = end;
     }
 
+    /// Nothing goes wrong from now on.
+    pub(crate) fn calm(&mut self) {
+        self.chaos = false;
+    }
+
+    /// Control goes away and nothing brings it back.
+    pub(crate) fn lose_control(&mut self) {
+        self.kill_control();
+        self.queue.retain(|_, event| !matches!(event, Event::ControlUp));
+    }
+
+    /// Control is back.
+    pub(crate) fn find_control(&mut self) {
+        self.control_up();
+    }
+
+    /// A machine restarts, and takes some time over it.
+    pub(crate) fn reboot(&mut self, node: usize, longest_ms: u64) {
+        self.tell(|| format!("node {node} restarts"));
+        self.stop_agent(node);
+        self.after(1_000, longest_ms, Event::Start { node });
+    }
+
+    /// A machine gets other addresses.
+    pub(crate) fn move_machine(&mut self, node: usize) {
+        let Self { nodes, random, .. } = self;
+        nodes[node].roam(random);
+        let endpoints = self.nodes[node].endpoints.clone();
+        self.tell(|| format!("node {node} moves to {endpoints:?}"));
+        self.feed(node, CoreEvent::EndpointsChanged(endpoints));
+    }
+
     /// Nothing goes wrong from now on, and everything that was down comes up.
     pub(crate) fn heal(&mut self) {
         self.tell(|| "heal".into());
         self.chaos = false;
+        // Whoever has not heard of the new place comes back to the old one, and so does control.
+        if !self.nodes.iter().all(|node| node.disk.urls.contains(&url(self.place))) {
+            self.move_control(0);
+        }
+        self.told = vec![self.place];
         for node in 0..self.nodes.len() {
             self.nodes[node].is_cut = false;
+            if self.is_outcast(node) {
+                self.purge(node);
+            }
             self.after(0, 1_000, Event::Start { node });
         }
         if !self.is_up {
@@ -213,6 +263,16 @@ impl World {
             Event::Rejoined { node } => {
                 self.tell(|| format!("node {node} is no longer cut off"));
                 self.nodes[node].is_cut = false;
+            }
+            Event::Purge { node, generation } => {
+                if self.nodes[node].generation == generation && self.is_outcast(node) {
+                    self.purge(node);
+                }
+            }
+            Event::CallPeer { node, generation, group, key, tries } => {
+                if self.process(node, generation).is_some() {
+                    self.call_peer(node, group, key, tries);
+                }
             }
         }
     }

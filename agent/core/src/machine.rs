@@ -258,7 +258,7 @@ impl AgentCore {
                 self.problem = None;
                 self.set_dormant(false);
                 self.link.hello(hello.beat_s);
-                if self.reports.connected(now) {
+                if self.reports.connected(now, hello.epoch) {
                     self.calls.told();
                 }
                 let urls = follow_urls(&hello.urls, &self.urls);
@@ -290,6 +290,9 @@ impl AgentCore {
             self.confirm_sync(now);
             self.acknowledge |= followed.acknowledge;
             self.rebuild = true;
+        }
+        for group in followed.host_again {
+            self.actions.push_back(Action::HostAgain(group));
         }
         self.saves.extend(followed.save);
         for scope in followed.forget {

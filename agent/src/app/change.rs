@@ -53,6 +53,21 @@ impl Running {
         );
     }
 
+    /// Asks control anew for this node's peer of a group.
+    pub(super) fn host_again(&mut self, group: GroupId) {
+        // What is under way may be the very reason; control says it again if it is not.
+        let enrolment = self.enroller.state.enrolment().ok().flatten().filter(|_| self.changing.is_none());
+        let Some(mut enrolment) = enrolment else { return };
+        enrolment.peers.retain(|peer| peer.group != group);
+        let (enroller, endpoints, taken) =
+            (self.enroller.clone(), self.endpoints.clone(), self.taken_beside(&group));
+        self.set_off(
+            false,
+            None,
+            async move { enroller.host_peers(&mut enrolment, &endpoints, &taken).await },
+        );
+    }
+
     /// Begins a change; its answer comes when it is done.
     pub(super) fn begin(&mut self, change: Change, answer: Answer) {
         if self.changing.is_some() {
@@ -121,8 +136,14 @@ impl Running {
     async fn follow_enrolment(&mut self) -> Result<(), AgentError> {
         let Some(enrolment) = self.enroller.state.enrolment()? else { return Ok(()) };
         self.client = self.enroller.client_of(&enrolment)?;
+        if enrolment.node != self.core.local().node {
+            let reason = "control was restored and knows this node by another id; start the agent again";
+            self.ending = Some(Ending::Broken(reason.to_owned()));
+            return Ok(());
+        }
         for peer in &enrolment.peers {
-            if !self.core.local().hosted.contains_key(&peer.group) {
+            let hosted_now = self.core.local().hosted.get(&peer.group);
+            if hosted_now.is_none_or(|hosted| hosted.peer != peer.peer) {
                 let key = key_of(&self.enroller.state, &peer.group)?;
                 let hosted = hosted(&enrolment, peer, &key, &self.enroller.identity);
                 self.overlay.add_key(peer.group.clone(), key);
@@ -147,7 +168,15 @@ impl Running {
 
     /// Ranges of the groups that this node is in.
     fn taken(&self) -> Vec<Range> {
-        let netmaps = self.core.netmaps().values();
+        self.ranges(|_| true)
+    }
+
+    fn taken_beside(&self, group: &GroupId) -> Vec<Range> {
+        self.ranges(|other| other != group)
+    }
+
+    fn ranges(&self, wanted: impl Fn(&GroupId) -> bool) -> Vec<Range> {
+        let netmaps = self.core.netmaps().iter().filter(|(group, _)| wanted(group)).map(|(_, netmap)| netmap);
         netmaps
             .flat_map(|netmap| {
                 let ranges = [IpNetwork::V4(netmap.pool), IpNetwork::V6(netmap.prefix6)];

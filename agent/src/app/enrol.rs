@@ -80,6 +80,12 @@ impl Enroller {
             Some(known) if known.control_key != reply.control_key => {
                 return Err(AgentError::OtherControl { node: known.node });
             }
+            // Restored, control has forgotten the node and what it was granted.
+            Some(known) if known.node != reply.node => {
+                let urls = with_the_token(reply.urls, token);
+                let fresh = Enrolment::new(reply.node, reply.control_key, urls, reply.pins);
+                Enrolment { port: known.port, ..fresh }
+            }
             Some(known) => {
                 let urls = with_the_token(reply.urls, token);
                 Enrolment { node: reply.node, urls, pins: reply.pins, ..known }

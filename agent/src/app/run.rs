@@ -405,6 +405,7 @@ impl Running {
                 self.watching.take_if(|watching| watching.stream == stream);
             }
             Action::UseUrls(urls) => self.use_urls(urls),
+            Action::HostAgain(group) => self.host_again(group),
             Action::FetchProofs(asked) => self.fetch_proofs(asked),
             Action::SavePins => self.saved(self.enroller.state.save_pins(self.core.pins())),
             Action::SendReport(request) => self.send_report(request),

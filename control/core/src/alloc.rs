@@ -37,12 +37,18 @@ pub fn allocate(group: &Group, now_ms: u64, applied: Option<Revision>) -> Result
     if overlay4(group.row.pool, next).is_some() {
         return Ok(next);
     }
-    let rested = group.released.values().filter(|released| {
-        now_ms >= released.released_ms.saturating_add(HOST_REST_MS)
-            && applied.is_none_or(|applied| applied >= released.revision)
-    });
+    let known_gone = || {
+        let released = group.released.values();
+        released.filter(|released| applied.is_none_or(|applied| applied >= released.revision))
+    };
+    let rested = known_gone().filter(|released| now_ms >= released.released_ms.saturating_add(HOST_REST_MS));
     let longest = rested.min_by_key(|released| (released.released_ms, released.revision, released.host));
-    longest.map(|released| released.host).ok_or_else(|| PoolExhausted {
+    // A release in the future: the clock has gone back, and nobody can say for how long the number has rested.
+    let unknown = || {
+        let future = known_gone().filter(|released| released.released_ms > now_ms);
+        future.min_by_key(|released| (released.revision, released.host))
+    };
+    longest.or_else(unknown).map(|released| released.host).ok_or_else(|| PoolExhausted {
         group: group.row.id.clone(),
         label: group.row.label.clone(),
         pool: group.row.pool,

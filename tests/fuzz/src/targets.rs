@@ -185,6 +185,7 @@ fn settle(core: &mut AgentCore, seen: &mut Observed, stream: &mut lacis_agent_co
             | Action::UseUrls(_)
             | Action::FetchProofs(_)
             | Action::SavePins
+            | Action::HostAgain(_)
             | Action::Disconnect { .. }
             | Action::SendReport(_)
             | Action::Notice(_) => {}

@@ -27,7 +27,7 @@ impl World {
             return;
         }
         self.tell(|| format!("agent {node} starts"));
-        let (seed, seq) = (self.random.next(), self.control.wall_ms + self.now_ms());
+        let (seed, seq) = (self.random.next(), self.control.wall_ms(self.now_ms()));
         self.nodes[node].boot(seed, seq);
         self.feed(node, CoreEvent::Started);
         self.check_start(node);
@@ -65,8 +65,18 @@ impl World {
     }
 
     pub(super) fn call(&mut self, node: usize, ask: Ask) {
-        let call = Call { from: Some((node, self.nodes[node].generation)), ask };
-        if self.nodes[node].is_cut || self.goes_wrong(4) {
+        let call = Call { from: Some((node, self.nodes[node].generation)), ask, is_late: false };
+        let knows_the_way = self.nodes[node].disk.urls.contains(&url(self.place));
+        if !knows_the_way {
+            self.after(1, 50, Event::Answer { call, answer: Err(None) });
+        } else if let Ask::Report(report) = &call.ask
+            && self.goes_wrong(4)
+        {
+            let ask = Ask::Report(report.clone());
+            self.after(1_000, 60_000, Event::Arrive(Call { ask, is_late: true, ..call }));
+            let moment = self.now + CALL;
+            self.at(moment, Event::Answer { call: Call { is_late: false, ..call }, answer: Err(None) });
+        } else if self.nodes[node].is_cut || self.goes_wrong(4) {
             let moment = self.now + CALL;
             self.at(moment, Event::Answer { call, answer: Err(None) });
         } else {
@@ -77,21 +87,31 @@ impl World {
     /// The answer of a call, or `Err(None)` where none came, reaches the process that made it.
     pub(super) fn answer(&mut self, call: Call, answer: Result<Reply, Option<Problem>>) {
         let Some((node, generation)) = call.from else { return };
-        if self.nodes[node].generation != generation {
+        if self.nodes[node].generation != generation || call.is_late {
             return;
+        }
+        let is_out = |problem: &Problem| matches!(problem.code, Code::NodeRevoked | Code::UnknownNode);
+        if matches!(&answer, Err(Some(problem)) if is_out(problem)) {
+            self.after(5_000, 30_000, Event::Purge { node, generation });
         }
         match (call.ask, answer) {
             (Ask::Join(group), Ok(Reply::Joined { node: id, member, .. })) => {
-                let disk = &mut self.nodes[node].disk;
-                assert!(disk.node.as_ref().is_none_or(|known| *known == id), "the node got another id");
-                disk.node = Some(id);
-                disk.grants.insert(group.clone(), member);
+                let known = self.nodes[node].disk.node.replace(id.clone());
+                if known.is_some_and(|known| known != id) {
+                    self.is_forgotten(node);
+                }
+                self.nodes[node].disk.grants.insert(group.clone(), member);
                 self.go_on(node, &group);
             }
             (Ask::AddPeer(request), Ok(Reply::Peer(reply))) => self.hosts(node, &request, reply),
             (Ask::AddPeer(request), Err(problem)) => {
                 if problem.is_some_and(|problem| problem.code == Code::NoGrant) {
-                    self.nodes[node].disk.grants.remove(&request.group);
+                    let disk = &mut self.nodes[node].disk;
+                    disk.grants.remove(&request.group);
+                    if disk.hosted.contains_key(&request.group) {
+                        let group = request.group.clone();
+                        return self.feed(node, CoreEvent::Left { group });
+                    }
                 }
                 self.try_again(node, &request.group);
             }
@@ -105,6 +125,17 @@ impl World {
                 self.feed(node, CoreEvent::ConnectFailed { stream, problem, retry_after: None });
             }
             (Ask::Join(_) | Ask::AddPeer(_), Ok(reply)) => panic!("not an answer: {reply:?}"),
+        }
+    }
+
+    /// Control has lost the node in a restore and made a new one of its identity: what was granted is void.
+    fn is_forgotten(&mut self, node: usize) {
+        assert!(self.control.epoch.0 > 7, "the node got another id");
+        let disk = &mut self.nodes[node].disk;
+        (disk.grants, disk.hosted, disk.scopes) = <_>::default();
+        if self.nodes[node].running().is_some() {
+            self.stop_agent(node);
+            self.after(10, 500, Event::Start { node });
         }
     }
 

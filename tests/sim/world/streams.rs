@@ -8,7 +8,21 @@ impl World {
         if !self.is_up {
             return self.after(1, 400, Event::Answer { call, answer: Err(None) });
         }
+        if call.is_late && self.nodes[node].generation != generation {
+            // The connection of a dead process is dead, too.
+            return;
+        }
         let id = self.nodes[node].disk.node.clone();
+        if id.is_none() && !matches!(call.ask, Ask::Join(_)) {
+            // The node was purged while its call was on its way.
+            return;
+        }
+        let refused =
+            id.as_ref().filter(|_| !matches!(call.ask, Ask::Join(_))).map(|id| self.control.knows(id));
+        if let Some(Err(code)) = refused {
+            let answer = Err(Some(Problem::new(code, "no")));
+            return self.after(1, 400, Event::Answer { call, answer });
+        }
         let command = match &call.ask {
             Ask::Watch(stream, request) => {
                 let (stream, request) = (*stream, request.clone());
@@ -26,7 +40,8 @@ impl World {
             Ask::Leave(_, peer) => Command::RemovePeer { peer: peer.clone(), by: id },
             Ask::Report(report) => {
                 let seen = self.control.presence.entry(id.clone().unwrap()).or_default();
-                if seen.last_seq.is_some_and(|last| report.seq <= last) {
+                let is_former = seen.run.is_some_and(|run| run != generation);
+                if is_former || seen.last_seq.is_some_and(|last| report.seq <= last) {
                     let answer = Ok(Reply::Done);
                     return self.after(1, 400, Event::Answer { call, answer });
                 }
@@ -89,7 +104,9 @@ impl World {
             self.after(1, 300, Event::Ended { conn });
         }
         let seen = self.control.presence.entry(id).or_default();
-        *seen = crate::control::Seen { connected: true, last_seq: None, applied: revisions(&request.have) };
+        let last_seq = seen.last_seq.filter(|_| seen.run == Some(generation));
+        let applied = revisions(&request.have);
+        *seen = crate::control::Seen { connected: true, last_seq, applied, run: Some(generation) };
         let held = request.have.iter().map(|(id, text)| (id.clone(), text.parse().ok())).collect();
         let client = self.nodes[node].generation == generation;
         let (busy_until, stalled) = (self.now, self.nodes[node].is_cut);
@@ -107,16 +124,9 @@ impl World {
         self.events += 1;
         let name = self.events;
         self.conns.insert(name, conn);
-        let epoch = EPOCH;
+        let (epoch, urls) = (self.control.epoch, self.told.iter().map(|place| url(*place)).collect());
         let beat_s = u32::try_from(BEAT.as_secs()).unwrap();
-        let hello = Hello {
-            protocol: 1,
-            control: "sim".into(),
-            epoch,
-            now_ms: self.now_ms(),
-            beat_s,
-            urls: Vec::new(),
-        };
+        let hello = Hello { protocol: 1, control: "sim".into(), epoch, now_ms: self.now_ms(), beat_s, urls };
         self.send(name, &[Line::Hello(hello)]);
         self.push(name);
         self.after(4_500, 5_500, Event::Beat { conn: name });
@@ -130,8 +140,13 @@ impl World {
         let Some(conn) = self.conns.get_mut(&name).filter(|conn| conn.server) else { return };
         let id = self.nodes[conn.node].disk.node.clone().unwrap();
         let is_first = std::mem::take(&mut conn.is_first);
-        let lines = self.control.lines(&id, &mut conn.held, is_first).unwrap();
+        let Some(lines) = self.control.lines(&id, &mut conn.held, is_first) else { return };
         self.send(name, &lines);
+        if self.control.knows(&id).is_err() {
+            self.send(name, &[Line::Bye(Bye { reason: "revoked".into(), within_s: 1 })]);
+            self.conn(name).server = false;
+            self.after(1, 300, Event::Ended { conn: name });
+        }
     }
 
     pub(super) fn beat(&mut self, conn: u64) {

@@ -6,28 +6,82 @@ impl World {
     pub(super) fn trouble(&mut self) {
         let node = self.random.below(self.nodes.len());
         match self.random.below(100) {
-            0..20 => {
+            0..18 => {
                 let group = self.any_group();
                 self.join(node, group);
             }
-            20..34 => self.remove_any_peer(),
-            34..40 => self.leave(node),
-            40..50 => {
+            18..30 => self.remove_any_peer(),
+            30..36 => self.leave(node),
+            36..39 => self.revoke(node),
+            39..49 => {
                 let Self { nodes, random, .. } = self;
                 nodes[node].roam(random);
                 let endpoints = self.nodes[node].endpoints.clone();
                 self.feed(node, CoreEvent::EndpointsChanged(endpoints));
             }
-            50..60 => self.kill_agent(node),
-            60..66 => self.kill_control(),
-            66..70 => self.drain_control(),
-            70..80 => self.end_a_stream(),
-            80..86 => self.stall_a_stream(),
-            86..91 => self.cut_off(node),
-            91..95 => self.feed(node, CoreEvent::NetworkChanged),
-            95..98 => self.handshake(node),
-            _ => self.control.wall_ms += self.random.next() % 3_600_000,
+            49..58 => self.kill_agent(node),
+            58..64 => self.kill_control(),
+            64..68 => self.drain_control(),
+            68..70 => self.control.back_up(),
+            70..72 => self.restore_control(),
+            72..74 => {
+                let place = self.random.below(4);
+                self.told = vec![place, self.place];
+                self.drain_control();
+            }
+            74..76 => {
+                let place = self.told[0];
+                self.move_control(place);
+            }
+            76..83 => self.end_a_stream(),
+            83..88 => self.stall_a_stream(),
+            88..92 => self.cut_off(node),
+            92..94 => self.feed(node, CoreEvent::NetworkChanged),
+            94..97 => self.handshake(node),
+            _ => {
+                let (at_ms, by_ms) = (self.now_ms(), self.random.below(7_200_000));
+                self.control.jump(at_ms, i64::try_from(by_ms).unwrap() - 3_600_000);
+            }
         }
+    }
+
+    /// Control dies and comes again at another place.
+    pub(super) fn move_control(&mut self, place: usize) {
+        self.tell(|| format!("control moves to {}", url(place)));
+        self.kill_control();
+        self.place = place;
+    }
+
+    /// Control dies, and its folder is replaced by the backup.
+    pub(super) fn restore_control(&mut self) {
+        self.tell(|| "control is restored".into());
+        self.kill_control();
+        self.control.restore();
+    }
+
+    pub(super) fn revoke(&mut self, node: usize) {
+        let Some(id) = self.nodes[node].disk.node.clone() else { return };
+        if self.is_up && self.control.knows(&id).is_ok() {
+            self.tell(|| format!("node {node} is revoked"));
+            let peers: Vec<PeerId> = self
+                .control
+                .state
+                .groups_of(&id)
+                .filter_map(|group| Some(group.peer_of(&id)?.id.clone()))
+                .collect();
+            self.tell(|| format!("its peers {peers:?} go"));
+            self.inbox.push((None, Command::RevokeNode { node: id }));
+            self.plan_commit();
+        }
+    }
+
+    /// A person purges the node and starts it anew with the tokens that it had.
+    pub(super) fn purge(&mut self, node: usize) {
+        self.tell(|| format!("node {node} is purged"));
+        self.stop_agent(node);
+        let Self { nodes, random, .. } = self;
+        nodes[node].purge(random);
+        self.after(100, 2_000, Event::Start { node });
     }
 
     /// A person runs `lacis up` with a token of this group.
@@ -95,6 +149,8 @@ impl World {
             self.tell(|| "control is killed".into());
             self.is_up = false;
             self.incarnation += 1;
+            // Connections of a dead process are dead, however late.
+            self.queue.retain(|_, event| !matches!(event, Event::Arrive(call) if call.is_late));
             for (call, _) in std::mem::take(&mut self.inbox) {
                 if let Some(call) = call {
                     self.after(1, 200, Event::Answer { call, answer: Err(None) });

@@ -166,6 +166,9 @@ pub enum Action {
         /// Which.
         stream: StreamId,
     },
+    /// Ask control anew for this node's peer of a group: it was restored and knows another one; then tell
+    /// [`Event::PeerReady`] or [`Event::Left`].
+    HostAgain(GroupId),
     /// Ask control for the proofs of peers; then tell [`Event::ProofsCame`] or [`Event::ProofsLost`].
     FetchProofs(Vec<PeerId>),
     /// Write what is remembered of peers to disk: `AgentCore::pins` has it.

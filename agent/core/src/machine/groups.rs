@@ -34,6 +34,8 @@ pub(super) struct Followed {
     pub(super) forget: Vec<ScopeId>,
     /// Control wants to hear that it was applied.
     pub(super) acknowledge: bool,
+    /// Groups in which control knows another peer of this node than it hosts.
+    pub(super) host_again: Vec<GroupId>,
     pub(super) notices: Vec<Notice>,
 }
 
@@ -125,6 +127,9 @@ impl Groups {
         self.old_offers.remove(&scope);
         let mut followed =
             Followed { confirmed: true, acknowledge: ack_within_ms.is_some(), ..Followed::default() };
+        if scope == ScopeId::from(&self.local.node) {
+            followed.host_again = self.strangers();
+        }
         if self.follower.scope(&scope).map(Scope::cursor) == before {
             return Ok(followed);
         }
@@ -163,6 +168,15 @@ impl Groups {
             Body::Group(_) | Body::Member(_) | Body::Peer(_) | Body::Node(_) | Body::Unknown(_) => None,
         });
         groups.filter(|group| self.local.hosted.contains_key(group)).collect()
+    }
+
+    /// Groups in which the assigned peer is another than this node hosts.
+    fn strangers(&self) -> Vec<GroupId> {
+        let Some(scope) = self.follower.scope(&ScopeId::from(&self.local.node)) else { return Vec::new() };
+        let is_assigned = |peer: &PeerId| scope.live(&RecordId::from(peer)).is_some();
+        let assigned = self.assigned();
+        let hosted = self.local.hosted.iter().filter(|(group, _)| assigned.contains(*group));
+        hosted.filter(|(_, hosted)| !is_assigned(&hosted.peer)).map(|(group, _)| group.clone()).collect()
     }
 
     /// Leaves a group: its interface goes with the next desired state.

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_proto::{Endpoint, GroupId, MAX_ENDPOINTS, PeerReport, ReportRequest, ScopeId};
+use lacis_proto::{Endpoint, Epoch, GroupId, MAX_ENDPOINTS, PeerReport, ReportRequest, ScopeId};
 
 use crate::{
     Hosted,
@@ -21,6 +21,8 @@ pub(super) struct Reports {
     applied: BTreeMap<ScopeId, String>,
     /// Control does not know the endpoints yet.
     untold: bool,
+    /// Of the last stream.
+    epoch: Option<Epoch>,
     due: Option<Duration>,
     under_way: bool,
     last_sent: Option<Duration>,
@@ -35,6 +37,7 @@ impl Reports {
             endpoints,
             applied: BTreeMap::new(),
             untold: true,
+            epoch: None,
             due: None,
             under_way: false,
             last_sent: None,
@@ -65,8 +68,10 @@ impl Reports {
         self.at(spaced.max(now + REPORT_PAUSE));
     }
 
-    /// The stream is live: what control may not know is told at once. Returns whether it knows all of it.
-    pub(super) fn connected(&mut self, now: Duration) -> bool {
+    /// The stream is live: what control may not know is told at once. Returns whether it knows all of it. In another
+    /// epoch it was restored, and may have forgotten what it knew.
+    pub(super) fn connected(&mut self, now: Duration, epoch: Epoch) -> bool {
+        self.untold |= self.epoch.replace(epoch) != Some(epoch);
         if self.untold {
             self.at(now);
         }

@@ -29,6 +29,8 @@ struct Lab {
     calls: Vec<(Duration, Vec<PublicKey>)>,
     asked: Vec<(Duration, Vec<PeerId>)>,
     pins_saved: usize,
+    host_again: Vec<GroupId>,
+    epoch: Epoch,
 }
 
 /// Node 5 in group 1, which spoke with peer 7 when it last ran.
@@ -77,6 +79,8 @@ impl Lab {
             calls: Vec::new(),
             asked: Vec::new(),
             pins_saved: 0,
+            host_again: Vec::new(),
+            epoch: Epoch(1),
         };
         lab.event(Event::Started);
         lab
@@ -109,6 +113,7 @@ impl Lab {
                 Action::UseUrls(urls) => self.used_urls = urls,
                 Action::Initiate { keys, .. } => self.calls.push((self.now, keys)),
                 Action::FetchProofs(asked) => self.asked.push((self.now, asked)),
+                Action::HostAgain(group) => self.host_again.push(group),
                 Action::SavePins => self.pins_saved += 1,
                 Action::Zones(_) => {}
             }
@@ -128,7 +133,7 @@ impl Lab {
         let hello = Hello {
             protocol: 1,
             control: "0".into(),
-            epoch: Epoch(1),
+            epoch: self.epoch,
             now_ms: 0,
             beat_s: 30,
             urls: self.told_urls.clone(),

@@ -78,6 +78,18 @@ fn hosts_are_given_in_order_and_again_only_after_their_rest() {
 }
 
 #[test]
+fn a_clock_that_goes_back_does_not_exhaust_a_pool() {
+    let mut world = World::with_pool("10.9.0.0/29");
+    world.now_ms += 20_000;
+    let nodes: Vec<_> = (1..=3).map(|identity| world.join(identity)).collect();
+    let first = world.add(&nodes[0].0, &nodes[0].1, 1);
+    world.add(&nodes[1].0, &nodes[1].1, 2);
+    world.ask(Command::RemovePeer { peer: first.peer, by: None }).unwrap();
+    world.now_ms -= 15_000;
+    assert_eq!(world.add(&nodes[2].0, &nodes[2].1, 3).host, first.host);
+}
+
+#[test]
 fn the_longest_rested_host_comes_first() {
     let mut world = World::with_pool("10.9.0.0/29");
     let nodes: Vec<_> = (1..=2).map(|identity| world.join(identity)).collect();

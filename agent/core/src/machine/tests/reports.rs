@@ -41,3 +41,33 @@ fn an_acknowledgement_is_sent_once_the_steps_are_applied() {
     let cursor = lab.control[&group_scope(1)].cursor().to_string();
     assert_eq!(lab.reports[1].applied[&group_scope(1)], cursor);
 }
+
+#[test]
+fn a_restored_control_is_told_again_and_asked_for_the_peer_that_it_knows() {
+    let mut lab = Lab::new();
+    lab.serve();
+    lab.event(Event::ReportDone { seq: 1_001 });
+    lab.ended();
+    lab.run_for(lab.wait(), |_| {});
+    lab.epoch = Epoch(2);
+    lab.control.insert(node_scope(5), restored([put_node(5), put_assignment(1, 9, "web")]));
+    lab.control.insert(group_scope(1), restored([put_group(1), put_peer(9, "web"), put_peer(7, "db")]));
+    lab.hello();
+    // A node's own scope comes first.
+    lab.answer(&node_scope(5), None);
+    lab.answer(&group_scope(1), None);
+    assert_eq!(lab.host_again, [group(1)], "control knows peer 9 of this node, it hosts peer 5");
+    assert_eq!(lab.peers().len(), 2, "until then everything stays");
+    assert_eq!(lab.reports.len(), 2, "what it was told before may be lost");
+
+    lab.event(Event::PeerReady { group: group(1), hosted: hosted(9) });
+    lab.run_for(lab.wait(), |_| {});
+    lab.serve();
+    assert_eq!(lab.peers(), [key(7)]);
+}
+
+fn restored(changes: impl IntoIterator<Item = Change>) -> Scope {
+    let mut scope = Scope::new(Epoch(2));
+    scope.commit(changes);
+    scope
+}
