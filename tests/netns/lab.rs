@@ -93,6 +93,13 @@ impl Lab {
         fs::read_to_string(self.dir.path().join("control.log")).unwrap_or_default()
     }
 
+    /// Starts control again without waiting for it.
+    pub(crate) fn start_control_again(&mut self) {
+        let listen = format!("{}:8443", self.host.v4());
+        let mut command = self.control(&["serve", "--listen", &listen, "--format", "json"]);
+        self.control = Some(Process::start(&mut command, &self.dir.path().join("control.log")));
+    }
+
     /// Kills control without a warning.
     pub(crate) fn kill_control(&mut self) {
         self.control = None;
@@ -141,6 +148,11 @@ impl Node {
         let mut agent = Process::start(command.args(["--format", "json"]), &self.log);
         agent.line();
         self.agent = Some(agent);
+    }
+
+    /// Starts the agent again without waiting for it.
+    pub(crate) fn start_again(&mut self) {
+        self.agent = Some(self.start(None));
     }
 
     /// Starts the agent and leaves it to the caller.

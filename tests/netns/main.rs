@@ -14,6 +14,7 @@ mod identity;
 mod lab;
 mod names;
 mod operate;
+mod random_kill;
 mod resolved;
 mod resolver;
 mod revoke;

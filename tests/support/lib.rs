@@ -9,8 +9,10 @@
 
 mod host;
 mod process;
+mod setting;
 mod wait;
 
 pub use host::{Bridge, Host, in_a_world};
 pub use process::{Process, binary, run, run_ok};
+pub use setting::setting;
 pub use wait::{eventually, eventually_within, pause};

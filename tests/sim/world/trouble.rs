@@ -70,7 +70,7 @@ impl World {
                 .filter_map(|group| Some(group.peer_of(&id)?.id.clone()))
                 .collect();
             self.tell(|| format!("its peers {peers:?} go"));
-            self.inbox.push((None, Command::RevokeNode { node: id }));
+            self.inbox.push((None, Command::RevokeNode { node: id, owner: None }));
             self.plan_commit();
         }
     }
@@ -104,8 +104,16 @@ impl World {
             self.control.state.groups().flat_map(|group| group.peers.keys().cloned()).collect();
         if self.is_up && !peers.is_empty() {
             let peer = peers[self.random.below(peers.len())].clone();
-            self.tell(|| format!("peer {peer} is removed"));
-            self.inbox.push((None, Command::RemovePeer { peer, by: None }));
+            let group = self.control.state.group_of(&peer).cloned().unwrap();
+            let member = self.control.state.group(&group).unwrap().peers[&peer].member.clone();
+            let command = if self.random.chance(40) {
+                self.tell(|| format!("member {member} is unlinked"));
+                Command::UnlinkMember { group, member }
+            } else {
+                self.tell(|| format!("peer {peer} is removed"));
+                Command::RemovePeer { peer, by: None }
+            };
+            self.inbox.push((None, command));
             self.plan_commit();
         }
     }
