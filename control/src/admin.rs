@@ -18,7 +18,7 @@ use axum::{
 use tokio::net::UnixListener;
 
 pub(crate) use self::{
-    call::{Call, Made, Status, TokenEntry, entry, make_join_token, perform, read},
+    call::{Call, Made, OwnerEntry, Status, TokenEntry, entry, make_join_token, perform, read},
     nodes::NodeEntry,
 };
 use crate::{

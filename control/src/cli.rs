@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod ask;
 mod node;
+mod owner;
 mod serve;
 mod status;
 mod token;
@@ -59,6 +60,9 @@ enum Command {
     Node(node::NodeCommand),
     /// Shows groups, nodes and who is connected.
     Status(Common),
+    /// Makes and lists owners.
+    #[command(subcommand)]
+    Owner(owner::OwnerCommand),
     /// Prints the document of the management API, as control serves it at /openapi.json.
     Openapi,
     /// Prints a completion script for a shell.
@@ -131,6 +135,7 @@ impl Cli {
             Command::ApiToken(command) => token::api_token(command).await,
             Command::Node(command) => node::node(command).await,
             Command::Status(common) => status::status(common).await,
+            Command::Owner(command) => owner::owner(command).await,
             Command::Openapi => {
                 std::io::Write::write_all(&mut std::io::stdout(), crate::openapi()?.as_bytes())?;
                 Ok(())

@@ -1,5 +1,7 @@
 //! Join tokens: making and ending them, and checking secrets.
 
+use std::collections::BTreeSet;
+
 use lacis_proto::{Code, GroupId, MemberId, Problem, Secret, TokenId};
 use subtle::ConstantTimeEq as _;
 
@@ -53,18 +55,19 @@ fn make_room(fx: &mut Effects<'_>, group: &GroupId) -> Result<(), Problem> {
         let message = format!("group {group} has {} join tokens, the most it may", limits::MAX_JOIN_TOKENS);
         return Err(Problem::new(Code::LimitReached, message));
     }
-    for token in ended {
-        forget_join_token(fx, &token.id);
-    }
+    forget_join_tokens(fx, &ended.into_iter().map(|token| token.id.clone()).collect());
     Ok(())
 }
 
-pub(crate) fn forget_join_token(fx: &mut Effects<'_>, id: &TokenId) {
+/// Forgets join tokens and who has used them.
+pub(crate) fn forget_join_tokens(fx: &mut Effects<'_>, ids: &BTreeSet<TokenId>) {
     let state = fx.state;
-    for (token, identity) in state.join_uses.keys().filter(|(token, _)| token == id) {
+    for (token, identity) in state.join_uses.keys().filter(|(token, _)| ids.contains(token)) {
         fx.row(Row::JoinUseGone(token.clone(), *identity));
     }
-    fx.row(Row::JoinTokenGone(id.clone()));
+    for id in ids {
+        fx.row(Row::JoinTokenGone(id.clone()));
+    }
 }
 
 pub(crate) fn revoke_join_token(mut fx: Effects<'_>, token: &TokenId) -> Result<Decision, Problem> {

@@ -8,8 +8,8 @@ use lacis_proto::{
 use crate::{
     Batch, Decision, State, access, api_token,
     decision::Effects,
-    group, join, member, node, peer, registered, report,
-    row::{Actor, ApiTokenRow, JoinTokenRow},
+    group, join, member, node, owner, peer, registered, report,
+    row::{Actor, ApiTokenRow, JoinTokenRow, OwnerRow},
 };
 
 /// One thing that is asked of an installation.
@@ -17,6 +17,13 @@ use crate::{
 pub enum Command {
     /// First start: an owner, a group, a join token and an API token.
     Install(Install),
+    /// A new owner, or another label for one.
+    PutOwner {
+        /// Its id, where it has one already.
+        id: Option<OwnerId>,
+        /// What people call it.
+        label: String,
+    },
     /// A new group, or one that is said anew.
     CreateGroup(group::NewGroup),
     /// A group is changed.
@@ -186,6 +193,8 @@ pub enum Reply {
         /// The first API token.
         api: (TokenId, Secret),
     },
+    /// The owner is there.
+    Owner(OwnerRow),
     /// The group is made, or was.
     Group(GroupId),
     /// The join token is made; its secret is told this once.
@@ -219,6 +228,7 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
     let fx = Effects::new(state, batch, facts);
     match command {
         Command::Install(install) => group::install(fx, install),
+        Command::PutOwner { id, label } => owner::put(fx, id.as_ref(), label),
         Command::CreateGroup(new) => group::create(fx, new),
         Command::EditGroup { group, edit } => group::edit(fx, group, edit),
         Command::DeleteGroup { group } => group::delete(fx, group),
@@ -256,6 +266,7 @@ impl Command {
             | Self::RemovePeer { by: Some(node), .. } => Actor::Node(node.clone()),
             Self::Join { token, .. } => Actor::JoinToken(token.clone()),
             Self::Install(_)
+            | Self::PutOwner { .. }
             | Self::CreateGroup(_)
             | Self::EditGroup { .. }
             | Self::DeleteGroup { .. }
@@ -281,6 +292,7 @@ impl Command {
             Self::AddPeer { request, .. } => Some(&request.group),
             Self::RegisterPeer(new) => Some(&new.group),
             Self::Install(_)
+            | Self::PutOwner { .. }
             | Self::CreateGroup(_)
             | Self::EditGroup { .. }
             | Self::DeleteGroup { .. }

@@ -117,9 +117,8 @@ pub(crate) fn delete(mut fx: Effects<'_>, id: &GroupId) -> Result<Decision, Prob
     for host in held.released.keys() {
         fx.row(Row::Taken(id.clone(), *host));
     }
-    for token in state.join_tokens().filter(|token| token.group == *id) {
-        access::forget_join_token(&mut fx, &token.id);
-    }
+    let tokens = state.join_tokens().filter(|token| token.group == *id).map(|token| token.id.clone());
+    access::forget_join_tokens(&mut fx, &tokens.collect());
     fx.row(Row::Forgotten(id.into(), revision));
     let oldest = state.deleted.values().min_by_key(|gone| gone.deleted_ms);
     if let Some(oldest) = oldest.filter(|_| state.deleted.len() >= limits::MAX_DELETED_GROUPS) {

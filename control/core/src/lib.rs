@@ -24,6 +24,7 @@ pub mod limits;
 mod member;
 mod netmap;
 mod node;
+mod owner;
 mod peer;
 mod range;
 mod receipt;

@@ -1,5 +1,8 @@
 //! Every number that bounds what one installation holds or one call may bring, with its reason.
 
+/// Owners of an installation: more than departments of a company, fewer than a platform's customers.
+pub const MAX_OWNERS: usize = 1_000;
+
 /// Groups of an installation: as many as the design is measured for.
 pub const MAX_GROUPS: usize = 10_000;
 

@@ -1,7 +1,7 @@
 //! Nodes: whose they are, and their revocation.
 //!
 //! A node belongs to the owner whose join token let it in first. Its owner revokes it for good; for another
-//! owner in whose groups it also is, it leaves those groups and may not come back without a new token.
+//! owner in whose groups it has a peer, it leaves those groups and may not come back without a new token.
 
 use lacis_proto::{Code, NodeId, OwnerId, Problem};
 
@@ -25,8 +25,7 @@ impl State {
     }
 
     fn is_seen_by(&self, node: &NodeRow, owner: &OwnerId) -> bool {
-        node.owner.as_ref() == Some(owner)
-            || self.grants_of(&node.id).any(|grant| self.is_group_of(&grant.group, owner))
+        node.owner.as_ref() == Some(owner) || self.groups_of(&node.id).any(|group| group.row.owner == *owner)
     }
 
     fn is_group_of(&self, group: &lacis_proto::GroupId, owner: &OwnerId) -> bool {

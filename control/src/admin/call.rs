@@ -1,6 +1,8 @@
 //! The calls of the command line, and what they are answered.
 
-use lacis_control_core::{Access, Actor, Command, Group, JoinTokenRow, NewApiToken, NodeState, Reply, State};
+use lacis_control_core::{
+    Access, Actor, Command, Group, JoinTokenRow, NewApiToken, NodeState, OwnerRow, Reply, State,
+};
 use lacis_proto::{Code, GroupId, MemberId, NodeId, OwnerId, Problem, TokenId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -26,6 +28,10 @@ pub(crate) enum Call {
         groups: Vec<GroupId>,
         lifetime_ms: Option<u64>,
     },
+    /// Answered by an [`OwnerEntry`].
+    PutOwner { id: Option<OwnerId>, label: String },
+    /// Answered by a list of [`OwnerEntry`].
+    ListOwners,
     /// Answered by a list of API tokens.
     ListApiTokens,
     /// Answered by nothing.
@@ -60,6 +66,13 @@ pub(crate) struct TokenEntry {
     pub(crate) expires_ms: Option<u64>,
     /// `usable`, `expired`, `used_up` or `revoked`.
     pub(crate) state: String,
+}
+
+/// An owner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OwnerEntry {
+    pub(crate) id: OwnerId,
+    pub(crate) label: String,
 }
 
 /// What a control holds and who is connected.
@@ -128,6 +141,17 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
             let asked = NewApiToken { owner, label, access, groups, lifetime_ms };
             let reply = control.writer.ask(Command::CreateApiToken(asked)).await?;
             value(&ApiTokenView::made(control, reply))
+        }
+        Call::PutOwner { id, label } => {
+            let Reply::Owner(row) = control.writer.ask(Command::PutOwner { id, label }).await? else {
+                unreachable!("an owner is answered by it");
+            };
+            value(&OwnerEntry { id: row.id, label: row.label })
+        }
+        Call::ListOwners => {
+            let published = control.live.read();
+            let entry = |row: &OwnerRow| OwnerEntry { id: row.id.clone(), label: row.label.clone() };
+            value(&published.state.owners().map(entry).collect::<Vec<_>>())
         }
         Call::ListApiTokens => {
             let published = control.live.read();

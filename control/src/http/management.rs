@@ -32,13 +32,16 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use lacis_proto::{Code, LEGACY_SUFFIX, Problem};
+use lacis_proto::{Code, LEGACY_SUFFIX, Problem, Revision};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use self::api_tokens::ApiTokenView;
-use self::{view::ReceiptView, wireguard::Anybody};
+use self::{
+    view::{ReceiptView, Removed},
+    wireguard::Anybody,
+};
 use crate::{app::Control, http};
 
 const OWNERS: &str = "/v4/networkgroups/organisations";
@@ -117,10 +120,8 @@ fn missing(what: &str, asked: &str) -> Problem {
     Problem::new(Code::NotFound, format!("there is no {what} {asked} here"))
 }
 
-/// The answer of a removal: a receipt where one was asked for.
-fn gone(receipt: Option<ReceiptView>) -> Response {
-    receipt.map_or_else(
-        || StatusCode::NO_CONTENT.into_response(),
-        |receipt| http::json(StatusCode::OK, &receipt),
-    )
+/// The answer of a removal: with a receipt where one was asked for.
+fn gone(revision: Revision, receipt: Option<ReceiptView>) -> Response {
+    let Some(receipt) = receipt else { return StatusCode::NO_CONTENT.into_response() };
+    http::json(StatusCode::OK, &Removed { version: revision.0, receipt })
 }

@@ -168,6 +168,22 @@ impl Client {
         self.exchange(request.body(Full::new(body.into())).unwrap()).await
     }
 
+    /// A connection on which half of a request has been sent.
+    pub(super) async fn half_a_request(
+        &self,
+        path: &str,
+        token: &str,
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
+        use tokio::io::AsyncWriteExt as _;
+        let mut stream = self.connect().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 100\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    }
+
     /// Sends a body that need not be taken whole; gives the status that came back, if one did.
     pub(super) async fn sent(
         &self,

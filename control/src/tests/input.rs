@@ -3,6 +3,8 @@
 use ::http::{Method, header};
 use serde_json::{Value, json};
 
+use crate::admin::Call;
+
 use super::{
     api::{Api, KEY},
     client::start,
@@ -141,6 +143,7 @@ async fn what_is_anothers_and_what_is_not_there_are_answered_alike() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(&folder).await;
     let api = Api::new(&running);
+    let (foreign, theirs) = another_owner(&folder, &api).await;
     let missing = format!("{}/ng_00000000-0000-4000-8000-000000000000", api.base);
     let elsewhere = "/v4/networkgroups/organisations/orga_00000000-0000-4000-8000-000000000000";
     let paths = [
@@ -148,6 +151,10 @@ async fn what_is_anothers_and_what_is_not_there_are_answered_alike() {
         format!("{elsewhere}/networkgroups/{}", running.ready.group),
         format!("{elsewhere}/tokens"),
         format!("{elsewhere}/nodes"),
+        foreign.clone(),
+        format!("{foreign}/{theirs}"),
+        format!("{}/{theirs}", api.base),
+        format!("{}/{theirs}/members", api.base),
         missing.clone(),
         format!("{missing}/members"),
         format!("{missing}/peers/x"),
@@ -161,6 +168,14 @@ async fn what_is_anothers_and_what_is_not_there_are_answered_alike() {
     for path in &paths {
         assert_eq!(api.get(path).await.problem().status, 404, "{path}");
     }
+    let absent = api.get(&missing).await.problem();
+    let hidden = api.get(&format!("{}/{theirs}", api.base)).await.problem();
+    let absent = absent.message.replace("ng_00000000-0000-4000-8000-000000000000", "it");
+    assert_eq!(absent, hidden.message.replace(&theirs, "it"), "told alike");
+    let overlapping = json!({"label": "x", "networkIp": "172.20.0.0/16"});
+    assert_eq!(api.post(&api.base, &overlapping).await.status, 202, "their ranges tell nothing");
+    let found: Value = api.get(&format!("{}/search?query=secret", api.base)).await.ok();
+    assert_eq!(found, json!([]));
     let wrong_method = api.client.manage(Method::PUT, &api.group, &api.token, "{}").await;
     assert_eq!(wrong_method.problem().status, 405);
     assert!(wrong_method.headers.contains_key(header::ALLOW));
@@ -169,5 +184,40 @@ async fn what_is_anothers_and_what_is_not_there_are_answered_alike() {
             api.post(&format!("{}/members?{query}", api.group), &json!({"id": "app_1"})).await.problem();
         assert_eq!(problem.status, 400, "{query}");
     }
+    running.shutdown().await;
+}
+
+/// Another owner with a group; gives the path of the owner's groups and the group.
+async fn another_owner(folder: &tempfile::TempDir, api: &Api) -> (String, String) {
+    let data = folder.path().join("data");
+    let owner = Call::PutOwner { id: None, label: "another".to_owned() };
+    let owner = crate::cli::ask_for_tests(&data, owner).await["id"].as_str().unwrap().to_owned();
+    let token = Call::CreateApiToken {
+        owner: Some(owner.parse().unwrap()),
+        label: String::new(),
+        may_write: true,
+        groups: Vec::new(),
+        lifetime_ms: None,
+    };
+    let token = crate::cli::ask_for_tests(&data, token).await["token"].as_str().unwrap().to_owned();
+    let base = format!("/v4/networkgroups/organisations/{owner}/networkgroups");
+    let body = json!({"label": "secret", "networkIp": "172.20.0.0/16"}).to_string();
+    let made: Value = api.client.manage(Method::POST, &base, &token, &body).await.ok();
+    (base, made["id"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn slow_clients_hold_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let api = Api::new(&running);
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        slow.push(api.client.half_a_request(&api.base, &api.token).await);
+    }
+    let begun = tokio::time::Instant::now();
+    api.post(&api.base, &json!({"label": "quick"})).await.ok::<Value>();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    drop(slow);
     running.shutdown().await;
 }

@@ -12,7 +12,7 @@ use super::{
     body::{Asked, Body, Named},
     gone, groups, missing,
     problem::Refused,
-    view::{self, KindView, MemberView, ReceiptView, Written},
+    view::{self, KindView, MemberView, ReceiptView, Removed, Written},
     wait::Wait,
 };
 use crate::http::{self, Refusal};
@@ -123,7 +123,7 @@ pub(super) async fn edit(
     params(OfGroup, MemberPath, Wait),
     responses(
         (status = 204, description = "It is unlinked, or was not linked."),
-        (status = 200, description = "The same, where `wait` was asked.", body = ReceiptView),
+        (status = 200, description = "The same, where `wait` was asked.", body = Removed),
         Refused
     )
 )]
@@ -135,7 +135,8 @@ pub(super) async fn unlink(
     let member = MemberId::parse(&named.member_id).map_err(|_| missing("member", &named.member_id))?;
     let waiting = wait.begin(&of.caller.control, &of.group);
     let reply = of.caller.ask(Command::UnlinkMember { group: of.group.clone(), member }).await?;
-    Ok(gone(waiting.end(at(&reply)).await))
+    let revision = at(&reply);
+    Ok(gone(revision, waiting.end(revision).await))
 }
 
 /// The revision in an answer of the writer.

@@ -14,7 +14,7 @@ use super::{
     body::{Asked, Body, Named, lacking, maybe, needed, parsed, port},
     gone, groups, missing,
     problem::Refused,
-    view::{self, PeerView, ReceiptView, RegisteredView, Written},
+    view::{self, PeerView, ReceiptView, RegisteredView, Removed, Written},
     wait::Wait,
 };
 use crate::http::{self, Refusal};
@@ -184,7 +184,7 @@ pub(super) async fn edit(
     params(OfGroup, PeerPath, Wait),
     responses(
         (status = 204, description = "It is gone, or was not there."),
-        (status = 200, description = "The same, where `wait` was asked.", body = ReceiptView),
+        (status = 200, description = "The same, where `wait` was asked.", body = Removed),
         Refused
     )
 )]
@@ -202,7 +202,7 @@ pub(super) async fn remove(
     params(OfGroup, PeerPath, Wait),
     responses(
         (status = 204, description = "It is gone, or was not there."),
-        (status = 200, description = "The same, where `wait` was asked.", body = ReceiptView),
+        (status = 200, description = "The same, where `wait` was asked.", body = Removed),
         Refused
     )
 )]
@@ -223,7 +223,8 @@ async fn take_away(of: OfGroup, named: &str, wait: Wait) -> Result<Response, Ref
     if is_here {
         of.caller.ask(Command::RemovePeer { peer, by: None }).await?;
     }
-    Ok(gone(waiting.end(groups::revision_of(control, &of.group)?).await))
+    let revision = groups::revision_of(control, &of.group)?;
+    Ok(gone(revision, waiting.end(revision).await))
 }
 
 async fn put(of: OfGroup, wait: Wait, wanted: PeerWanted, id: Option<PeerId>) -> Result<Response, Refusal> {

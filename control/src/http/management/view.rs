@@ -184,6 +184,15 @@ pub(super) struct Written<T> {
     pub(super) receipt: Option<ReceiptView>,
 }
 
+/// Something that was removed, where `wait` was asked.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Removed {
+    /// The group's version that includes it.
+    pub(super) version: u64,
+    /// Who has applied it.
+    pub(super) receipt: ReceiptView,
+}
+
 /// A group that was written.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WrittenGroup<'a> {
