@@ -19,7 +19,7 @@ use serde_json::Value;
 pub(crate) use self::{
     events::{Event, Events},
     find::{Named, NotOne, one},
-    view::{Group, JoinToken, Member, Node, Peer, Presence, Receipt, Token},
+    view::{AuditEntry, Group, JoinToken, Member, Node, Peer, Presence, Receipt, Token},
 };
 use crate::control::{Attempt, CallError, Outgoing, Trust};
 

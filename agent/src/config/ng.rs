@@ -41,6 +41,7 @@ pub struct NgArgs {
 
 /// Which control, as whom, and how output looks.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Which control, as whom, and how output looks")]
 pub struct Target {
     /// Address of control, https://HOST:PORT [default: the profile's].
     #[arg(long, global = true, env = "LACIS_API", value_name = "URL")]
@@ -76,7 +77,7 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Wait {
     /// Wait until every connected node concerned has applied the change, so many seconds at most.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=50))]
     pub wait: Option<u64>,
 }
 
@@ -500,10 +501,10 @@ pub struct WatchArgs {
     /// Which group.
     #[command(flatten)]
     pub group: GroupName,
-    /// Begin after this event, by the id that was printed with it.
-    #[arg(long, value_name = "ID")]
+    /// Begin after this place, as it was printed with a version, instead of with everything there is.
+    #[arg(long, value_name = "PLACE")]
     pub since: Option<String>,
-    /// End after so many events.
+    /// End after so many versions.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 }

@@ -59,6 +59,8 @@ impl Events {
 #[derive(Debug, Default)]
 struct Decoder {
     waiting: Vec<u8>,
+    /// How much of `waiting` has been read.
+    read: usize,
     id: Option<String>,
     kind: Option<String>,
     data: Option<String>,
@@ -66,6 +68,7 @@ struct Decoder {
 
 impl Decoder {
     fn push(&mut self, bytes: &[u8]) -> Result<(), EventsError> {
+        self.waiting.drain(..std::mem::take(&mut self.read));
         let held = self.waiting.len() + self.data.as_ref().map_or(0, String::len);
         if held + bytes.len() > MAX_EVENT {
             return Err(EventsError::TooLong);
@@ -75,10 +78,10 @@ impl Decoder {
     }
 
     fn next(&mut self) -> Option<Event> {
-        while let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.waiting.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end_matches(['\r', '\n']);
+        while let Some(length) = self.waiting[self.read..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.waiting[self.read..self.read + length]).into_owned();
+            self.read += length + 1;
+            let line = line.trim_end_matches('\r');
             if !line.is_empty() {
                 self.field(line);
                 continue;

@@ -1,5 +1,7 @@
 //! The fields of answers that tables and names need. Everything else in an answer is left as it came.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::Named;
@@ -44,8 +46,8 @@ pub(crate) struct Peer {
     #[serde(default)]
     pub(crate) label: String,
     pub(crate) parent_member: String,
-    #[serde(default)]
-    pub(crate) public_key: String,
+    /// None where control has not been told it yet.
+    pub(crate) public_key: Option<String>,
     #[serde(default)]
     pub(crate) endpoint: Endpoint,
     #[serde(default)]
@@ -116,10 +118,11 @@ pub(crate) struct Node {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) label: String,
+    /// "active" or "revoked".
     #[serde(default)]
-    pub(crate) revoked: bool,
-    #[serde(default)]
-    pub(crate) presence: Option<Presence>,
+    pub(crate) state: String,
+    #[serde(flatten)]
+    pub(crate) presence: Presence,
     #[serde(default)]
     pub(crate) peers: Vec<serde_json::Value>,
 }
@@ -129,15 +132,44 @@ pub(crate) struct Node {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Receipt {
     pub(crate) version: u64,
+    /// Whether every connected agent has applied it.
+    pub(crate) complete: bool,
     pub(crate) applied: u64,
-    pub(crate) concerned: u64,
+    /// Connected agents that have not.
     #[serde(default)]
-    pub(crate) missing: Vec<String>,
+    pub(crate) pending: Vec<Pending>,
+    /// Agents that are not connected.
+    #[serde(default)]
+    pub(crate) away: u64,
 }
 
-impl Receipt {
-    pub(crate) const fn is_whole(&self) -> bool {
-        self.applied >= self.concerned
+/// An agent that has not applied a version.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) node: String,
+}
+
+/// One thing that was done to a group.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditEntry {
+    pub(crate) version: u64,
+    pub(crate) at_ms: u64,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) target: String,
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, applied, pending, away, .. } = self;
+        let connected = *applied + pending.len() as u64;
+        write!(f, "version {version} is applied by {applied} of {connected} connected nodes")?;
+        if !pending.is_empty() {
+            let nodes: Vec<&str> = pending.iter().map(|agent| agent.node.as_str()).collect();
+            write!(f, ", not yet by {}", nodes.join(", "))?;
+        }
+        if *away > 0 { write!(f, "; {away} not connected") } else { Ok(()) }
     }
 }
 

@@ -121,6 +121,18 @@ async fn found(session: &Session, query: &str, kind: Option<Kind>) -> Result<Vec
 
 pub(super) async fn get(session: &Session, args: GetArgs) -> Result<(), Failure> {
     let all = found(session, &args.name, args.r#type).await?;
+    let mut same = all.iter().filter(|thing| thing.id() == args.name);
+    if let (Some(first), Some(second)) = (same.next(), same.next()) {
+        // A resource may be a member of several groups.
+        let groups = [first, second].into_iter().chain(same);
+        let groups: Vec<&str> =
+            groups.map(|thing| thing.0["networkGroupId"].as_str().unwrap_or_default()).collect();
+        return Err(Failure::Usage(format!(
+            "{} is in several groups; `lacis ng member list GROUP` shows it in one of them:\n  {}",
+            args.name,
+            groups.join("\n  ")
+        )));
+    }
     let thing = one(args.r#type.map_or("thing", Kind::word), &all, &args.name)?;
     match session.format {
         Format::Json => print::json(&thing.0),
@@ -145,11 +157,6 @@ pub(super) async fn receipt(session: &Session, args: ReceiptArgs) -> Result<(), 
     let path = session.of_group(&group.id, &format!("/receipts/{version}"));
     let written = session.write(Method::GET, &path, None, args.wait).await?;
     let receipt: Receipt = session.client.read(&written.answer)?;
-    let Receipt { applied, concerned, missing, .. } = &receipt;
-    let mut text = format!("version {version} is applied by {applied} of {concerned} connected nodes");
-    for node in missing {
-        text.push_str(&format!("\n  not by {node}"));
-    }
-    session.say(&text, &written.answer);
-    if receipt.is_whole() { Ok(()) } else { Err(Failure::NotInTime("not everywhere yet".to_owned())) }
+    session.say(&receipt.to_string(), &written.answer);
+    if receipt.complete { Ok(()) } else { Err(Failure::NotInTime("not everywhere yet".to_owned())) }
 }

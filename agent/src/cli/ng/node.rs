@@ -64,10 +64,10 @@ fn list(nodes: &[Node]) {
     let now = Clock::start().unix_ms();
     let head = ["LABEL", "CONNECTED", "FROM", "AGENT", "PEERS", "NODE"].map(str::to_owned);
     let rows = nodes.iter().map(|node| {
-        let presence = node.presence.clone().unwrap_or_default();
+        let presence = node.presence.clone();
         vec![
             node.label.clone(),
-            if node.revoked { "revoked".to_owned() } else { show::connected(&presence, now) },
+            if node.state == "revoked" { "revoked".to_owned() } else { show::connected(&presence, now) },
             presence.underlay.unwrap_or_else(|| NONE.to_owned()),
             presence.agent.unwrap_or_else(|| NONE.to_owned()),
             node.peers.len().to_string(),

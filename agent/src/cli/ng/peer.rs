@@ -146,7 +146,7 @@ fn private_key(path: &Path, peer: &Peer) -> Result<Key, Failure> {
     let key = Key::parse(text.trim()).ok_or_else(|| {
         Failure::Usage(format!("{path:?} holds no WireGuard private key: 44 characters of base64"))
     })?;
-    if key.public().to_string() != peer.public_key {
+    if Some(key.public().to_string()) != peer.public_key {
         return Err(Failure::Usage(format!("the key in {path:?} is not the one of {}", peer.label)));
     }
     Ok(key)

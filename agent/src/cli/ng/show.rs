@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Failure, Session, print};
 use crate::{
     clock::Clock,
-    management::{Group, Member, Peer, Presence},
+    management::{AuditEntry, Group, Member, Peer, Presence},
 };
 
 /// What stands for nothing in a table.
@@ -190,28 +190,44 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// The fields of an object on one line.
-pub(super) fn short(value: &Value) -> String {
-    let mut rows = Vec::new();
-    gather(&mut rows, "", value);
-    rows.iter().map(|row| row.join("=")).collect::<Vec<_>>().join(" ")
-}
-
-/// Objects of one shape as a table: a column for each field.
-pub(super) fn records(value: &Value) {
-    let rows: Vec<&Value> = value.as_array().into_iter().flatten().collect();
-    let mut names: Vec<&String> = Vec::new();
-    for name in rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    if names.is_empty() {
+/// What was done to a group, the newest first.
+pub(super) fn audit(entries: &[AuditEntry]) {
+    if entries.is_empty() {
         return print::line("nothing recorded");
     }
-    let head = names.iter().map(|name| name.to_uppercase()).collect();
-    let rows = rows.iter().map(|row| names.iter().map(|name| plain(&row[name.as_str()])).collect());
-    print::fitting(&std::iter::once(head).chain(rows).collect::<Vec<Vec<String>>>());
+    let now = Clock::start().unix_ms();
+    table(
+        ["VERSION", "WHEN", "WHAT", "TO", "BY"],
+        entries.iter().map(|entry| {
+            [
+                entry.version.to_string(),
+                since(Some(entry.at_ms), now),
+                entry.action.clone(),
+                entry.target.clone(),
+                entry.actor.clone(),
+            ]
+        }),
+    );
+}
+
+/// One event of a group on a line, or nothing for one that people need not see.
+pub(super) fn event(kind: &str, place: Option<&str>, data: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let thing = || ["group", "member", "peer"].into_iter().find(|what| data[what].is_object());
+    Some(match kind {
+        "reset" => "everything there is:".to_owned(),
+        "put" => {
+            let what = thing()?;
+            let label = text(&data[what]["label"]);
+            let address =
+                [&data[what]["domainName"], &data[what]["endpoint"]["ngIp"], &data[what]["networkIp"]];
+            let address = address.into_iter().map(text).find(|text| !text.is_empty()).unwrap_or_default();
+            format!("  + {what:7} {}  {label}  {address}", text(&data["id"])).trim_end().to_owned()
+        }
+        "del" => format!("  - {}", text(&data["id"])),
+        "at" => format!("version {}, place {}", data["version"], place.unwrap_or(NONE)),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -233,8 +249,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_any_shape_fits_on_a_line() {
+    fn an_answer_of_any_shape_has_a_line_for_each_field() {
         let value = json!({"a": 1, "b": {"c": "x", "d": null}, "e": ["y", "z"], "f": [{"g": true}]});
-        assert_eq!(short(&value), "a=1 b.c=x e=y, z f.0.g=true");
+        let mut rows = Vec::new();
+        gather(&mut rows, "", &value);
+        let lines: Vec<String> = rows.iter().map(|row| row.join("=")).collect();
+        assert_eq!(lines, ["a=1", "b.c=x", "e=y, z", "f.0.g=true"]);
+    }
+
+    #[test]
+    fn events_are_told_in_few_words() {
+        let member = json!({"id": "app_1", "version": 2, "member": {"label": "web", "domainName": "web.shop.internal"}});
+        assert_eq!(event("put", None, &member).unwrap(), "  + member  app_1  web  web.shop.internal");
+        assert_eq!(event("del", None, &json!({"id": "app_1"})).unwrap(), "  - app_1");
+        assert_eq!(event("at", Some("x"), &json!({"version": 3})).unwrap(), "version 3, place x");
+        assert_eq!(event("HEARTBEAT", None, &json!({})), None);
     }
 }
