@@ -102,7 +102,16 @@ fn nothing_unfinished_and_nothing_of_this_machine_stands_in_the_project() {
 #[test]
 fn scripts_can_be_run() {
     use std::os::unix::fs::PermissionsExt as _;
-    for script in ["deploy/demo", "deploy/need", "deploy/tour", "deploy/world", "tests/run", ".ci/run"] {
+    for script in [
+        "deploy/demo",
+        "deploy/need",
+        "deploy/tour",
+        "deploy/world",
+        "tests/run",
+        "tests/clients/install",
+        "tests/bench/writes",
+        ".ci/run",
+    ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
     }
