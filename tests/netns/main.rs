@@ -2,7 +2,11 @@
 //!
 //! Runs inside a world of its own (`deploy/world`); `./tests/run netns` does that.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic; helpers outside of test functions are part of it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed step fails the test, and whoever runs it is told what was passed over"
+)]
 
 mod alone;
 mod bad_luck;
@@ -14,6 +18,7 @@ mod identity;
 mod lab;
 mod names;
 mod operate;
+mod plain;
 mod random_kill;
 mod resolved;
 mod resolver;
