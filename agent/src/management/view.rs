@@ -118,10 +118,9 @@ pub(crate) struct Node {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) label: String,
-    /// "active" or "revoked".
     #[serde(default)]
-    pub(crate) state: String,
-    #[serde(flatten)]
+    pub(crate) revoked: bool,
+    #[serde(default)]
     pub(crate) presence: Presence,
     #[serde(default)]
     pub(crate) peers: Vec<serde_json::Value>,
@@ -135,18 +134,14 @@ pub(crate) struct Receipt {
     /// Whether every connected agent has applied it.
     pub(crate) complete: bool,
     pub(crate) applied: u64,
-    /// Connected agents that have not.
+    /// How many agents of the group are connected.
+    pub(crate) concerned: u64,
+    /// The nodes of those that have not applied it.
     #[serde(default)]
-    pub(crate) pending: Vec<Pending>,
+    pub(crate) missing: Vec<String>,
     /// Agents that are not connected.
     #[serde(default)]
     pub(crate) away: u64,
-}
-
-/// An agent that has not applied a version.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Pending {
-    pub(crate) node: String,
 }
 
 /// One thing that was done to a group.
@@ -162,12 +157,10 @@ pub(crate) struct AuditEntry {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, applied, pending, away, .. } = self;
-        let connected = *applied + pending.len() as u64;
-        write!(f, "version {version} is applied by {applied} of {connected} connected nodes")?;
-        if !pending.is_empty() {
-            let nodes: Vec<&str> = pending.iter().map(|agent| agent.node.as_str()).collect();
-            write!(f, ", not yet by {}", nodes.join(", "))?;
+        let Self { version, applied, concerned, missing, away, .. } = self;
+        write!(f, "version {version} is applied by {applied} of {concerned} connected nodes")?;
+        if !missing.is_empty() {
+            write!(f, ", not yet by {}", missing.join(", "))?;
         }
         if *away > 0 { write!(f, "; {away} not connected") } else { Ok(()) }
     }

@@ -67,7 +67,7 @@ fn list(nodes: &[Node]) {
         let presence = node.presence.clone();
         vec![
             node.label.clone(),
-            if node.state == "revoked" { "revoked".to_owned() } else { show::connected(&presence, now) },
+            if node.revoked { "revoked".to_owned() } else { show::connected(&presence, now) },
             presence.underlay.unwrap_or_else(|| NONE.to_owned()),
             presence.agent.unwrap_or_else(|| NONE.to_owned()),
             node.peers.len().to_string(),
