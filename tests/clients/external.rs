@@ -28,6 +28,7 @@ fn a_key_is_made_here_and_stands_in_a_private_file() {
     let again = lab.ng(&["get-config", "phone", "main", "--private-key-file", key.to_str().unwrap()]);
     assert!(again.contains(private));
     assert!(!lab.ng(&["get-config", "phone", "main"]).contains(private));
+    assert_eq!(lab.json(&["get", "phone"])["type"], "ExternalPeer");
     let held = run_ok(lab.command("grep").args(["-rlF", "PrivateKey"]).arg(lab.dir.path()));
     assert!(!held.contains("/control/"), "control holds a private key: {held}");
     assert!(fs::read_to_string(&svg).unwrap().starts_with("<svg"));

@@ -57,7 +57,7 @@ impl fmt::Display for NotOne {
             }
             Self::None { what, wanted, near } => (format!("there is no {what} {wanted:?}; there are"), near),
             Self::Several { what, wanted, candidates } => {
-                (format!("several of kind {what} are called {wanted:?}; use the id"), candidates)
+                (format!("{wanted:?} is the label of more than one {what}; use the id"), candidates)
             }
         };
         write!(f, "{lead}:\n  {}", candidates.join("\n  "))
@@ -101,7 +101,7 @@ mod tests {
     fn a_label_of_several_lists_them_and_an_unknown_one_what_is_near() {
         check(
             "WEB",
-            Err("several of kind member are called \"WEB\"; use the id:\n  app_1 (web)\n  app_2 (Web)"),
+            Err("\"WEB\" is the label of more than one member; use the id:\n  app_1 (web)\n  app_2 (Web)"),
         );
         check("tw", Err("there is no member \"tw\"; there are:\n  db (twin)"));
         check("nobody", Err("there is no member \"nobody\""));

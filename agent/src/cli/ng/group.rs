@@ -120,7 +120,8 @@ async fn found(session: &Session, query: &str, kind: Option<Kind>) -> Result<Vec
 }
 
 pub(super) async fn get(session: &Session, args: GetArgs) -> Result<(), Failure> {
-    let all = found(session, &args.name, args.r#type).await?;
+    let mut all = found(session, &args.name, args.r#type).await?;
+    leave_out_parents(&mut all, &args.name);
     let mut same = all.iter().filter(|thing| thing.id() == args.name);
     if let (Some(first), Some(second)) = (same.next(), same.next()) {
         // A resource may be a member of several groups.
@@ -141,6 +142,17 @@ pub(super) async fn get(session: &Session, args: GetArgs) -> Result<(), Failure>
     Ok(())
 }
 
+/// An external peer and the member that was made for it have one label: whoever says it means the peer.
+fn leave_out_parents(all: &mut Vec<Found>, wanted: &str) {
+    let parents: Vec<(String, String)> = all
+        .iter()
+        .filter_map(|thing| Some((thing.0["parentMember"].as_str()?.to_owned(), thing.label().to_owned())))
+        .collect();
+    let is_parent =
+        |thing: &Found| parents.iter().any(|(id, label)| id == thing.id() && label == thing.label());
+    all.retain(|thing| thing.id() == wanted || thing.0["type"] != "Member" || !is_parent(thing));
+}
+
 pub(super) async fn search(session: &Session, args: SearchArgs) -> Result<(), Failure> {
     let all: Vec<Value> =
         found(session, &args.query, args.r#type).await?.into_iter().map(|found| found.0).collect();
@@ -159,4 +171,22 @@ pub(super) async fn receipt(session: &Session, args: ReceiptArgs) -> Result<(), 
     let receipt: Receipt = session.client.read(&written.answer)?;
     session.say(&receipt.to_string(), &written.answer);
     if receipt.complete { Ok(()) } else { Err(Failure::NotInTime("not everywhere yet".to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_of_a_peer_and_its_member_means_the_peer() {
+        let member = json!({"type": "Member", "id": "external_1", "label": "phone"});
+        let peer = json!({"type": "ExternalPeer", "id": "external_2", "label": "phone", "parentMember": "external_1"});
+        let left = |wanted: &str| {
+            let mut all = vec![Found(member.clone()), Found(peer.clone())];
+            leave_out_parents(&mut all, wanted);
+            all.iter().map(|thing| thing.id().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(left("phone"), ["external_2"]);
+        assert_eq!(left("external_1"), ["external_1", "external_2"]);
+    }
 }
