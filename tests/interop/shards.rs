@@ -16,6 +16,11 @@ fn star(lab: &Lab, peers: u8) -> (Side, Vec<Side>) {
     (hub, ends)
 }
 
+fn serve(lab: &Lab, end: &Side) -> Process {
+    let path = lab.dir.path().join(format!("{}.iperf", end.interface));
+    Process::start(end.host.command("iperf3").args(["-s", "--forceflush"]), &path)
+}
+
 /// One of the kernel's counts of TCP on a host.
 fn tcp_count(side: &Side, name: &str) -> u64 {
     let text = run_ok(side.host.command("cat").arg("/proc/net/netstat"));
@@ -50,11 +55,7 @@ fn streams_of_both_shards_stay_in_order() {
     let lab = Lab::new();
     let (hub, ends) = star(&lab, 2);
     ends.iter().for_each(|end| hub.must_reach(end));
-    let path = |end: &Side| lab.dir.path().join(format!("{}.iperf", end.interface));
-    let mut servers: Vec<_> = ends
-        .iter()
-        .map(|end| Process::start(end.host.command("iperf3").args(["-s", "--forceflush"]), &path(end)))
-        .collect();
+    let mut servers: Vec<_> = ends.iter().map(|end| serve(&lab, end)).collect();
     for server in &mut servers {
         while !server.line().contains("listening") {}
     }
@@ -77,6 +78,27 @@ fn streams_of_both_shards_stay_in_order() {
         assert_eq!(tcp_count(side, "TCPOFOQueue"), 0, "{} received out of order", side.interface);
     }
     assert_eq!(hub.counter("drop_parcels_full"), 0);
+}
+
+#[test]
+fn streams_between_peers_of_different_shards_stay_in_order() {
+    let lab = Lab::new();
+    let (hub, ends) = star(&lab, 2);
+    run_ok(hub.host.command("sysctl").args(["-q", "-w", "net.ipv4.ip_forward=1"]));
+    for end in &ends {
+        end.wg(&["peer", &hub.public, "allowed-ips", "10.66.0.0/24"]);
+        hub.must_reach(end);
+    }
+    ends[0].must_reach(&ends[1]);
+    let mut server = serve(&lab, &ends[1]);
+    while !server.line().contains("listening") {}
+    for way in [&[][..], &["-R"], &["--bidir"]] {
+        let mut client = ends[0].host.command("iperf3");
+        run_ok(client.args(["-c", &ends[1].overlay, "-t", "2", "-J"]).args(way));
+    }
+    for end in &ends {
+        assert_eq!(tcp_count(end, "TCPOFOQueue"), 0, "{} received out of order", end.interface);
+    }
 }
 
 #[test]

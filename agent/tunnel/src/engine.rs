@@ -62,8 +62,8 @@ pub(crate) trait Output {
     fn transmit(&mut self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent;
     /// Asks for the largest UDP payload that reaches `to` in one packet.
     fn payload_room(&mut self, to: &Endpoint) -> Option<usize>;
-    /// Writes one frame to the device of a network.
-    fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>);
+    /// Writes one frame to a queue of the device of a network.
+    fn deliver(&mut self, network: u32, queue: u8, vnet: &Vnet, pieces: Pieces<'_>);
     /// Tells the control side.
     fn event(&mut self, event: Event);
     /// Gives another engine something to do.
@@ -174,7 +174,11 @@ impl Engine {
 
     /// Writes the runs under construction to their devices.
     pub(crate) fn flush_runs(&mut self, out: &mut dyn Output) {
-        self.coalescer.flush(&mut self.arena, |network, vnet, pieces| out.deliver(network, &vnet, pieces));
+        let Self { coalescer, arena, networks, peers, part, .. } = self;
+        coalescer.flush(arena, |network, vnet, pieces| {
+            let queue = elsewhere::queue(*part, networks.get(network), peers, &pieces);
+            out.deliver(network, queue, &vnet, pieces);
+        });
         self.arena_used = 0;
     }
 

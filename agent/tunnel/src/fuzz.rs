@@ -118,7 +118,7 @@ fn receive_with(core: Core, bytes: &[u8]) {
     }
     for frame in &out.delivered {
         assert!(
-            frame.network == network && frame.vnet == Vnet::default(),
+            (frame.network, frame.queue) == (network, 0) && frame.vnet == Vnet::default(),
             "only answers of our own are delivered"
         );
         assert!(packet::addresses(&frame.packet).is_some(), "what is delivered is an IP packet");
@@ -138,6 +138,7 @@ pub(crate) struct SentTrain {
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) network: u32,
+    pub(crate) queue: u8,
     pub(crate) vnet: Vnet,
     pub(crate) packet: Vec<u8>,
 }
@@ -175,8 +176,13 @@ impl Output for Recorder {
         self.room
     }
 
-    fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>) {
-        self.delivered.push(Frame { network, vnet: *vnet, packet: pieces.flatten().copied().collect() });
+    fn deliver(&mut self, network: u32, queue: u8, vnet: &Vnet, pieces: Pieces<'_>) {
+        self.delivered.push(Frame {
+            network,
+            queue,
+            vnet: *vnet,
+            packet: pieces.flatten().copied().collect(),
+        });
     }
 
     fn event(&mut self, event: Event) {

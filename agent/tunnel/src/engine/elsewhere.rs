@@ -7,11 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::inbound::Arrival;
+use super::network::Network;
+use super::peer::Peer;
 use super::respond::Arrived;
+use super::slab::Slab;
 use super::{Engine, Output};
 use crate::mailbox::NetworkId;
+use crate::packet;
 use crate::part::Part;
 use crate::path::Endpoint;
+use crate::tun::coalesce::Pieces;
 use crate::udp::receive::Message;
 use crate::wire;
 
@@ -24,6 +29,25 @@ pub(crate) enum Errand {
     Nudge(SocketAddr),
     /// Probe the peer of its that has this address.
     Probe { network: NetworkId, target: IpAddr, ident: u16, seq: u16 },
+}
+
+/// Returns the queue of the device in which an engine writes a flow.
+///
+/// The kernel puts what it sends in a flow in the queue where the other direction was written last. So an engine writes
+/// in its own, and answers come to it. But what the kernel forwards from peer to peer is written in both directions:
+/// two engines must agree, or the flow's packets would come by turns in two queues and overtake each other.
+pub(super) fn queue(part: Part, network: Option<&Network>, peers: &Slab<Peer>, pieces: &Pieces<'_>) -> u8 {
+    let own = part.number();
+    if part.of() == 1 {
+        return own;
+    }
+    let forwarded_to = || {
+        let net = network?;
+        let to = packet::addresses(pieces.head())?.destination;
+        let peer = net.routes.peer_for(to).filter(|_| !net.addresses.contains(&to))?;
+        peers.get(peer).map(|state| state.owner)
+    };
+    forwarded_to().map_or(own, |other| own.min(other))
 }
 
 impl Engine {

@@ -205,7 +205,7 @@ impl Engine {
         let Some(length) = icmp::error(problem, about, &mut reply) else { return };
         if net.errors.take(now) {
             self.counters.icmp_out += 1;
-            out.deliver(network, &Vnet::default(), Pieces::single(&reply[..length]));
+            out.deliver(network, self.part.number(), &Vnet::default(), Pieces::single(&reply[..length]));
         }
     }
 }

@@ -211,7 +211,7 @@ impl IoOutput {
     }
 
     /// Writes a merged packet as the packets it was made of, and stops merging its kind.
-    fn write_singly(&mut self, network: u32, vnet: &Vnet, parts: &[IoSlice<'_>]) {
+    fn write_singly(&mut self, network: u32, queue: u8, vnet: &Vnet, parts: &[IoSlice<'_>]) {
         self.counters.coalescing_fallbacks += 1;
         self.merging.udp = false;
         self.merging.any = vnet.gso == Gso::Udp && self.merging.any;
@@ -221,7 +221,7 @@ impl IoOutput {
         let Some(mut splitter) = Splitter::new(vnet, &mut packet) else { return };
         while let Some(range) = splitter.next(&mut packet) {
             let alone = [IoSlice::new(&[0; vnet::LEN]), IoSlice::new(&packet[range])];
-            let written = self.devices.get(&network).map(|device| device.write(&alone));
+            let written = self.devices.get(&network).map(|device| device.write(queue, &alone));
             if !matches!(written, Some(Ok(_))) {
                 self.counters.drop_device_refused += 1;
             }
@@ -242,7 +242,7 @@ impl Output for IoOutput {
         path_mtu::payload_room(to)
     }
 
-    fn deliver(&mut self, network: u32, vnet: &Vnet, pieces: Pieces<'_>) {
+    fn deliver(&mut self, network: u32, queue: u8, vnet: &Vnet, pieces: Pieces<'_>) {
         let Some(device) = self.devices.get(&network) else { return };
         let header = vnet.encode();
         let count = pieces.count;
@@ -253,14 +253,14 @@ impl Output for IoOutput {
             parts[used] = IoSlice::new(piece);
             used += 1;
         }
-        match device.write(&parts[..used]) {
+        match device.write(queue, &parts[..used]) {
             Ok(_) => {
                 self.counters.device_frames_out += 1;
                 self.counters.device_packets_out += u64::from(count);
             }
             // Some kernels refuse what their own receive offload would have built.
             Err(error) if count > 1 && error.kind() == io::ErrorKind::InvalidInput => {
-                self.write_singly(network, vnet, &parts[1..used]);
+                self.write_singly(network, queue, vnet, &parts[1..used]);
             }
             Err(error) => {
                 tracing::trace!(%error, "device refused a packet");

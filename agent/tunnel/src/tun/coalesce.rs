@@ -209,6 +209,13 @@ impl<'a> Pieces<'a> {
     pub(crate) fn single(packet: &'a [u8]) -> Self {
         Self { arena: packet, pieces: &[], at: None, skip: 0, first: true, count: 1 }
     }
+
+    /// Returns the first packet, which has the headers of all.
+    pub(crate) fn head(&self) -> &'a [u8] {
+        let Some(piece) = self.at.and_then(|at| self.pieces.get(at as usize)) else { return self.arena };
+        let (start, end) = (piece.offset as usize, (piece.offset + piece.length) as usize);
+        self.arena.get(start..end).unwrap_or(&[])
+    }
 }
 
 impl<'a> Iterator for Pieces<'a> {

@@ -191,9 +191,10 @@ impl Device {
         self.queue().read(frame)
     }
 
-    /// Writes one frame from its parts.
-    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.queue().write_vectored(parts)
+    /// Writes one frame from its parts to a queue, or to the first when there is none of that number.
+    pub(crate) fn write(&self, queue: u8, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut file = self.queues.get(usize::from(queue)).unwrap_or(&self.queues[0]);
+        file.write_vectored(parts)
     }
 }
 

@@ -124,14 +124,16 @@ impl Star {
 
     /// Has the far side send to the node in the network of each owner, in one turn.
     fn far_sends(&mut self, owners: &[u8], text: &[u8]) {
-        for owner in owners {
-            let slot = self.far.engine.slot(NetworkId((*owner).into())).unwrap();
-            let packet = samples::udp(&far_overlay(*owner).to_string(), "10.0.0.1", 5000, text);
-            let (mut frame, length) = framed(&packet);
-            let Half { engine, out } = &mut self.far;
-            assert!(engine.on_tun(self.now, slot, &mut frame, length, out).is_none());
-        }
+        owners.iter().for_each(|owner| self.far_device(*owner, overlay('a'), text));
         self.flush();
+    }
+
+    fn far_device(&mut self, owner: u8, to: IpAddr, text: &[u8]) {
+        let slot = self.far.engine.slot(NetworkId(owner.into())).unwrap();
+        let packet = samples::udp(&far_overlay(owner).to_string(), &to.to_string(), 5000, text);
+        let (mut frame, length) = framed(&packet);
+        let Half { engine, out } = &mut self.far;
+        assert!(engine.on_tun(self.now, slot, &mut frame, length, out).is_none());
     }
 
     fn flush(&mut self) {
@@ -265,6 +267,34 @@ fn of_datagrams_that_arrive_merged_each_engine_has_its_own_in_order() {
     let counters = star.sum().counters;
     assert_eq!(counters.drop_unknown_index + counters.drop_replay, 0);
     assert_eq!(counters.datagrams_in, 6 + 2, "each counts once, with the two answers of the beginning");
+}
+
+#[test]
+fn both_directions_of_a_flow_between_peers_go_through_one_queue() {
+    let mut star = Star::connected();
+    let pool: ipnetwork::IpNetwork = "10.0.0.0/24".parse().unwrap();
+    for half in &mut star.halves {
+        half.engine.set_addresses(NET, vec![overlay('a')], vec![pool]);
+    }
+    for owner in 0..OF {
+        let config = peer(NetworkId(owner.into()), &near_key(), overlay('a'), near_place());
+        let config = PeerConfig { allowed: vec![pool], ..config };
+        star.far.engine.set_peer(star.now, config, &mut star.far.out);
+    }
+    for (from, to, queue) in [
+        (0, far_overlay(1), 0),
+        (1, far_overlay(0), 0),
+        // What is for the node itself is answered to the engine that wrote it.
+        (0, overlay('a'), 0),
+        (1, overlay('a'), 1),
+    ] {
+        star.far_device(from, to, b"through");
+        star.flush();
+        star.carry();
+        let delivered = std::mem::take(&mut star.half(from).out.delivered);
+        let queues: Vec<u8> = delivered.iter().map(|frame| frame.queue).collect();
+        assert_eq!(queues, [queue], "from {from} to {to}");
+    }
 }
 
 #[test]

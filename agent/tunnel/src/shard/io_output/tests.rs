@@ -92,7 +92,7 @@ fn a_merged_packet_that_is_refused_is_written_as_its_parts() {
         checksum_start: 20,
         checksum_offset: 16,
     };
-    output.write_singly(1, &vnet, &[IoSlice::new(&merged[..80]), IoSlice::new(&merged[80..])]);
+    output.write_singly(1, 0, &vnet, &[IoSlice::new(&merged[..80]), IoSlice::new(&merged[80..])]);
     let mut carried = Vec::new();
     for length in [100, 100, 50] {
         let packet = host.receive(Duration::from_secs(10)).unwrap().unwrap();
@@ -114,7 +114,7 @@ fn a_device_that_takes_no_more_costs_packets_and_not_the_shard() {
     let host = with_device(&mut output);
     let packet = samples::udp("10.0.0.1", "10.0.0.2", 9, &[0; 1000]);
     while output.counters.drop_device_refused == 0 {
-        output.deliver(1, &Vnet::default(), Pieces::single(&packet));
+        output.deliver(1, 0, &Vnet::default(), Pieces::single(&packet));
     }
     let first = host.receive(Duration::from_secs(10)).unwrap().unwrap();
     assert_eq!(packet::addresses(&first), packet::addresses(&packet));
