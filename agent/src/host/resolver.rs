@@ -1,4 +1,4 @@
-//! Has the host's resolver ask this agent: keeps a [guard](super::guard), tells it what is wanted, and hears
+//! Has the host's resolver ask this agent: keeps a [guard], tells it what is wanted, and hears
 //! what came of it.
 //!
 //! Life-cycle: nothing is started before something is wanted. A guard that goes away is replaced, and
