@@ -155,7 +155,7 @@ impl Task {
                     self.state = self.live.read().state.clone();
                     attempts += 1;
                     if attempts == ATTEMPTS || !matches!(error, StoreError::Foreign { .. }) {
-                        self.live.metrics.not_committed(&error.to_string());
+                        self.live.metrics.not_committed();
                         return Err(error);
                     }
                     self.reload().await?;

@@ -58,6 +58,9 @@ fn a_host_without_ipv6_has_everything_else() {
     old.up(Some(&lab.token()));
     says(&old, "no_ipv6", &["IPv4 only", "disable_ipv6=0"]);
     assert_eq!(old.status()["ready"], true);
+    let mut curl = old.host.command("curl");
+    let readiness = run_ok(curl.args(["-sS", "--unix-socket"]).arg(old.socket()).arg("http://agent/readyz"));
+    assert!(readiness.starts_with("ready\ndegraded: no_ipv6: "), "{readiness}");
     old.wait("db");
     web.wait("old");
     assert_eq!(

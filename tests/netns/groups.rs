@@ -8,7 +8,12 @@ use crate::lab::{Lab, Node, text};
 
 /// Makes one more group through the API, and a join token for it.
 fn another_group(lab: &Lab, label: &str, range: Option<&str>) -> (String, String) {
-    let path = format!("/v4/networkgroups/organisations/{}/networkgroups", text(&lab.ready, "owner"));
+    group_of(lab, &text(&lab.ready, "owner"), &text(&lab.ready, "api_token"), label, range)
+}
+
+/// The same for any owner, with an API token of theirs.
+fn group_of(lab: &Lab, owner: &str, token: &str, label: &str, range: Option<&str>) -> (String, String) {
+    let path = format!("/v4/networkgroups/organisations/{owner}/networkgroups");
     let body = match range {
         Some(range) => format!(r#"{{"label":"{label}","networkIp":"{range}"}}"#),
         None => format!(r#"{{"label":"{label}"}}"#),
@@ -23,7 +28,7 @@ fn another_group(lab: &Lab, label: &str, range: Option<&str>) -> (String, String
         "-d",
         &body,
     ]);
-    curl.args(["-H", &format!("Authorization: Bearer {}", text(&lab.ready, "api_token"))]);
+    curl.args(["-H", &format!("Authorization: Bearer {token}")]);
     let made = run_ok(curl.arg(format!("{}{path}", text(&lab.ready, "api"))));
     let made: serde_json::Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}"));
     let group = text(&made, "id");
@@ -101,7 +106,14 @@ fn both_groups_come_back_after_a_restart_without_control() {
 #[test]
 fn a_group_that_overlaps_another_is_refused_and_both_are_named() {
     let (lab, web, db) = Lab::with_two_nodes();
-    let (group, token) = another_group(&lab, "clash", Some("10.128.16.0/20"));
+    // Within one owner control refuses such a range; groups of others are none of its business.
+    let made = |arguments: &[&str]| -> serde_json::Value {
+        let json = run_ok(&mut lab.control(&[arguments, &["--format", "json"]].concat()));
+        serde_json::from_str(&json).unwrap()
+    };
+    let owner = text(&made(&["owner", "create", "Partner"]), "id");
+    let api_token = text(&made(&["api-token", "create", "--owner", &owner]), "token");
+    let (group, token) = group_of(&lab, &owner, &api_token, "clash", Some("10.128.16.0/20"));
     let output = run(&mut db.lacis(&["join", &token]));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
