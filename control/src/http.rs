@@ -30,6 +30,9 @@ use crate::{app::Control, clock};
 /// How long a client may take over the body of a request.
 const BODY: Duration = Duration::from_secs(15);
 
+/// Room for an answer from the start: a group with some peers.
+const USUAL_ANSWER: usize = 8 * 1024;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The routes of the public listener.
@@ -69,7 +72,8 @@ impl IntoResponse for Refusal {
 
 /// An answer in JSON.
 pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
-    let body = serde_json::to_vec(value).expect("every answer has a JSON form");
+    let mut body = Vec::with_capacity(USUAL_ANSWER);
+    serde_json::to_writer(&mut body, value).expect("every answer has a JSON form");
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (status, kind, body).into_response()
 }

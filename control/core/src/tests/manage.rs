@@ -203,6 +203,9 @@ fn a_receipt_waits_for_connected_agents_only() {
     assert_eq!((receipt.applied, receipt.missing.len(), receipt.away), (1, 1, 1));
     assert_eq!(receipt.missing[0], nodes[1].0);
     assert!(!receipt.is_complete());
+    let within = crate::confirm_within_ms;
+    assert_eq!((within(3, true), within(20, true), within(10_000, true)), (20, 40, 1_000), "at once");
+    assert_eq!((within(3, false), within(10_000, false)), (1_000, 20_000), "500 reports a second at most");
 }
 
 #[test]

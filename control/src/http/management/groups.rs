@@ -41,6 +41,7 @@ pub(super) struct GroupWanted {
     #[schema(pattern = "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$", example = "10.1.0.0/16")]
     network_ip: Option<String>,
     /// Read and not acted on: a group made here is the customer's.
+    #[schema(pattern = "^(CUSTOMER|PLATFORM)$")]
     ownership: Option<String>,
 }
 
@@ -56,6 +57,7 @@ pub(super) struct GroupChange {
     #[schema(max_items = 32)]
     tags: Option<Vec<String>>,
     /// A larger range with the same base; every address stays.
+    #[schema(pattern = "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
     network_ip: Option<String>,
 }
 

@@ -30,6 +30,7 @@ const MAX_LIFETIME_S: u64 = 2_000_000_000;
 pub(super) struct JoinTokenWanted {
     /// The member whose peers it lets run, linked if it is not yet; without one, each node becomes a member
     /// of its own.
+    #[schema(pattern = "^[a-z][a-z0-9]*_[a-z0-9-]+$", max_length = 63)]
     member: Option<String>,
     /// How many nodes may use it; 0 for any number.
     #[serde(default)]

@@ -25,6 +25,7 @@ pub(super) struct MemberWanted {
     #[schema(required = true, nullable = false, max_length = 63, pattern = "^[a-z][a-z0-9]*_[a-z0-9-]+$")]
     pub(super) id: Option<String>,
     /// A name under a suffix of the group; `<memberID>.m.<ngID>.<suffix>` where it is left out.
+    #[schema(pattern = "^[a-z0-9_-]+(\\.[a-z0-9_-]+)+$", max_length = 253)]
     pub(super) domain_name: Option<String>,
     /// In any case; the id tells where it is left out.
     #[schema(value_type = Option<KindView>)]
@@ -40,6 +41,7 @@ pub(super) struct MemberWanted {
 pub(super) struct MemberChange {
     #[schema(min_length = 1, max_length = 128)]
     label: Option<String>,
+    #[schema(pattern = "^[a-z0-9_-]+(\\.[a-z0-9_-]+)+$", max_length = 253)]
     domain_name: Option<String>,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct PeerWanted {
     #[schema(min_length = 1, max_length = 128)]
     label: Option<String>,
     /// The member that it is an instance of.
-    #[schema(required = true, nullable = false)]
+    #[schema(required = true, nullable = false, pattern = "^[a-z][a-z0-9]*_[a-z0-9-]+$", max_length = 63)]
     parent_member: Option<String>,
     /// `CLIENT` dials others; `SERVER` can be dialled and needs `ip` and `port`. In any case.
     #[schema(value_type = Option<RoleView>)]

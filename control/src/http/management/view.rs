@@ -1,7 +1,9 @@
 //! Groups, members and peers in the shape that network-groups clients read, presence beside.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use lacis_control_core::{Found, Group, MemberRow, PeerRow, Receipt};
-use lacis_proto::{FIRST_PEER_HOST, Host, MemberKind, OverlayAddrs, overlay_addrs};
+use lacis_proto::{FIRST_PEER_HOST, Host, MemberKind, OverlayAddrs, PublicKey, overlay_addrs};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,8 +18,8 @@ pub(super) struct GroupView<'a> {
     id: &'a str,
     owner_id: &'a str,
     label: &'a str,
-    /// The label as it stands in names; absent where nothing of it can.
-    dns_sanitized_label: Option<String>,
+    /// The label as it stands in names; empty where nothing of it can.
+    dns_sanitized_label: String,
     description: &'a str,
     tags: &'a [String],
     /// The IPv4 range of the overlay.
@@ -25,8 +27,8 @@ pub(super) struct GroupView<'a> {
     /// The IPv6 range of the overlay.
     #[serde(rename = "networkIp6")]
     network_ip6: String,
-    /// The highest IPv4 address that was given so far.
-    last_allocated_ip: Option<String>,
+    /// The highest IPv4 address that was given so far; before the first peer, the last that is reserved.
+    last_allocated_ip: String,
     members: Vec<MemberView<'a>>,
     peers: Vec<PeerView<'a>>,
     /// The group's revision: one more with each commit.
@@ -70,13 +72,15 @@ pub(super) struct PeerView<'a> {
     label: &'a str,
     /// Its WireGuard key; absent where none is known yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    public_key: Option<String>,
+    #[schema(value_type = Option<String>)]
+    public_key: Option<PublicKey>,
     hostname: &'a str,
     parent_member: &'a str,
     parent_event: Option<&'a str>,
     /// The hypervisor, which only the platform has: always null.
     hv: Option<&'a str>,
-    /// The node whose agent runs it; null for a peer without an agent.
+    /// The node whose agent runs it; absent for a peer without an agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
     endpoint: EndpointView,
     presence: PresenceView<'a>,
@@ -99,16 +103,27 @@ pub(super) enum PeerTypeView {
 enum EndpointView {
     /// It can be dialled.
     #[serde(rename = "ServerEndpoint")]
-    Server { ng_term: Term, public_term: Term, ng_ip6: Option<String> },
+    Server {
+        ng_term: Term,
+        public_term: Term,
+        #[schema(value_type = Option<String>)]
+        ng_ip6: Option<Ipv6Addr>,
+    },
     /// It dials others.
     #[serde(rename = "ClientEndpoint")]
-    Client { ng_ip: String, ng_ip6: Option<String> },
+    Client {
+        #[schema(value_type = String)]
+        ng_ip: Ipv4Addr,
+        #[schema(value_type = Option<String>)]
+        ng_ip6: Option<Ipv6Addr>,
+    },
 }
 
 /// An address and a port.
 #[derive(Serialize, ToSchema)]
 struct Term {
-    host: String,
+    #[schema(value_type = String)]
+    host: IpAddr,
     port: u16,
 }
 
@@ -119,12 +134,17 @@ struct Term {
 pub(super) struct PresenceView<'a> {
     connected: bool,
     /// Since when, in Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     since_ms: Option<u64>,
     /// The agent's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a str>,
     /// Where its connection comes from.
-    underlay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    underlay: Option<SocketAddr>,
     /// The version of the group that it has applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
     applied: Option<u64>,
 }
 
@@ -240,17 +260,17 @@ impl GroupView<'_> {
 
 pub(super) fn group<'a>(group: &'a Group, presence: &'a PresenceNow<'_>) -> GroupView<'a> {
     let row = &group.row;
-    let last = row.next_host.0.checked_sub(1).map(Host).filter(|host| *host >= FIRST_PEER_HOST);
+    let last = Host(row.next_host.max(FIRST_PEER_HOST).0 - 1);
     GroupView {
         id: row.id.as_str(),
         owner_id: row.owner.as_str(),
         label: &row.label,
-        dns_sanitized_label: lacis_proto::sanitize(&row.label),
+        dns_sanitized_label: lacis_proto::sanitize(&row.label).unwrap_or_default(),
         description: &row.description,
         tags: &row.tags,
         network_ip: row.pool.to_string(),
         network_ip6: row.prefix6.to_string(),
-        last_allocated_ip: last.and_then(|host| addrs(group, host)).map(|addrs| addrs.v4.to_string()),
+        last_allocated_ip: addrs(group, last).map(|addrs| addrs.v4.to_string()).unwrap_or_default(),
         members: group.members.values().map(member).collect(),
         peers: group.peers.values().map(|row| peer(group, row, presence)).collect(),
         version: row.revision.0,
@@ -270,12 +290,11 @@ pub(super) fn member(row: &MemberRow) -> MemberView<'_> {
 
 pub(super) fn peer<'a>(group: &'a Group, row: &'a PeerRow, presence: &'a PresenceNow<'_>) -> PeerView<'a> {
     let addrs = addrs(group, row.host);
-    let v4 = addrs.map(|addrs| addrs.v4.to_string()).unwrap_or_default();
-    let ng_ip6 = addrs.map(|addrs| addrs.v6.to_string());
+    let (v4, ng_ip6) = (addrs.map_or(Ipv4Addr::UNSPECIFIED, |addrs| addrs.v4), addrs.map(|addrs| addrs.v6));
     let endpoint = match row.endpoints.first() {
         Some(first) => EndpointView::Server {
-            ng_term: Term { host: v4, port: first.addr.port() },
-            public_term: Term { host: first.addr.ip().to_string(), port: first.addr.port() },
+            ng_term: Term { host: v4.into(), port: first.addr.port() },
+            public_term: Term { host: first.addr.ip(), port: first.addr.port() },
             ng_ip6,
         },
         None => EndpointView::Client { ng_ip: v4, ng_ip6 },
@@ -284,7 +303,7 @@ pub(super) fn peer<'a>(group: &'a Group, row: &'a PeerRow, presence: &'a Presenc
         r#type: if row.id.is_external() { PeerTypeView::External } else { PeerTypeView::Clever },
         id: row.id.as_str(),
         label: &row.label,
-        public_key: row.key.map(|key| key.to_string()),
+        public_key: row.key,
         hostname: hostname(row),
         parent_member: row.member.as_str(),
         parent_event: row.parent_event.as_deref(),
@@ -335,7 +354,7 @@ pub(super) fn presence_of<'a>(group: Option<&Group>, seen: Option<&'a Seen>) -> 
         connected: seen.is_some(),
         since_ms: seen.map(|seen| seen.since_ms),
         agent: seen.map(|seen| seen.agent.as_str()),
-        underlay: seen.map(|seen| seen.underlay.to_string()),
+        underlay: seen.map(|seen| seen.underlay),
         applied: applied.map(|revision| revision.0),
     }
 }

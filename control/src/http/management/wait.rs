@@ -33,7 +33,7 @@ const MAX_WAIT_S: u64 = 50;
 pub(super) struct Wait {
     /// Answer once every connected agent of the group has applied the change, or after so many seconds
     /// (50 at most); the answer then has a receipt.
-    #[param(minimum = 0, maximum = 50)]
+    #[param(minimum = 0)]
     wait: Option<u64>,
 }
 
