@@ -186,6 +186,7 @@ fn events_are_printed_as_they_happen_and_recorded() {
     let targets: Vec<_> = audit.as_array().unwrap().iter().map(|entry| entry["target"].clone()).collect();
     assert_eq!(targets.iter().filter(|target| **target == "app_1").count(), 2, "{audit}");
     assert_eq!(lab.ng(&["audit", "shop", "--limit", "1"]).lines().count(), 2);
+    assert_eq!(lab.json(&["audit", "shop", "--offset", "1"])[0], audit[1]);
 }
 
 #[test]

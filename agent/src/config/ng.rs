@@ -518,6 +518,9 @@ pub struct AuditArgs {
     /// At most so many entries, the newest.
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub limit: u32,
+    /// Pass over so many of the newest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub offset: u32,
 }
 
 /// Arguments of `lacis ng receipt`.

@@ -97,6 +97,16 @@ impl Kind {
             Self::ExternalPeer => "ExternalPeer",
         }
     }
+
+    /// The kind in a sentence.
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::NetworkGroup => "group",
+            Self::Member => "member",
+            Self::CleverPeer => "peer of a node",
+            Self::ExternalPeer => "external peer",
+        }
+    }
 }
 
 /// A thing that a search found.
@@ -134,7 +144,7 @@ pub(super) async fn get(session: &Session, args: GetArgs) -> Result<(), Failure>
             groups.join("\n  ")
         )));
     }
-    let thing = one(args.r#type.map_or("thing", Kind::word), &all, &args.name)?;
+    let thing = one(args.r#type.map_or("group, member or peer", Kind::noun), &all, &args.name)?;
     match session.format {
         Format::Json => print::json(&thing.0),
         Format::Human => show::thing(session, &thing.0)?,

@@ -69,7 +69,7 @@ fn print_event(session: &Session, event: &Event) {
 
 pub(super) async fn audit(session: &Session, args: AuditArgs) -> Result<(), Failure> {
     let group = session.group(&args.group.group).await?;
-    let path = session.of_group(&group.id, &format!("/audit?limit={}", args.limit));
+    let path = session.of_group(&group.id, &format!("/audit?limit={}&offset={}", args.limit, args.offset));
     let value = session.client.get(&path).await?;
     match session.format {
         Format::Json => print::json(&value),
