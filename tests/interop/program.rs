@@ -29,22 +29,24 @@ fn it_goes_to_the_background_once_wg_can_use_it_and_ends_with_the_interface() {
 
 #[test]
 fn it_ends_by_signal_or_when_its_socket_or_interface_is_removed() {
-    for way in ["signal", "socket", "interface"] {
-        let lab = Lab::new();
-        let mut side = lab.side(1, Program::Lacis);
-        let code = match way {
-            "signal" => side.process().terminate(),
-            "socket" => {
-                std::fs::remove_file(side.socket()).unwrap();
-                side.process().exit_code()
-            }
-            _ => {
-                side.host.ip(&["link", "del", "wg1"]);
-                side.process().exit_code()
-            }
-        };
-        assert_eq!(code, Some(0), "{way}: {}", side.process().log());
-        assert!(!side.socket().exists() && !is_there(&side.host, "wg1"), "{way}");
+    for program in [Program::Lacis, Program::LacisOnTwoShards] {
+        for way in ["signal", "socket", "interface"] {
+            let lab = Lab::new();
+            let mut side = lab.side(1, program);
+            let code = match way {
+                "signal" => side.process().terminate(),
+                "socket" => {
+                    std::fs::remove_file(side.socket()).unwrap();
+                    side.process().exit_code()
+                }
+                _ => {
+                    side.host.ip(&["link", "del", "wg1"]);
+                    side.process().exit_code()
+                }
+            };
+            assert_eq!(code, Some(0), "{program:?}, {way}: {}", side.process().log());
+            assert!(!side.socket().exists() && !is_there(&side.host, "wg1"), "{program:?}, {way}");
+        }
     }
 }
 
