@@ -98,22 +98,27 @@ pub(super) enum PeerTypeView {
 
 /// Where a peer is: one that can be dialled has a public term.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 #[schema(as = Endpoint)]
 enum EndpointView {
     /// It can be dialled.
     #[serde(rename = "ServerEndpoint")]
     Server {
+        #[serde(rename = "ngTerm")]
         ng_term: Term,
+        #[serde(rename = "publicTerm")]
         public_term: Term,
+        #[serde(rename = "ngIp6")]
         #[schema(value_type = Option<String>)]
         ng_ip6: Option<Ipv6Addr>,
     },
     /// It dials others.
     #[serde(rename = "ClientEndpoint")]
     Client {
+        #[serde(rename = "ngIp")]
         #[schema(value_type = String)]
         ng_ip: Ipv4Addr,
+        #[serde(rename = "ngIp6")]
         #[schema(value_type = Option<String>)]
         ng_ip6: Option<Ipv6Addr>,
     },
