@@ -118,7 +118,7 @@ impl ControlClient {
     pub(crate) async fn remove_peer(&self, caller: &Caller, peer: &PeerId) -> Result<(), CallError> {
         let path = format!("/agent/v1/peers/{peer}");
         match self.answered(caller, &Method::DELETE, &path, &[]).await {
-            Err(CallError::Refused(problem))
+            Err(CallError::Refused { problem, .. })
                 if matches!(problem.code, Code::NotFound | Code::NodeRevoked | Code::UnknownNode) =>
             {
                 Ok(())
@@ -170,8 +170,10 @@ impl ControlClient {
         body: &[u8],
     ) -> Result<Attempt, CallError> {
         match self.try_in_turn(caller, method, path, body).await {
-            Err(CallError::Refused(problem)) if problem.code == Code::ClockSkew => {
-                let Some(theirs) = problem.now_ms else { return Err(CallError::Refused(problem)) };
+            Err(CallError::Refused { problem, retry_after }) if problem.code == Code::ClockSkew => {
+                let Some(theirs) = problem.now_ms else {
+                    return Err(CallError::Refused { problem, retry_after });
+                };
                 self.learn_time(theirs);
                 self.try_in_turn(caller, method, path, body).await
             }
@@ -232,10 +234,18 @@ pub(crate) fn identity_key(identity: &SigningKey) -> IdentityKey {
 }
 
 impl CallError {
-    /// What control said, where it is what control said.
-    pub(crate) const fn problem(&self) -> Option<&Problem> {
+    /// How long control asks to wait before the next call.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused(problem) => Some(problem),
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Unreachable { .. } | Self::Answer { .. } => None,
+        }
+    }
+
+    /// What control said, where it is what control said.
+    pub(crate) fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused { problem, .. } => Some(problem),
             Self::Unreachable { .. } | Self::Answer { .. } => None,
         }
     }

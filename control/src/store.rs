@@ -55,7 +55,9 @@ pub(crate) struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened as a database.
-    #[error("cannot open the database {path:?}; if the file is damaged, restore it from a backup")]
+    #[error(
+        "cannot open the database {path:?}; make room where its disk is full, restore it from a backup where the file is damaged"
+    )]
     Open {
         /// The file.
         path: PathBuf,

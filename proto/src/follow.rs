@@ -13,6 +13,9 @@ use crate::{ApplyError, At, Cursor, Epoch, Line, Record, RecordId, Scope, ScopeI
 /// Most records staged before an `at`, over all scopes: ten groups of the largest size in view.
 pub const MAX_STAGED_RECORDS: usize = 1_000_000;
 
+/// Most scopes of one reader, held or staged: its own, and one for each group that it is in.
+pub const MAX_SCOPES: usize = 1_024;
+
 /// What a line did to the reader's scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -39,6 +42,9 @@ pub enum FollowError {
     /// More than [`MAX_STAGED_RECORDS`] without an `at`.
     #[error("more than {MAX_STAGED_RECORDS} records came without a commit point")]
     TooMuch,
+    /// More than [`MAX_SCOPES`].
+    #[error("more than {MAX_SCOPES} scopes came")]
+    TooManyScopes,
     /// The answer must not be applied.
     #[error("scope {scope} cannot be applied")]
     Apply {
@@ -103,7 +109,8 @@ impl Follower {
     /// Forgets the copy of a scope that is no longer the reader's business.
     pub fn forget(&mut self, id: &ScopeId) {
         self.scopes.remove(id);
-        self.staged.remove(id);
+        self.distrusted.remove(id);
+        self.unstage(id);
     }
 
     /// Takes in one line. `accept` may refuse the records that a `reset` leaves in a scope.
@@ -118,12 +125,13 @@ impl Follower {
         match line {
             Line::Hello(hello) => self.epoch = Some(hello.epoch),
             Line::Reset(line) => {
+                self.stage(&line.scope)?;
                 self.unstage(&line.scope);
                 self.staged.insert(line.scope, Staged { reset: true, ..Staged::default() });
             }
             Line::Put(line) => {
                 self.count(line.records.len())?;
-                let staged = self.staged.entry(line.scope).or_default();
+                let staged = self.stage(&line.scope)?;
                 for record in line.records {
                     staged.dels.remove(&record.id);
                     staged.puts.insert(record.id.clone(), record);
@@ -131,7 +139,7 @@ impl Follower {
             }
             Line::Del(line) => {
                 self.count(line.ids.len())?;
-                let staged = self.staged.entry(line.scope).or_default();
+                let staged = self.stage(&line.scope)?;
                 for id in line.ids {
                     staged.puts.remove(&id);
                     staged.dels.insert(id);
@@ -159,6 +167,13 @@ impl Follower {
         self.epoch = None;
     }
 
+    fn stage(&mut self, scope: &ScopeId) -> Result<&mut Staged, FollowError> {
+        if self.staged.len() >= MAX_SCOPES && !self.staged.contains_key(scope) {
+            return Err(FollowError::TooManyScopes);
+        }
+        Ok(self.staged.entry(scope.clone()).or_default())
+    }
+
     fn count(&mut self, records: usize) -> Result<(), FollowError> {
         self.staged_records += records;
         if self.staged_records > MAX_STAGED_RECORDS { Err(FollowError::TooMuch) } else { Ok(()) }
@@ -182,11 +197,18 @@ impl Follower {
                 .map_err(|reason| FollowError::Refused { scope: at.scope.clone(), reason })?;
         }
         let cursor = Cursor { epoch, revision: at.rev, digest: at.digest };
+        let count = self.scopes.len();
         let (held, mut new) = (self.scopes.get_mut(&at.scope), Scope::new(epoch));
         let is_new = held.is_none();
+        if is_new && count >= MAX_SCOPES {
+            return Err(FollowError::TooManyScopes);
+        }
         let scope = held.unwrap_or(&mut new);
         if let Err(source) = scope.apply(staged.reset, staged.puts, &staged.dels, cursor) {
-            self.distrusted.insert(at.scope.clone());
+            // A scope that is not held has no cursor to be left out.
+            if !is_new {
+                self.distrusted.insert(at.scope.clone());
+            }
             return Err(FollowError::Apply { scope: at.scope, source });
         }
         if is_new {

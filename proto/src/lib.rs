@@ -34,7 +34,7 @@ pub use api::{
     PeerRequest, ReportReply, ReportRequest, WatchRequest,
 };
 pub use exposition::{EXPOSITION_TYPE, Exposition, Family, Figure};
-pub use follow::{Applied, FollowError, Follower, MAX_STAGED_RECORDS};
+pub use follow::{Applied, FollowError, Follower, MAX_SCOPES, MAX_STAGED_RECORDS};
 pub use id::{ControlId, GroupId, IdError, MemberId, NodeId, OwnerId, PeerId, RecordId, ScopeId, TokenId};
 pub use key::{IdentityKey, KeyError, Pin, PublicKey};
 pub use name::{

@@ -52,6 +52,27 @@ impl Fake {
 
     /// The next watch request, answered with a hello; other calls are hung up on.
     async fn watcher(&self) -> TlsStream<TcpStream> {
+        self.watcher_with_beat(5).await
+    }
+
+    async fn watcher_with_beat(&self, beat_s: u32) -> TlsStream<TcpStream> {
+        let mut stream = self.request().await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n";
+        let hello = Hello {
+            protocol: 1,
+            control: "fake".into(),
+            epoch: Epoch(1),
+            now_ms: 0,
+            beat_s,
+            urls: Vec::new(),
+        };
+        say(&mut stream, head.as_bytes()).await.unwrap();
+        say(&mut stream, &Line::Hello(hello).encode()).await.unwrap();
+        stream
+    }
+
+    /// The next watch request, not answered yet; other calls are hung up on.
+    async fn request(&self) -> TlsStream<TcpStream> {
         timeout(DEADLINE, async {
             loop {
                 let (stream, _) = self.listener.accept().await.unwrap();
@@ -62,23 +83,9 @@ impl Fake {
                         break;
                     }
                 }
-                if !request.starts_with(b"POST /agent/v1/watch ") {
-                    continue;
+                if request.starts_with(b"POST /agent/v1/watch ") {
+                    return stream;
                 }
-                let head =
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n";
-                stream.write_all(head.as_bytes()).await.unwrap();
-                let hello = Hello {
-                    protocol: 1,
-                    control: "fake".into(),
-                    epoch: Epoch(1),
-                    now_ms: 0,
-                    beat_s: 5,
-                    urls: Vec::new(),
-                };
-                stream.write_all(&Line::Hello(hello).encode()).await.unwrap();
-                stream.flush().await.unwrap();
-                return stream;
             }
         })
         .await
@@ -141,4 +148,49 @@ async fn lines_that_are_none_end_the_stream_and_nothing_else() {
     passes(&a, &b, 4, "still here").await;
     passes(&b, &a, 6, "still here").await;
     b.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stalls_without_closing_is_given_up() {
+    let (_control, fake, a, mut b) = lab().await;
+    b.down().await;
+    let begin = Instant::now();
+    let stalled = fake.watcher_with_beat(2).await;
+    let _next = fake.watcher().await;
+    assert!(begin.elapsed() >= Duration::from_secs(6), "three beats of two seconds, {:?}", begin.elapsed());
+    drop(stalled);
+    assert_eq!(a.status().await.groups.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_snapshot_empties_nothing() {
+    let (_control, fake, a, mut b) = lab().await;
+    let before = a.status().await.groups.remove(0);
+    for scope in [before.id.as_str().to_owned(), a.status().await.node.as_str().to_owned()] {
+        let mut stream = fake.watcher().await;
+        let lines = format!(
+            "{{\"reset\":{{\"scope\":\"{scope}\"}}}}\n\
+             {{\"at\":{{\"scope\":\"{scope}\",\"rev\":9999,\"digest\":\"AAAAAAAAAAAAAAAAAAAAAA\"}}}}\n"
+        );
+        say(&mut stream, lines.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("the agent hangs up");
+    }
+    let after = a.status().await.groups.remove(0);
+    assert_eq!((after.peers.len(), after.version), (before.peers.len(), before.version));
+    passes(&a, &b, 4, "still here").await;
+    b.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_that_asks_to_wait_is_left_alone_for_so_long() {
+    let (_control, fake, _a, mut b) = lab().await;
+    b.down().await;
+    let mut stream = fake.request().await;
+    let busy = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 4\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    say(&mut stream, busy.as_bytes()).await.unwrap();
+    let begin = Instant::now();
+    drop(stream);
+    drop(fake.request().await);
+    assert!(begin.elapsed() >= Duration::from_secs(4), "{:?}", begin.elapsed());
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod abuse;
+mod corrupt;
 mod errors;
 mod fake;
 mod heal;

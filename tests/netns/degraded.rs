@@ -1,6 +1,10 @@
 //! What does not work is named with its remedy, and everything else goes on.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use support::{Process, binary, eventually, run, run_ok};
@@ -23,28 +27,28 @@ fn says(node: &Node, kind: &str, parts: &[&str]) {
 }
 
 /// A small disk at the place of a folder, until dropped.
-pub(crate) struct Disk<'a>(&'a Path);
+pub(crate) struct Disk(PathBuf);
 
-impl<'a> Disk<'a> {
-    pub(crate) fn mount(folder: &'a Path) -> Self {
+impl Disk {
+    pub(crate) fn mount(folder: &Path) -> Self {
         Self::mount_of(folder, "256k")
     }
 
-    fn mount_of(folder: &'a Path, size: &str) -> Self {
+    pub(crate) fn mount_of(folder: &Path, size: &str) -> Self {
         fs::create_dir_all(folder).unwrap();
         let options = format!("size={size},mode=0700");
         run_ok(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "small"]).arg(folder));
-        Self(folder)
+        Self(folder.to_owned())
     }
 
     fn remount(&self, how: &str) {
-        run_ok(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.0));
+        run_ok(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0));
     }
 }
 
-impl Drop for Disk<'_> {
+impl Drop for Disk {
     fn drop(&mut self) {
-        run(Command::new("umount").arg("--lazy").arg(self.0));
+        run(Command::new("umount").arg("--lazy").arg(&self.0));
     }
 }
 

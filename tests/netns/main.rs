@@ -12,6 +12,7 @@ mod alone;
 mod bad_luck;
 mod degraded;
 mod echoes;
+mod full_disk;
 mod groups;
 mod heal;
 mod identity;

@@ -18,6 +18,7 @@
 
 mod alone;
 mod control;
+mod day;
 mod model;
 mod node;
 mod random;
@@ -46,6 +47,9 @@ const ATTEMPTS_TO_HEAL: u64 = 4;
 
 /// Of so many seeds one also spends a week without control: a week takes as long as many runs.
 const ALONE_EVERY: u64 = 32;
+
+/// Of so many seeds one also spends a day of churn.
+const DAY_EVERY: u64 = 256;
 
 /// Time in which nothing more happens.
 const QUIET: Duration = Duration::from_secs(600);
@@ -112,6 +116,9 @@ struct Summary {
 fn run(seed: u64, is_told: bool) -> Summary {
     if seed.is_multiple_of(ALONE_EVERY) {
         alone::run(seed / ALONE_EVERY, is_told);
+    }
+    if seed.is_multiple_of(DAY_EVERY) {
+        day::run(seed / DAY_EVERY, is_told);
     }
     let mut world = World::new(seed, is_told);
     world.run_until(CHAOS);

@@ -107,6 +107,8 @@ pub(crate) struct World {
     conns: BTreeMap<u64, Conn>,
     /// Things go wrong.
     chaos: bool,
+    /// How many times as seldom as usual.
+    pub(crate) pace: u64,
     is_told: bool,
 }
 
@@ -130,6 +132,7 @@ impl World {
             inbox: Vec::new(),
             conns: BTreeMap::new(),
             chaos: true,
+            pace: 1,
             is_told,
         };
         for node in 0..count {
@@ -233,7 +236,7 @@ impl World {
         match event {
             Event::Trouble if self.chaos => {
                 self.trouble();
-                self.after(100, 4_000, Event::Trouble);
+                self.after(100 * self.pace, 4_000 * self.pace, Event::Trouble);
             }
             Event::Trouble => {}
             Event::Start { node } => self.start(node),

@@ -472,7 +472,9 @@ fn notice_of(error: FollowError) -> Notice {
     match error {
         FollowError::Refused { scope, reason } => Notice::ScopeRefused { scope, reason },
         FollowError::Apply { scope, source } => Notice::ScopeBroken { scope, source },
-        FollowError::NoHello | FollowError::TooMuch => Notice::Grammar(error.to_string()),
+        FollowError::NoHello | FollowError::TooMuch | FollowError::TooManyScopes => {
+            Notice::Grammar(error.to_string())
+        }
     }
 }
 

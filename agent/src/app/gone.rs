@@ -12,18 +12,24 @@ const MAX_GONE: usize = 16;
 impl Running {
     /// Takes note of a group that went away, or came back.
     pub(super) fn note_gone(&mut self, notice: &Notice) {
-        let (Notice::GroupGone { group, .. } | Notice::GroupUp { group, .. }) = notice else { return };
         let before = self.gone.clone();
-        self.gone.retain(|gone| gone.id != *group);
-        if let Notice::GroupGone { group, label, why } = notice
-            && *why != GoneWhy::Left
-        {
-            let (label, why, at_ms) = (label.clone(), why.to_string(), self.clock.unix_ms());
-            self.gone.push(GoneGroup { id: group.clone(), label, why, at_ms });
-            self.gone.drain(..self.gone.len().saturating_sub(MAX_GONE));
-        }
+        note(&mut self.gone, notice, self.clock.unix_ms());
         if self.gone != before {
             self.saved(self.enroller.state.save_gone(&self.gone));
         }
     }
 }
+
+fn note(gone: &mut Vec<GoneGroup>, notice: &Notice, at_ms: u64) {
+    let (Notice::GroupGone { group, .. } | Notice::GroupUp { group, .. }) = notice else { return };
+    gone.retain(|gone| gone.id != *group);
+    if let Notice::GroupGone { group, label, why } = notice
+        && *why != GoneWhy::Left
+    {
+        gone.push(GoneGroup { id: group.clone(), label: label.clone(), why: why.to_string(), at_ms });
+        gone.drain(..gone.len().saturating_sub(MAX_GONE));
+    }
+}
+
+#[cfg(test)]
+mod tests;

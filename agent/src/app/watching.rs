@@ -58,7 +58,8 @@ pub(super) fn watch(
         let event = match client.watch(&caller, &request).await {
             Err(error) => {
                 heard.send_if_modified(|heard| heard.failed(&error));
-                Event::ConnectFailed { stream, problem: error.problem().cloned(), retry_after: None }
+                let (problem, retry_after) = (error.problem().cloned(), error.retry_after());
+                Event::ConnectFailed { stream, problem, retry_after }
             }
             Ok(mut lines) => {
                 heard.send_replace(Heard { url: Some(lines.url.clone()), trouble: None });

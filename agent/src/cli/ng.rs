@@ -81,7 +81,7 @@ impl From<CallError> for Failure {
                 "{text}; name its certificate authority with --ca FILE (`lacis-control serve` prints where it is)"
             )),
             CallError::Unreachable { .. } => Self::NoControl(text),
-            CallError::Refused(problem) => match problem.status {
+            CallError::Refused { problem, .. } => match problem.status {
                 401 => Self::NotAllowed(format!("{problem}; see `lacis ng login --help`")),
                 403 => Self::NotAllowed(problem.to_string()),
                 404 => Self::NoSuchThing(problem.to_string()),

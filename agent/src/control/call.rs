@@ -46,8 +46,13 @@ pub(crate) enum CallError {
         tried: Vec<(String, String)>,
     },
     /// Control refused.
-    #[error("control refused: {0}")]
-    Refused(Problem),
+    #[error("control refused: {problem}")]
+    Refused {
+        /// Why.
+        problem: Box<Problem>,
+        /// How long control asks to wait before the next call.
+        retry_after: Option<Duration>,
+    },
     /// An answer that is none of control's.
     #[error("the answer of {url} {what}")]
     Answer {
@@ -127,13 +132,14 @@ impl Attempt {
         if status.is_success() {
             return Ok(self);
         }
+        let retry_after = retry_after(self.response.headers());
         let bytes = self.body().await.unwrap_or_default();
         let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
             let mut problem = Problem::new(Code::Unknown, format!("HTTP status {status}"));
             problem.status = status.as_u16();
             problem
         });
-        Err(CallError::Refused(problem))
+        Err(CallError::Refused { problem: Box::new(problem), retry_after })
     }
 
     /// The whole body of an answer that is no stream.
@@ -174,6 +180,12 @@ fn host_and_port(authority: &str) -> Option<(&str, u16)> {
     };
     let host = if without_brackets(host) { &host[1..host.len() - 1] } else { host };
     (!host.is_empty()).then_some((host, port))
+}
+
+/// The seconds of a Retry-After header (RFC 9110 §10.2.3). A date is passed over: control sends none.
+fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -62,3 +62,6 @@ fn in_use(node: &NodeId, first: &Run, second: &Run, from: SocketAddr) -> Problem
     );
     Problem::new(Code::IdentityInUse, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,28 @@ fn a_refused_answer_about_a_new_scope_makes_no_copy() {
     assert!(matches!(follow(&mut follower, vec![at]), Err(FollowError::Apply { .. })));
     assert!(follower.scope(&scope_id()).is_none());
 }
+
+#[test]
+fn scopes_are_limited_staged_and_held() {
+    let group = |n: u16| {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        ScopeId::from(&crate::GroupId::from_random(bytes))
+    };
+    let mut follower = Follower::default();
+    let mut say = |line| follower.handle(line, |_, _| Ok(()));
+    say(hello(1)).unwrap();
+    let most = u16::try_from(MAX_SCOPES).unwrap();
+    for n in 0..most {
+        say(Line::Reset(Reset { scope: group(n) })).unwrap();
+    }
+    assert_eq!(say(Line::Reset(Reset { scope: group(most) })), Err(FollowError::TooManyScopes));
+    let empty = Scope::new(Epoch(1)).cursor();
+    let at = |n| At { scope: group(n), rev: empty.revision, digest: empty.digest, ack_within_ms: None };
+    for n in 0..most {
+        say(Line::At(at(n))).unwrap();
+    }
+    assert_eq!(say(Line::At(at(most))), Err(FollowError::TooManyScopes));
+    say(Line::Drop(crate::DropScope { scope: group(0), reason: None })).unwrap();
+    say(Line::At(at(most))).unwrap();
+}

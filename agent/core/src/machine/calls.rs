@@ -80,6 +80,10 @@ impl Calls {
         }
     }
 
+    pub(super) fn entries(&self) -> usize {
+        self.spoken.values().chain(self.owed.values()).map(BTreeSet::len).sum()
+    }
+
     pub(super) const fn deadline(&self) -> Option<Duration> {
         self.again
     }

@@ -306,6 +306,10 @@ impl Groups {
         self.demoted.values().min().copied()
     }
 
+    pub(super) fn entries(&self) -> usize {
+        self.demoted.len() + self.stale.len() + self.resetting.len() + self.old_offers.len()
+    }
+
     pub(super) fn check_invariants(&self) {
         debug_assert!(self.netmaps.keys().eq(self.zone_of.keys()));
         debug_assert!(self.desired.interfaces.len() <= self.local.hosted.len() + self.stale.len());

@@ -112,6 +112,10 @@ impl Guard {
         Self { policy, pins, wanted, under_way: false, alarms, refused }
     }
 
+    pub(super) fn entries(&self) -> usize {
+        self.pins.len() + self.wanted.len() + self.alarms.len() + self.refused.len()
+    }
+
     pub(super) const fn pins(&self) -> &BTreeMap<PeerId, Proof> {
         &self.pins
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use lacis_proto::PublicKey;
 
-use crate::limits::{ANSWER_COUNTS, UNANSWERED_AFTER};
+use crate::limits::{ANSWER_COUNTS, MAX_CALLS, UNANSWERED_AFTER};
 
 /// Peers that were called in vain since the last answer of anybody.
 #[derive(Debug, Default)]
@@ -27,8 +27,14 @@ impl Reach {
         if self.answered.is_some_and(|last| now.saturating_sub(last) < ANSWER_COUNTS) {
             return;
         }
-        self.in_vain.insert(key);
+        if self.in_vain.len() < MAX_CALLS {
+            self.in_vain.insert(key);
+        }
         self.calls = Some((self.calls.map_or(now, |(first, _)| first), now));
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        self.in_vain.len()
     }
 
     /// How many peers were called in vain, where that says something about the way.

@@ -101,6 +101,13 @@ impl AgentCore {
         self.alarms_total
     }
 
+    /// How many entries the rules hold beside scopes and netmaps: it stays in proportion to the peers there are.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let held = self.groups.entries() + self.calls.entries() + self.guard.entries() + self.reach.entries();
+        held + self.actions.len() + self.notices.len() + self.saves.len() + self.offered.len()
+    }
+
     /// How many notices were left out because nobody took them.
     #[must_use]
     pub const fn notices_lost(&self) -> u64 {

@@ -225,3 +225,25 @@ fn the_first_machine_answers_for_itself_and_calls_its_peers_back() {
     assert_eq!(lab.core.copy(lab.now + 3600 * SECOND), None);
     assert_eq!(lab.peers().len(), 2);
 }
+
+#[test]
+fn what_is_remembered_is_limited_and_those_who_are_there_come_first() {
+    let stated = proof(9, 9, 1);
+    let stranger = |n: u32| {
+        let mut bytes = [9; 16];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let id = PeerId::from_random(bytes);
+        let mut proof = stated.clone();
+        proof.said.statement.peer = id.clone();
+        (id, proof)
+    };
+    let most = u32::try_from(crate::limits::MAX_PINS).unwrap();
+    let full = Boot { pins: (0..most).map(stranger).collect(), ..boot(Lab::new().control) };
+    let mut lab = Lab::new();
+    lab.core = AgentCore::new(full);
+    lab.event(Event::Started);
+    lab.serve();
+    lab.meets(6);
+    lab.answers(&[proof(6, 6, 1)], SECOND);
+    assert_eq!(lab.core.pins().keys().collect::<Vec<_>>(), [&peer(6)]);
+}
