@@ -14,7 +14,7 @@ use lacis_control_core::{Actor, Batch, Command, Facts, Install, Random, Reply, S
 use lacis_proto::{
     ApiToken, Epoch, GroupId, JoinToken, NameError, OwnerId, Problem, Secret, TokenId, check_suffix,
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,7 +26,7 @@ use crate::{
     http::{self, Consumers, Limiter},
     keys::{Keys, KeysError},
     listener::{self, Drain},
-    live::{Live, Uses},
+    live::{Live, Places, Uses},
     metrics,
     store::{AuditLog, Installation, Store, StoreError},
     tls::{self, Leaf, LeafError},
@@ -38,10 +38,6 @@ const URLS: &str = "urls";
 
 /// How long a drain waits for requests in flight and for watchers to take their `bye`.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// Event streams of the management API at once: people and pipelines that watch, not machines by the
-/// thousand. The connections of agents are counted apart.
-const MAX_STREAMS: usize = 1_000;
 
 /// How long the last use of an API token may stay unwritten.
 const WRITE_USES: Duration = Duration::from_secs(30);
@@ -153,7 +149,7 @@ pub(crate) struct Control {
     /// Zone suffixes of new groups.
     pub(crate) suffixes: Vec<String>,
     /// Places for event streams of the management API.
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Arc<Places>,
     pub(crate) beat: Duration,
     pub(crate) max_age: Duration,
     pub(crate) drain: Drain,
@@ -272,7 +268,7 @@ impl Opened {
             consumers: Consumers::new(&config.consumers),
             uses: Uses::default(),
             suffixes: config.suffixes.clone(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: Arc::default(),
             beat: config.beat,
             max_age: config.max_age,
             drain: Drain { begun: CancellationToken::new(), tasks: TaskTracker::new() },

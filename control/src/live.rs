@@ -9,6 +9,7 @@
 //! cursor and no queue: a slow one skips revisions and costs nothing.
 
 mod copies;
+mod places;
 mod presence;
 mod uses;
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::{
     copies::Copy,
+    places::{Place, Places},
     presence::{Connection, Now as PresenceNow, Presence, Seen},
     uses::Uses,
 };

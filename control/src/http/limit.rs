@@ -62,12 +62,12 @@ impl Caller {
         Self::Stranger(customer(ip))
     }
 
-    /// A person or a pipeline needs a fraction of this; whoever guesses tokens gets one a second.
+    /// A person or a pipeline needs a fraction of this; whoever guesses tokens gets two a second.
     const fn rate(&self) -> Rate {
         match self {
             Self::Address(_) | Self::Others => Rate { burst: 1_000.0, per_s: 200.0 },
             Self::Token(_) => Rate { burst: 500.0, per_s: 100.0 },
-            Self::Stranger(_) => Rate { burst: 30.0, per_s: 1.0 },
+            Self::Stranger(_) => Rate { burst: 100.0, per_s: 2.0 },
         }
     }
 }

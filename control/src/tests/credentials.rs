@@ -188,7 +188,7 @@ async fn who_asks_too_often_is_told_when_to_come_again() {
     let running = start(&folder).await;
     let api = Api::new(&running);
     let mut told = None;
-    for _ in 0..100 {
+    for _ in 0..300 {
         let answer = with(&api, &api.base, "Bearer lacis_api_guess").await;
         if answer.status == 429 {
             told = Some(answer);

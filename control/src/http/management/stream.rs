@@ -20,7 +20,7 @@ use lacis_control_core::{Group, api_token_by_id};
 use lacis_proto::{Body as Said, Code, Cursor, MemberId, PeerId, Problem, Record, ScopeId};
 use serde::Serialize;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 use utoipa::ToSchema;
@@ -34,7 +34,7 @@ use crate::{
     app::Control,
     clock,
     http::Refusal,
-    live::{PresenceNow, Published},
+    live::{Place, PresenceNow, Published},
 };
 
 /// How often a silent stream says that it lives: clients of the platform wait 2.5 s.
@@ -195,8 +195,8 @@ pub(super) fn open(
 ) -> Result<Response, Refusal> {
     let control = Arc::clone(&of.caller.control);
     let full =
-        |_| Problem::new(Code::Busy, "too many event streams are open; close some, or come again later");
-    let place = Arc::clone(&control.streams).try_acquire_owned().map_err(full)?;
+        || Problem::new(Code::Busy, "too many event streams are open; close some, or come again later");
+    let place = control.streams.take(&of.caller.token.id).ok_or_else(full)?;
     let (out, frames) = mpsc::channel(1);
     let stream = Stream { of, beat, next, out, _place: place };
     control.drain.tasks.spawn(stream.run());
@@ -216,7 +216,7 @@ struct Stream<F> {
     beat: Beat,
     next: F,
     out: mpsc::Sender<Bytes>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// The reader is gone or stuck.
