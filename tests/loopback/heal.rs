@@ -108,7 +108,10 @@ async fn a_clock_that_is_hours_off_may_join_and_work() {
     nodes[1].sees("control", |status| status.control.connected).await;
     for (node, way) in nodes.iter().zip(["behind", "ahead"]) {
         let said = node.status().await.degraded.into_iter().find(|degraded| degraded.kind == "clock_wrong");
-        assert!(said.is_some_and(|said| said.what.contains("10800 s") && said.what.contains(way)));
+        let said = said.unwrap_or_else(|| panic!("nothing is said of a clock that is {way}"));
+        // On a busy machine the time of control is a second or two old when it is read.
+        let near = (10_797..=10_803).any(|seconds| said.what.contains(&format!("{seconds} s")));
+        assert!(near && said.what.contains(way), "{}", said.what);
     }
     passes(&nodes[0], &nodes[1], 4, "on time").await;
 }
