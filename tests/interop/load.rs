@@ -69,10 +69,11 @@ impl Drop for Flood {
 
 #[test]
 fn under_load_we_ask_for_a_cookie_and_let_in_who_has_it() {
-    for other in Program::all() {
-        println!("with {other:?}");
+    let on_one = Program::all().into_iter().map(|other| (Program::Lacis, other));
+    for (one, two) in on_one.chain([(Program::LacisOnTwoShards, Program::Lacis)]) {
+        println!("{one:?} with {two:?}");
         let lab = Lab::new();
-        let (ours, theirs) = lab.pair(other);
+        let (ours, theirs) = lab.pair_of(one, two);
         let flood = Flood::start(&lab, &ours, &theirs);
         support::eventually("cookies are asked for", || (ours.counter("cookies_out") > 100).then_some(()));
         theirs.knows(&ours, &[]);
@@ -85,10 +86,11 @@ fn under_load_we_ask_for_a_cookie_and_let_in_who_has_it() {
 
 #[test]
 fn we_get_through_to_others_under_load() {
-    for other in Program::others() {
-        println!("with {other:?}");
+    let ours = [Program::Lacis, Program::LacisOnTwoShards];
+    for (one, two) in Program::others().into_iter().flat_map(|other| ours.map(|one| (one, other))) {
+        println!("{one:?} with {two:?}");
         let lab = Lab::new();
-        let (ours, theirs) = lab.pair(other);
+        let (ours, theirs) = lab.pair_of(one, two);
         let flood = Flood::start(&lab, &theirs, &ours);
         ours.knows(&theirs, &[]);
         ours.must_reach(&theirs);
