@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_in_a_crash_and_nothing_is_done_twice() {
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let mut control = Control::start();
     let mut caller = control.caller();
     let groups: Vec<String> = (0..GROUPS).map(|n| format!("ng_00000000-0000-4000-8000-{n:012}")).collect();

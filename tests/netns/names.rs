@@ -32,8 +32,8 @@ fn members_peers_and_labels_have_names_over_udp_and_tcp() {
         "DB.Main.LACIS.internal".to_owned(),
     ] {
         for transport in ["+notcp", "+tcp"] {
-            assert_eq!(short(&web, &[transport, &name, "A"]), [v4.clone()], "{name}");
-            assert_eq!(short(&web, &[transport, &name, "AAAA"]), [v6.clone()], "{name}");
+            assert_eq!(short(&web, &[transport, &name, "A"]), std::slice::from_ref(&v4), "{name}");
+            assert_eq!(short(&web, &[transport, &name, "AAAA"]), std::slice::from_ref(&v6), "{name}");
         }
     }
     for address in [v4, v6] {
