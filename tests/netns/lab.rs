@@ -100,6 +100,11 @@ impl Lab {
         self.control = Some(Process::start(&mut command, &self.dir.path().join("control.log")));
     }
 
+    /// The process id of control.
+    pub(crate) fn control_id(&self) -> u32 {
+        self.control.as_ref().unwrap().id()
+    }
+
     /// Kills control without a warning.
     pub(crate) fn kill_control(&mut self) {
         self.control = None;
@@ -148,6 +153,11 @@ impl Node {
         let mut agent = Process::start(command.args(["--format", "json"]), &self.log);
         agent.line();
         self.agent = Some(agent);
+    }
+
+    /// The process id of the agent.
+    pub(crate) fn id(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
     }
 
     /// Starts the agent again without waiting for it.

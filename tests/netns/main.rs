@@ -10,6 +10,7 @@
 
 mod alone;
 mod bad_luck;
+mod churn;
 mod degraded;
 mod echoes;
 mod full_disk;

@@ -77,6 +77,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether the process has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Kills the process without a warning, and waits until it is gone.
     pub fn kill(&mut self) {
         // Gone already is as good.

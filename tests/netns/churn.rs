@@ -1,0 +1,102 @@
+//! Nodes join and leave, move and talk, again and again: memory, descriptors and threads stay as they were.
+//!
+//! ```text
+//! tests/bench/churn --minutes 60        as long as one likes; 20 s in an ordinary run
+//! ```
+
+use std::{process::Command, time::Duration};
+
+use support::{Process, eventually, run, run_ok, setting};
+
+use crate::lab::{Lab, Node};
+
+/// How long unless told otherwise.
+const SECONDS: u64 = 20;
+
+/// What a process may grow by between the middle and the end, beside a tenth: freed memory that the allocator
+/// keeps, and in control the tombstones of a few thousand peers.
+const SLACK_KIB: u64 = 4_096;
+
+/// What a process takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Taken {
+    resident_kib: u64,
+    descriptors: u64,
+    threads: u64,
+}
+
+fn taken(id: u32) -> Taken {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let number = |key: &str| {
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let descriptors = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
+    Taken {
+        resident_kib: number("VmRSS:"),
+        descriptors: u64::try_from(descriptors).unwrap(),
+        threads: number("Threads:"),
+    }
+}
+
+/// The middle of what was seen, each figure by itself.
+fn median(seen: &[Taken]) -> Taken {
+    let middle = |figure: fn(&Taken) -> u64| {
+        let mut figures: Vec<u64> = seen.iter().map(figure).collect();
+        figures.sort_unstable();
+        figures[figures.len() / 2]
+    };
+    Taken {
+        resident_kib: middle(|taken| taken.resident_kib),
+        descriptors: middle(|taken| taken.descriptors),
+        threads: middle(|taken| taken.threads),
+    }
+}
+
+/// One round: a node comes and goes, another moves, names are asked, everybody is reached.
+fn round(lab: &Lab, web: &Node, db: &Node, comer: &Node, number: u64) {
+    run_ok(&mut comer.lacis(&["join", &lab.token()]));
+    eventually("web reaches the comer", || web.reaches("comer").then_some(()));
+    assert!(!web.dig(&["+short", "comer.main.lacis.internal", "A"]).is_empty());
+    let address = format!("192.0.2.{}/24", 100 + number % 100);
+    for what in ["add", "del"] {
+        db.host.ip(&["addr", what, &address, "dev", "eth0"]);
+    }
+    run(&mut lab.control(&["token", "create", "--expires", "1s"]));
+    run_ok(&mut comer.lacis(&["leave", "main"]));
+    eventually("web forgets the comer", || {
+        (web.group()["peers"].as_array().unwrap().len() == 1).then_some(())
+    });
+    assert!(web.reaches("db"));
+}
+
+#[test]
+fn nothing_grows_however_often_nodes_come_and_go() {
+    let span = Duration::from_secs(setting("LACIS_CHURN_SECONDS").unwrap_or(SECONDS));
+    let (lab, web, db) = Lab::with_two_nodes();
+    let mut comer = lab.node(4, "comer");
+    comer.up(Some(&lab.token()));
+    run_ok(&mut comer.lacis(&["leave", "main"]));
+    let ids = [("control", lab.control_id()), ("web", web.id()), ("db", db.id()), ("comer", comer.id())];
+    let mut clock =
+        Process::start(Command::new("sleep").arg(span.as_secs().to_string()), &lab.dir.path().join("clock"));
+    let mut seen: Vec<[Taken; 4]> = Vec::new();
+    while clock.is_running() {
+        round(&lab, &web, &db, &comer, u64::try_from(seen.len()).unwrap());
+        seen.push(ids.map(|(_, id)| taken(id)));
+    }
+    println!("{} rounds in {} s", seen.len(), span.as_secs());
+    assert!(seen.len() >= 8, "too few rounds to tell");
+    for (at, (name, _)) in ids.iter().enumerate() {
+        let of_it: Vec<Taken> = seen.iter().map(|all| all[at]).collect();
+        let quarter = of_it.len() / 4;
+        let (middle, last) = (median(&of_it[quarter..2 * quarter]), median(&of_it[3 * quarter..]));
+        println!("{name}: second quarter {middle:?}, last quarter {last:?}");
+        assert!(
+            last.resident_kib <= middle.resident_kib + middle.resident_kib / 10 + SLACK_KIB,
+            "{name} grows"
+        );
+        assert!(last.descriptors <= middle.descriptors + 2, "{name} keeps descriptors");
+        assert!(last.threads <= middle.threads + 1, "{name} keeps threads");
+    }
+}
