@@ -24,7 +24,7 @@ use clap::ValueEnum;
 use ipnetwork::IpNetwork;
 use lacis_agent_core::Proofs;
 use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
-use lacis_tunnel::{Core, DeviceError, MemoryTun, Shards, StartError};
+use lacis_tunnel::{Core, DeviceError, MemoryTun, Offloads, Shards, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use self::{
@@ -66,6 +66,8 @@ pub struct Options {
     pub core: Core,
     /// How many threads do.
     pub shards: Shards,
+    /// Which offloads of the kernel are used.
+    pub offloads: Offloads,
     /// Endpoints to publish instead of the host's addresses.
     pub endpoints: Vec<Endpoint>,
     /// How strictly peers must prove who they are.

@@ -14,7 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
-use lacis_tunnel::{Core, Shards};
+use lacis_tunnel::{Core, Offloads, Shards};
 
 use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options};
 use lacis_agent_core::Proofs;
@@ -149,6 +149,9 @@ pub struct UpArgs {
     /// Threads that share the peers: 1 to 16, or auto, which is one below four cores.
     #[arg(long, default_value = "auto", value_name = "N", value_parser = shards)]
     pub shards: Shards,
+    /// Offloads of the kernel not to use, to find out which one fails: reads, sends, receives, writes.
+    #[arg(long, default_value = "none", value_name = "LIST", value_parser = without)]
+    pub without: Offloads,
     /// A peer whose key its node has not signed, or another identity than before: tell of it and go on, or refuse it.
     #[arg(long, env = "LACIS_PROOFS", value_enum, default_value = "warn")]
     pub proofs: ProofsArg,
@@ -332,6 +335,7 @@ impl UpArgs {
             mtu: self.mtu,
             core: self.core,
             shards: self.shards,
+            offloads: self.without,
             endpoints: endpoints.collect(),
             proofs: match self.proofs {
                 ProofsArg::Warn => Proofs::Warn,
@@ -376,6 +380,9 @@ impl UpArgs {
         if self.shards != Shards::default() {
             add("--shards", self.shards.to_string());
         }
+        if self.without != Offloads::default() {
+            add("--without", self.without.to_string());
+        }
         for endpoint in &self.endpoint {
             add("--endpoint", endpoint.to_string());
         }
@@ -412,6 +419,11 @@ fn core(name: &str) -> Result<Core, String> {
 
 fn shards(number: &str) -> Result<Shards, String> {
     Shards::parse(number).ok_or_else(|| String::from("choose auto, or a number from 1 to 16"))
+}
+
+fn without(list: &str) -> Result<Offloads, String> {
+    Offloads::without(list)
+        .ok_or_else(|| String::from("name reads, sends, receives, writes, with commas between"))
 }
 
 /// A token as it stands on the command line, in a file or on standard input.

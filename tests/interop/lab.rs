@@ -16,6 +16,7 @@ pub(crate) enum Program {
     Lacis,
     LacisOnBoringtun,
     LacisOnTwoShards,
+    LacisWithoutOffloads,
     WireguardGo,
     Boringtun,
 }
@@ -41,7 +42,7 @@ impl Program {
 
     fn path(self) -> Option<PathBuf> {
         let name = match self {
-            Self::Lacis | Self::LacisOnBoringtun | Self::LacisOnTwoShards => {
+            Self::Lacis | Self::LacisOnBoringtun | Self::LacisOnTwoShards | Self::LacisWithoutOffloads => {
                 return Some(binary("lacis-tunnel"));
             }
             Self::WireguardGo => "wireguard-go",
@@ -61,6 +62,9 @@ impl Program {
             Self::Lacis | Self::WireguardGo => {}
             Self::LacisOnBoringtun => drop(command.args(["--core", "boringtun"])),
             Self::LacisOnTwoShards => drop(command.args(["--shards", "2"])),
+            Self::LacisWithoutOffloads => {
+                let _ = command.args(["--without", "reads,sends,receives,writes"]);
+            }
             // Its connected sockets would not follow anybody.
             Self::Boringtun => drop(command.args(["--disable-drop-privileges", "--disable-connected-udp"])),
         }

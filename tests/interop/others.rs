@@ -44,21 +44,38 @@ fn either_side_may_begin_and_packets_of_all_sizes_go_both_ways() {
 
 #[test]
 fn streams_go_both_ways() {
-    with_each(|_, ours, theirs| {
-        let log = ours.host.name.clone();
-        let mut server = theirs.host.command("iperf3");
-        let path = std::env::temp_dir().join(format!("iperf-{log}.log"));
-        let mut serving = support::Process::start(server.args(["-s", "--forceflush"]), &path);
-        while !serving.line().contains("listening") {}
-        for way in [&["-P", "2"][..], &["-R"], &["--bidir"]] {
-            let mut client = ours.host.command("iperf3");
-            client.args(["-c", &theirs.overlay, "-t", "1", "-J"]).args(way);
-            let result: serde_json::Value = serde_json::from_str(&run_ok(&mut client)).unwrap();
-            let bytes = result["end"]["sum_received"]["bytes"].as_u64().unwrap();
-            assert!(bytes > 1_000_000, "{:?} {way:?}: {bytes}", theirs.program);
-        }
-        let _ = std::fs::remove_file(path);
-    });
+    with_each(|_, ours, theirs| stream(&ours, &theirs));
+}
+
+/// One side without any offload of the kernel: each packet is a system call of its own there.
+#[test]
+fn without_offloads_everything_goes_as_well() {
+    for other in [Program::Lacis, Program::LacisWithoutOffloads] {
+        let lab = Lab::new();
+        let (plain, other) = lab.pair_of(Program::LacisWithoutOffloads, other);
+        plain.must_reach(&other);
+        talk(&plain, &other);
+        stream(&plain, &other);
+        let [frames, packets] = ["device_frames_out", "device_packets_out"].map(|name| plain.counter(name));
+        assert_eq!(frames, packets, "packets are written one by one");
+        assert_eq!(plain.counter("trains_out"), plain.counter("datagrams_out"), "and sent one by one");
+    }
+}
+
+#[track_caller]
+fn stream(ours: &Side, theirs: &Side) {
+    let path = std::env::temp_dir().join(format!("iperf-{}.log", ours.host.name));
+    let mut server = theirs.host.command("iperf3");
+    let mut serving = support::Process::start(server.args(["-s", "--forceflush"]), &path);
+    while !serving.line().contains("listening") {}
+    for way in [&["-P", "2"][..], &["-R"], &["--bidir"]] {
+        let mut client = ours.host.command("iperf3");
+        client.args(["-c", &theirs.overlay, "-t", "1", "-J"]).args(way);
+        let result: serde_json::Value = serde_json::from_str(&run_ok(&mut client)).unwrap();
+        let bytes = result["end"]["sum_received"]["bytes"].as_u64().unwrap();
+        assert!(bytes > 1_000_000, "{:?} {way:?}: {bytes}", theirs.program);
+    }
+    let _ = std::fs::remove_file(path);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use lacis_agent::{
 };
 use lacis_control::{Config, Running, serve};
 use lacis_proto::GroupId;
-use lacis_tunnel::{Core, MemoryTun, Shards};
+use lacis_tunnel::{Core, MemoryTun, Offloads, Shards};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
@@ -192,6 +192,7 @@ impl Node {
             mtu: DEFAULT_MTU,
             core: Core::default(),
             shards: Shards::default(),
+            offloads: Offloads::default(),
             endpoints: Vec::new(),
             proofs: Proofs::Warn,
             clock: Clock::start(),

@@ -137,7 +137,8 @@ fn start_tunnel(
     };
     // The loop is behind: what it misses here it sees in the figures.
     let events = Box::new(move |event| drop(inputs.try_send(Input::Tunnel(event))));
-    let config = Config { core: options.core, shards: options.shards, ..Config::new(port, events) };
+    let (core, shards, offloads) = (options.core, options.shards, options.offloads);
+    let config = Config { core, shards, offloads, ..Config::new(port, events) };
     Tunnel::start(config).map_err(AgentError::Tunnel)
 }
 

@@ -10,7 +10,7 @@ use std::io::BufRead;
 use std::net::IpAddr;
 
 use lacis_tunnel::{
-    Command, Config, Core, Device, NetworkConfig, NetworkId, Offloads, PeerConfig, Port, PrivateKey, Tunnel,
+    Command, Config, Core, NetworkConfig, NetworkId, Offloads, PeerConfig, Port, PrivateKey, Tunnel,
     generate_private_key, public_key,
 };
 
@@ -35,12 +35,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let core = if has("own") { Core::Own } else { Core::Boringtun };
     let config = Config::new(Port::Exactly(port.parse()?), Box::new(|event| println!("{event:?}")));
     let config = Config { core, ..config };
-    let offloads = Offloads { segmented_sends: !plain, merged_receives: !plain, coalesced_writes: !plain };
-    let tunnel = Tunnel::start_with(config, offloads)?;
+    let offloads = if plain { Offloads::NONE } else { Offloads::default() };
+    let tunnel = Tunnel::start(Config { offloads, ..config })?;
     let (own, other): (IpAddr, IpAddr) = (own.parse()?, other.parse()?);
     tunnel.deliver(Command::AddNetwork(Box::new(NetworkConfig {
         id: NetworkId(1),
-        device: if plain { Device::open_tun_plain(name, MTU)? } else { Device::open_tun(name, MTU)? },
+        device: tunnel.open_tun(name, MTU)?,
         private_key: PrivateKey::from(unhex(private)?),
         addresses: vec![own],
         accepted: Vec::new(),

@@ -39,6 +39,7 @@ mod mailbox;
 mod mailboxes;
 mod mss;
 mod noise;
+mod offloads;
 mod own;
 mod packet;
 mod part;
@@ -62,8 +63,9 @@ mod udp;
 mod wire;
 
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
+pub use offloads::Offloads;
 pub use sockets::Sockets;
-pub use start::{Config, Offloads, Port, Shards, StartError, Tunnel};
+pub use start::{Config, Port, Shards, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
 pub use tunnel::{Core, PresharedKey, PrivateKey, generate_private_key, public_key};

@@ -41,7 +41,7 @@ const MTU: u16 = 1420;
 const HELP: &str = "\
 lacis-tunnel: a WireGuard interface in user space
 
-usage: lacis-tunnel [-f|--foreground] [--core NAME] [--shards N] IFNAME
+usage: lacis-tunnel [-f|--foreground] [--core NAME] [--shards N] [--without LIST] IFNAME
 
 Makes the interface IFNAME and carries its packets; `wg set IFNAME …` configures it over
 /var/run/wireguard/IFNAME.sock. Ends when the interface or that socket is removed (ip link del IFNAME).
@@ -49,6 +49,7 @@ Makes the interface IFNAME and carries its packets; `wg set IFNAME …` configur
   -f, --foreground   do not go to the background
       --core NAME    what carries the tunnels: own (the default) or boringtun
       --shards N     threads that share the peers: 1 to 16, or auto (the default)
+      --without LIST offloads of the kernel not to use: reads, sends, receives, writes, with commas between
   -h, --help         print this text
   -V, --version      print the version
 
@@ -129,8 +130,8 @@ fn run(name: &str, carriers: Carriers, ready: impl FnOnce() -> io::Result<()>) -
             let _ = (&ended).write_all(&[1]);
         }
     });
-    let Carriers { core, shards } = carriers;
-    let config = Config { core, shards, ..Config::new(Port::Prefer(0), events) };
+    let Carriers { core, shards, offloads } = carriers;
+    let config = Config { core, shards, offloads, ..Config::new(Port::Prefer(0), events) };
     let tunnel = Tunnel::start(config).map_err(|source| RunError::Tunnel { source })?;
     let device = tunnel.open_tun(name, MTU).map_err(|source| RunError::Device { source })?;
     if let Err(error) = link::set_mtu(name, MTU) {

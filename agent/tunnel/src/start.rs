@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::limits;
 use crate::mailbox::{self, Command, Event, SendError};
 use crate::mailboxes::Mailboxes;
+use crate::offloads::Offloads;
 use crate::part;
 use crate::post::Post;
 use crate::shard::{IoOutput, Shard};
@@ -94,6 +95,8 @@ pub struct Config {
     pub shards: Shards,
     /// Whether packets go ahead of other programs where the host allows it.
     pub ahead: bool,
+    /// Which offloads of the kernel to use.
+    pub offloads: Offloads,
     /// Called on a shard's thread with every event. It must neither block nor send commands.
     pub events: Box<dyn Fn(Event) + Send + Sync>,
 }
@@ -102,26 +105,15 @@ impl Config {
     /// Both families, the default core, and as many shards as the host is good for.
     #[must_use]
     pub fn new(port: Port, events: Box<dyn Fn(Event) + Send + Sync>) -> Self {
-        Self { port, ipv6: true, core: Core::default(), shards: Shards::Automatic, ahead: true, events }
-    }
-}
-
-/// Which offloads of the kernel to use. All of them by default; turning one off helps to find out which one fails.
-///
-/// Those of a device are chosen when it is opened: [`Device::open_tun_plain`](crate::Device::open_tun_plain).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offloads {
-    /// Send trains with one system call (`UDP_SEGMENT`).
-    pub segmented_sends: bool,
-    /// Receive datagrams that the kernel merged (`UDP_GRO`).
-    pub merged_receives: bool,
-    /// Write packets of one flow to the device as one.
-    pub coalesced_writes: bool,
-}
-
-impl Default for Offloads {
-    fn default() -> Self {
-        Self { segmented_sends: true, merged_receives: true, coalesced_writes: true }
+        Self {
+            port,
+            ipv6: true,
+            core: Core::default(),
+            shards: Shards::Automatic,
+            ahead: true,
+            offloads: Offloads::default(),
+            events,
+        }
     }
 }
 
@@ -133,6 +125,7 @@ impl std::fmt::Debug for Config {
             .field("core", &self.core)
             .field("shards", &self.shards)
             .field("ahead", &self.ahead)
+            .field("offloads", &self.offloads)
             .finish_non_exhaustive()
     }
 }
@@ -173,6 +166,7 @@ pub struct Tunnel {
     threads: Vec<JoinHandle<()>>,
     port: AtomicU16,
     ipv6: bool,
+    offloads: Offloads,
 }
 
 impl Tunnel {
@@ -181,14 +175,6 @@ impl Tunnel {
     /// # Errors
     /// When the port is taken or the kernel refuses what the shards need.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, Offloads::default())
-    }
-
-    /// Does what [`Tunnel::start`] does, with some offloads turned off.
-    ///
-    /// # Errors
-    /// As [`Tunnel::start`].
-    pub fn start_with(config: Config, offloads: Offloads) -> Result<Self, StartError> {
         let step = |step| move |source| StartError::Start { step, source };
         let sockets = match Sockets::bind(config.port, config.ipv6, config.shards.count()) {
             Err(StartError::Bind { source, .. }) if config.shards == Shards::Automatic => {
@@ -205,10 +191,10 @@ impl Tunnel {
         let stop = Arc::new(AtomicBool::new(false));
         let events: Arc<dyn Fn(Event) + Send + Sync> = config.events.into();
         let mailboxes = Mailboxes::new(senders);
+        let (ahead, offloads) = (config.ahead, config.offloads);
         // From here on a failure stops the shards that run already.
         let mut tunnel =
-            Self { mailboxes, wakers, stop, threads: Vec::new(), port: AtomicU16::new(port), ipv6 };
-        let ahead = config.ahead;
+            Self { mailboxes, wakers, stop, threads: Vec::new(), port: AtomicU16::new(port), ipv6, offloads };
         for (post, queue) in Post::connect(&tunnel.wakers).into_iter().zip(queues) {
             let number = usize::from(post.part().number());
             let io = IoOutput::new(sockets.clone(), post, events.clone(), offloads);
@@ -224,13 +210,13 @@ impl Tunnel {
     /// Creates the TUN interface `name`, or attaches to a persistent one of that name that nobody uses, with a queue for
     /// each shard.
     ///
-    /// Asks for all offloads, and sets the link's segment limit and queue length for `mtu`. Any other [`Device`] works
+    /// Asks for the offloads in use, and sets the link's segment limit and queue length for `mtu`. Any other [`Device`] works
     /// too; the first shard reads it for all.
     ///
     /// # Errors
     /// As [`DeviceError`] says; its text tells what to do.
     pub fn open_tun(&self, name: &str, mtu: u16) -> Result<Device, DeviceError> {
-        Device::open_tun_queues(name, mtu, self.shards())
+        Device::open_tun_queues(name, mtu, self.offloads.segmented_reads, self.shards())
     }
 
     /// Returns how many shards there are.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::offloads::Offloads;
 use crate::start::Shards;
 use crate::tunnel::Core;
 
@@ -18,6 +19,7 @@ pub(super) enum Arguments {
 pub(super) struct Carriers {
     pub(super) core: Core,
     pub(super) shards: Shards,
+    pub(super) offloads: Offloads,
 }
 
 /// How to run.
@@ -39,6 +41,9 @@ pub(super) const CORE: &str = "--core";
 /// The option that chooses how many threads do.
 pub(super) const SHARDS: &str = "--shards";
 
+/// The option that turns offloads of the kernel off.
+pub(super) const WITHOUT: &str = "--without";
+
 /// A command line that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ArgumentError {
@@ -50,6 +55,8 @@ pub(super) enum ArgumentError {
     Core,
     #[error("--shards takes auto, or a number from 1 to 16; try --help")]
     Shards,
+    #[error("--without takes a list of reads, sends, receives and writes, with commas between; try --help")]
+    Without,
 }
 
 impl Arguments {
@@ -69,6 +76,10 @@ impl Arguments {
                 SHARDS => {
                     let number = arguments.next().and_then(|text| text.to_str());
                     carriers.shards = number.and_then(Shards::parse).ok_or(ArgumentError::Shards)?;
+                }
+                WITHOUT => {
+                    let list = arguments.next().and_then(|text| text.to_str());
+                    carriers.offloads = list.and_then(Offloads::without).ok_or(ArgumentError::Without)?;
                 }
                 option if option.starts_with('-') => {
                     return Err(ArgumentError::Option { option: option.to_owned() });
@@ -105,14 +116,16 @@ mod tests {
         check("--help", Ok(Arguments::Help));
         check("-f --version", Ok(Arguments::Version));
         for (name, core) in [("own", Core::Own), ("boringtun", Core::Boringtun)] {
-            let carriers = Carriers { core, shards: Shards::Exactly(2) };
+            let offloads = Offloads { segmented_sends: false, ..Offloads::default() };
+            let carriers = Carriers { core, shards: Shards::Exactly(2), offloads };
             let run = Arguments::Run { name: String::from("wg0"), mode: Mode::Foreground, carriers };
-            check(&format!("--core {name} --shards 2 -f wg0"), Ok(run));
+            check(&format!("--core {name} --shards 2 --without sends -f wg0"), Ok(run));
         }
         check("wg0 --core", Err(ArgumentError::Core));
         check("--core wg0", Err(ArgumentError::Core));
         check("--shards 0 wg0", Err(ArgumentError::Shards));
         check("wg0 --shards", Err(ArgumentError::Shards));
+        check("--without speed wg0", Err(ArgumentError::Without));
         check("", Err(ArgumentError::Name));
         check("wg0 wg1", Err(ArgumentError::Name));
         check("-x wg0", Err(ArgumentError::Option { option: String::from("-x") }));

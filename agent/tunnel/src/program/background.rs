@@ -9,15 +9,15 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, ExitCode, Stdio};
 
-use super::arguments::{CORE, Carriers, DETACHED, SHARDS};
+use super::arguments::{CORE, Carriers, DETACHED, SHARDS, WITHOUT};
 
 const READY: &str = "ready\n";
 
 /// Starts the detached copy; returns the exit code of this process once the copy is ready or has failed.
 pub(super) fn start(name: &str, carriers: Carriers) -> io::Result<ExitCode> {
     let mut command = Command::new(std::env::current_exe()?);
-    let shards = carriers.shards.to_string();
-    command.args([CORE, carriers.core.name(), SHARDS, &shards, DETACHED, name]);
+    let (shards, without) = (carriers.shards.to_string(), carriers.offloads.to_string());
+    command.args([CORE, carriers.core.name(), SHARDS, &shards, WITHOUT, &without, DETACHED, name]);
     let mut copy = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     if let Some(output) = copy.stdout.take() {

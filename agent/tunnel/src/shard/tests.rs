@@ -35,7 +35,7 @@ fn start_with(port: Port, private: [u8; 32], overlay: &str, offloads: Offloads) 
 fn start_on(shards: Shards, port: Port, private: [u8; 32], overlay: &str, offloads: Offloads) -> Node {
     let (sender, events) = mpsc::channel();
     let config = Config { shards, ..Config::new(port, Box::new(move |event| drop(sender.send(event)))) };
-    let tunnel = Tunnel::start_with(config, offloads).unwrap();
+    let tunnel = Tunnel::start(Config { offloads, ..config }).unwrap();
     let (device, host) = Device::memory().unwrap();
     let overlay = overlay.parse().unwrap();
     let network = NetworkConfig {
@@ -221,7 +221,7 @@ fn every_offload_can_be_turned_off() {
         Offloads { segmented_sends: false, ..all },
         Offloads { merged_receives: false, ..all },
         Offloads { coalesced_writes: false, ..all },
-        Offloads { segmented_sends: false, merged_receives: false, coalesced_writes: false },
+        Offloads::NONE,
     ] {
         let a = start_with(Port::Prefer(0), [1; 32], "10.0.0.1", offloads);
         let b = start_with(Port::Prefer(0), [2; 32], "10.0.0.2", offloads);

@@ -87,18 +87,15 @@ impl Device {
         Self::open(name, mtu, true, 1)
     }
 
-    /// Does what [`Device::open_tun`] does, with a queue for each of `queues` shards. A persistent interface made with
-    /// one queue keeps it.
-    pub(crate) fn open_tun_queues(name: &str, mtu: u16, queues: u8) -> Result<Self, DeviceError> {
-        Self::open(name, mtu, true, queues)
-    }
-
-    /// Does what [`Device::open_tun`] does but lets the kernel cut super-packets before they come here.
-    ///
-    /// # Errors
-    /// As [`Device::open_tun`].
-    pub fn open_tun_plain(name: &str, mtu: u16) -> Result<Self, DeviceError> {
-        Self::open(name, mtu, false, 1)
+    /// Does what [`Device::open_tun`] does, with a queue for each of `queues` shards; without `segmentation` the kernel cuts
+    /// super-packets before they come here. A persistent interface made with one queue keeps it.
+    pub(crate) fn open_tun_queues(
+        name: &str,
+        mtu: u16,
+        segmentation: bool,
+        queues: u8,
+    ) -> Result<Self, DeviceError> {
+        Self::open(name, mtu, segmentation, queues)
     }
 
     fn open(name: &str, mtu: u16, segmentation: bool, queues: u8) -> Result<Self, DeviceError> {
