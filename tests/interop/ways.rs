@@ -171,6 +171,8 @@ fn a_narrow_way_is_found_by_its_error_without_stalling_a_stream() {
             let bytes = interval["sum"]["bytes"].as_u64().unwrap();
             assert!(bytes > 200_000, "the stream stalls: {interval}");
         }
-        assert!(one.host.ip(&["route", "get", &far]).contains("mtu 1300"), "the error came");
+        // Routers of IPv4 may cut packets instead of refusing them, and then there is no error.
+        let route = one.host.ip(&["route", "get", &far]);
+        assert!(far.contains('.') || route.contains("mtu 1300"), "no error came: {route}");
     });
 }
