@@ -14,6 +14,7 @@ mod exposition;
 mod follow;
 mod id;
 mod key;
+mod lifetime;
 mod name;
 mod problem;
 mod proof;
@@ -37,6 +38,7 @@ pub use exposition::{EXPOSITION_TYPE, Exposition, Family, Figure};
 pub use follow::{Applied, FollowError, Follower, MAX_SCOPES, MAX_STAGED_RECORDS};
 pub use id::{ControlId, GroupId, IdError, MemberId, NodeId, OwnerId, PeerId, RecordId, ScopeId, TokenId};
 pub use key::{IdentityKey, KeyError, Pin, PublicKey};
+pub use lifetime::{LifetimeError, parse_lifetime};
 pub use name::{
     GroupNames, LEGACY_SUFFIX, MAX_LABEL, NameError, check_suffix, in_suffix, member_name, peer_name,
     sanitize,

@@ -3,7 +3,7 @@
 use std::{io::Write as _, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use lacis_proto::{GroupId, MemberId, OwnerId, TokenId};
+use lacis_proto::{GroupId, LifetimeError, MemberId, OwnerId, TokenId};
 use serde_json::Value;
 
 use super::{Common, Format, ask::ask, table};
@@ -230,22 +230,8 @@ fn remaining(expires_ms: u64) -> String {
     }
 }
 
-fn lifetime(text: &str) -> Result<Lifetime, String> {
-    if text == "never" {
-        return Ok(Lifetime(None));
-    }
-    let wrong = || format!("{text:?} is no time; write 30m, 24h, 7d or never");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text.strip_suffix(unit).and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
-    let seconds = number.checked_mul(seconds).filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
-    seconds.map(|seconds| Lifetime(Some(Duration::from_secs(seconds)))).ok_or_else(wrong)
+fn lifetime(text: &str) -> Result<Lifetime, LifetimeError> {
+    lacis_proto::parse_lifetime(text).map(Lifetime)
 }
 
 #[cfg(test)]

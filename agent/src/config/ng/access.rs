@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
+use lacis_proto::LifetimeError;
 
 use super::GroupName;
 use crate::cli::ng::complete;
@@ -148,20 +149,6 @@ pub enum ProfileCommand {
 }
 
 /// A time with its unit, in seconds.
-pub(super) fn lifetime(text: &str) -> Result<Lifetime, String> {
-    if text == "never" {
-        return Ok(Lifetime(None));
-    }
-    let wrong = || format!("{text:?} is no time; write 30m, 24h, 7d or never");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text.strip_suffix(unit).and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
-    let seconds = number.checked_mul(seconds).filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
-    seconds.map(|seconds| Lifetime(Some(seconds))).ok_or_else(wrong)
+pub(super) fn lifetime(text: &str) -> Result<Lifetime, LifetimeError> {
+    lacis_proto::parse_lifetime(text).map(|time| Lifetime(time.map(|time| time.as_secs())))
 }
