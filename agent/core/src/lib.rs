@@ -17,14 +17,21 @@ mod fixtures;
 pub mod limits;
 mod machine;
 mod netmap;
+mod path;
 mod reconcile;
 mod resolver;
+mod way;
 mod zone;
 
 pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_trouble, memory_trouble};
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
 pub use machine::{Action, AgentCore, Alarm, Boot, Control, Doubt, Event, GoneWhy, Notice, Proofs, StreamId};
 pub use netmap::{Member, Netmap, Peer};
+pub use path::{
+    Candidate, CandidateKind, Considered, Fate, LastGood, Mapping, NatSummary, PathAction, PathEvent,
+    PathView, Paths, PathsBoot, RelayWay, RemotePeer, Seed, Shared, limits as path_limits,
+};
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
 pub use resolver::{LinkNames, MAX_LINK_DOMAINS, Ways, link_names, resolv_conf, ways};
+pub use way::{Hop, PeerWays, Way};
 pub use zone::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zone, Zones, answer};
