@@ -7,6 +7,7 @@
 //! | `DELETE /agent/v1/peers/{id}` | | nothing; a replay is harmless |
 //! | `POST /agent/v1/watch` | [`WatchRequest`] | lines of [`crate::Line`] |
 //! | `POST /agent/v1/report` | [`ReportRequest`] | [`ReportReply`]; replays are no-ops |
+//! | `POST /agent/v1/signal` | [`crate::Signal`] | nothing; a peer whose node is not watching misses it |
 //! | `POST /agent/v1/proofs` | [`crate::ProofsRequest`] | [`crate::ProofsReply`] |
 //!
 //! Every call is signed ([`crate::Authorization`]). Unknown fields are ignored, so either side may be newer.
@@ -17,8 +18,8 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, Revision, ScopeId, Secret,
-    Signature, SignedStatement, TokenId,
+    Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, RelayHome, Revision,
+    ScopeId, Secret, Signature, SignedStatement, TokenId,
 };
 
 /// Largest request body of any agent call: a report about every group of a node fits many times.
@@ -26,6 +27,9 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// Most endpoints that one peer may publish; the rest is not kept.
 pub const MAX_ENDPOINTS: usize = 8;
+
+/// Most relays that one peer may report; the rest is not kept: its home and a backup, and room for a third.
+pub const MAX_HOMES: usize = 3;
 
 /// How an endpoint came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,6 +147,10 @@ pub struct PeerReport {
     pub peer: PeerId,
     /// Where it can be reached: replaces what was reported before.
     pub endpoints: Vec<Endpoint>,
+    /// Relays where it has a lease, best first: replaces what was reported before. Empty where the map has one relay
+    /// only, which whoever sends to it tries anyway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relays: Vec<RelayHome>,
     /// The node's word on its key, for control to pass on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedStatement>,

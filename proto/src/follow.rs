@@ -151,6 +151,7 @@ impl Follower {
                 return Ok(Applied::Dropped(line.scope));
             }
             Line::Signal(_)
+            | Line::Relays(_)
             | Line::Rollcall(_)
             | Line::Copy(_)
             | Line::Beat(_)

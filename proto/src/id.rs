@@ -7,6 +7,7 @@
 //! | [`MemberId`] | `<word>_<rest>`, lower case, at most 63 bytes, so that it is one DNS label |
 //! | [`PeerId`] | `<uuid>`, or `external_<uuid>` for a peer without an agent |
 //! | [`NodeId`] | `node_<uuid>` |
+//! | [`RelayId`] | `relay_<uuid>` |
 //! | [`TokenId`] | 16 hex digits |
 //! | [`ControlId`] | 32 hex digits: the fingerprint of the installation key |
 //! | [`RecordId`], [`ScopeId`] | any of the above, as a key in a scope or of a scope |
@@ -128,6 +129,12 @@ identifier!(
     |text| has_uuid_after(text, "node_")
 );
 identifier!(
+    /// A relay.
+    RelayId,
+    "a relay id (relay_<uuid>)",
+    |text| has_uuid_after(text, "relay_")
+);
+identifier!(
     /// The public part of a join token or an API token.
     TokenId,
     "a token id (16 hex digits)",
@@ -169,6 +176,22 @@ from_random!(OwnerId, "orga_");
 from_random!(GroupId, "ng_");
 from_random!(PeerId, "");
 from_random!(NodeId, "node_");
+from_random!(RelayId, "relay_");
+
+impl GroupId {
+    /// The id whose UUID has these bytes.
+    #[must_use]
+    pub fn from_uuid(bytes: [u8; 16]) -> Self {
+        Self(format!("ng_{}", Uuid::from_bytes(bytes).as_hyphenated()).into())
+    }
+
+    /// The bytes of its UUID.
+    #[must_use]
+    pub fn to_uuid(&self) -> [u8; 16] {
+        let uuid = self.0.strip_prefix("ng_").and_then(|uuid| Uuid::parse_str(uuid).ok());
+        uuid.unwrap_or_default().into_bytes()
+    }
+}
 
 impl PeerId {
     /// A fresh id for a peer without an agent, out of 16 random bytes.
@@ -214,6 +237,12 @@ impl ControlId {
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(hex(&bytes).into())
     }
+
+    /// The 16 bytes of this id.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        u128::from_str_radix(&self.0, 16).unwrap_or_default().to_be_bytes()
+    }
 }
 
 macro_rules! is_record_or_scope {
@@ -228,6 +257,7 @@ macro_rules! is_record_or_scope {
 
 is_record_or_scope!(
     GroupId => RecordId, MemberId => RecordId, PeerId => RecordId, NodeId => RecordId,
+    RelayId => RecordId,
     GroupId => ScopeId, NodeId => ScopeId,
 );
 

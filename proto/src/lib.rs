@@ -19,9 +19,11 @@ mod name;
 mod problem;
 mod proof;
 mod record;
+pub mod relay;
 mod scope;
 mod sign;
 mod stream;
+pub mod stun;
 mod text;
 mod token;
 pub mod version;
@@ -31,12 +33,14 @@ pub use addr::{
     capacity, check_pool, overlay_addrs, overlay4, overlay6, prefix6_of,
 };
 pub use api::{
-    Endpoint, EndpointKind, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, PeerReply, PeerReport,
-    PeerRequest, ReportReply, ReportRequest, WatchRequest,
+    Endpoint, EndpointKind, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, MAX_HOMES, PeerReply,
+    PeerReport, PeerRequest, ReportReply, ReportRequest, WatchRequest,
 };
 pub use exposition::{EXPOSITION_TYPE, Exposition, Family, Figure};
 pub use follow::{Applied, FollowError, Follower, MAX_SCOPES, MAX_STAGED_RECORDS};
-pub use id::{ControlId, GroupId, IdError, MemberId, NodeId, OwnerId, PeerId, RecordId, ScopeId, TokenId};
+pub use id::{
+    ControlId, GroupId, IdError, MemberId, NodeId, OwnerId, PeerId, RecordId, RelayId, ScopeId, TokenId,
+};
 pub use key::{IdentityKey, KeyError, Pin, PublicKey};
 pub use lifetime::{LifetimeError, parse_lifetime};
 pub use name::{

@@ -8,6 +8,7 @@
 //! lacis-request-v1    method · path?query · unix ms · SHA-256(body) · audience     by the node identity
 //! lacis-grant-v1      control id · node · group · member · issued ms               by the installation key
 //! lacis-statement-v1  group · peer · host · WireGuard key · serial                 by the node identity
+//! lacis-relay-token-v1  the token's bytes before its signature                     by the installation key
 //! ```
 //! The audience of a join is the token id, of every other call the control id: a signature made for one
 //! installation means nothing to another.
@@ -154,6 +155,11 @@ impl ControlId {
         first.copy_from_slice(&hash[..16]);
         Self::from_bytes(first)
     }
+}
+
+/// A context and one field of bytes that have a fixed form of their own.
+pub(crate) fn context_bytes(context: &str, body: &[u8]) -> Vec<u8> {
+    Canonical::new(context).bytes(body).0
 }
 
 struct Canonical(Vec<u8>);

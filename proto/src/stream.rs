@@ -8,6 +8,7 @@
 //! {"at":{"scope":"ng_…","rev":48121,"digest":"…"}}    apply all of the above at once; optional "ack_within_ms"
 //! {"drop":{"scope":"ng_…"}}                           this node has no peer in that group any more; optional "reason"
 //! {"signal":{"group":"ng_…","from":"…","to":"…","body":"…"}}   from peer to peer, opaque to control
+//! {"relays":{"relays":[…],"tokens":[…]}}              see crate::relay::Relays
 //! {"rollcall":{}}                                     report at once
 //! {"copy":{"host":"web-1","from":"192.0.2.9:50100"}}  another machine with this identity was refused
 //! {"beat":{"now_ms":1795323630000}}
@@ -21,7 +22,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Digest, Epoch, GroupId, PeerId, Record, RecordId, Revision, ScopeId};
+use crate::{Digest, Epoch, GroupId, PeerId, Record, RecordId, Revision, ScopeId, relay::Relays};
 
 /// Longest line, without its newline. A `put` of [`MAX_PUT_RECORDS`] ordinary records is a tenth of it.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
@@ -47,6 +48,8 @@ pub enum Line {
     Drop(DropScope),
     /// A message from one peer to another.
     Signal(Signal),
+    /// The relays there are, and this node's tokens for them.
+    Relays(Relays),
     /// Report at once: control asks whether this reader is still there.
     Rollcall(Rollcall),
     /// Another machine with this node's identity was refused.
@@ -142,7 +145,7 @@ pub enum DropReason {
     Unknown,
 }
 
-/// See [`Line::Signal`].
+/// See [`Line::Signal`]. It is also the body of `POST /agent/v1/signal`, by which the sender hands it in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
     /// The group of both peers.
@@ -207,8 +210,10 @@ impl Line {
         if let Ok(line) = serde_json::from_slice(bytes) {
             return Ok(line);
         }
-        let known =
-            ["hello", "reset", "put", "del", "at", "drop", "signal", "rollcall", "copy", "beat", "bye"];
+        let known = [
+            "hello", "reset", "put", "del", "at", "drop", "signal", "relays", "rollcall", "copy", "beat",
+            "bye",
+        ];
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) if map.len() == 1 => match map.keys().next() {
                 Some(kind) if !known.contains(&kind.as_str()) => {

@@ -28,7 +28,7 @@ fn report(seq: u64, peers: Vec<PeerReport>) -> ReportRequest {
 
 async fn states(client: &Client, seq: u64, said: SignedStatement) {
     let peer = said.statement.peer.clone();
-    let peers = vec![PeerReport { peer, endpoints: Vec::new(), statement: Some(said) }];
+    let peers = vec![PeerReport { peer, endpoints: Vec::new(), relays: Vec::new(), statement: Some(said) }];
     client.call(Method::POST, "/agent/v1/report", &report(seq, peers)).await.ok::<ReportReply>();
 }
 
@@ -142,7 +142,12 @@ async fn a_report_that_was_held_up_brings_no_old_endpoints_back() {
     let peer = a.add_peer(&join, 1).await;
     let at = |port: u16| {
         let endpoint = Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], port).into() };
-        vec![PeerReport { peer: peer.peer.clone(), endpoints: vec![endpoint], statement: None }]
+        vec![PeerReport {
+            peer: peer.peer.clone(),
+            endpoints: vec![endpoint],
+            relays: Vec::new(),
+            statement: None,
+        }]
     };
     let group = lacis_proto::ScopeId::from(&join.grant.group);
     a.run = Some(Run::new(1, "web-1"));

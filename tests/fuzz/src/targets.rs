@@ -21,6 +21,8 @@ use lacis_proto::{
     Host, JoinReply, JoinRequest, JoinToken, KeyUse, Line, LineDecoder, MemberId, MemberKind, MemberRecord,
     NodeId, PeerId, PeerKey, PeerRecord, PeerReply, PeerRequest, Problem, PublicKey, Record, RecordId,
     ReportReply, ReportRequest, Scope, ScopeId, WatchRequest, prefix6_of,
+    relay::{self, HEADER, MacKey, Packet, RelayToken},
+    stun,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -28,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the corpus of each is in `corpus/<name>/`.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("join_token", join_token),
     ("api_token", api_token),
     ("lines", lines),
@@ -40,6 +42,8 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("question", question),
     ("socket_request", socket_request),
     ("scope_copy", scope_copy),
+    ("relay_frames", relay_frames),
+    ("stun", stun_messages),
     ("split", lacis_tunnel::fuzz::split),
     ("coalesce", lacis_tunnel::fuzz::coalesce),
     ("wire", lacis_tunnel::fuzz::wire),
@@ -297,6 +301,54 @@ pub fn socket_request(bytes: &[u8]) {
 /// A copy of a scope on disk is read whole or counts as none.
 pub fn scope_copy(bytes: &[u8]) {
     lacis_agent::fuzz::scope_copy(bytes);
+}
+
+/// A relay frame, and each frame of a batch, is written as long as it was read, and read again as the same; a relay
+/// token prints as it parses. The first byte says which.
+pub fn relay_frames(bytes: &[u8]) {
+    let Some((which, bytes)) = bytes.split_first() else { return };
+    match which % 4 {
+        0 => relay_frame(bytes),
+        1 => {
+            let Ok(batch) = relay::Batch::parse(bytes) else { return };
+            let mut again = Vec::new();
+            for frame in batch.map_while(Result::ok) {
+                assert!(relay::Batch::push(&mut again, frame), "a frame of a batch fits into one");
+                relay_frame(frame);
+            }
+            assert!(bytes.starts_with(&again), "writing again changed the batch");
+        }
+        2 => prints_as_it_parses::<RelayToken>(bytes),
+        _ => {
+            if let Ok(token) = RelayToken::parse(bytes) {
+                assert_eq!(token.to_bytes().as_slice(), bytes, "writing again changed the token");
+            }
+        }
+    }
+}
+
+fn relay_frame(bytes: &[u8]) {
+    let Ok(packet) = Packet::parse(bytes) else { return };
+    let mut again = packet.to_bytes();
+    assert_eq!(again.len(), bytes.len(), "writing again changed the length");
+    assert_eq!(Packet::parse(&again), Ok(packet), "writing again changed the frame");
+    if again.len() >= HEADER + 16 {
+        MacKey([7; 32]).seal(&mut again);
+        assert!(MacKey([7; 32]).check(&again));
+    }
+}
+
+/// A STUN request is answered by what a client reads as its own address; an answer of anybody is read or not.
+pub fn stun_messages(bytes: &[u8]) {
+    let _ = stun::Response::parse(bytes);
+    let Some(request) = stun::Request::parse(bytes) else { return };
+    for observed in ["192.0.2.1:4000", "[2001:db8::1]:4000"] {
+        let observed = observed.parse().expect("an address");
+        let answer = request.answer(observed);
+        let read = stun::Response::parse(&answer);
+        assert_eq!(read, Some(stun::Response { id: request.id, observed }));
+        assert!(stun::is_stun(&answer), "an answer is told from WireGuard");
+    }
 }
 
 fn hello() -> Line {

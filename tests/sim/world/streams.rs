@@ -228,6 +228,7 @@ impl World {
         let peer = |hosted: &lacis_agent_core::Hosted| PeerReport {
             peer: hosted.peer.clone(),
             endpoints: it.endpoints.clone(),
+            relays: Vec::new(),
             statement: None,
         };
         it.disk.hosted.values().map(peer).collect()

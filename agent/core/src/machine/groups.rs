@@ -93,6 +93,7 @@ impl Groups {
             Line::At(at) => return self.apply(at.clone()),
             Line::Put(_) | Line::Del(_) | Line::Drop(_) => {}
             Line::Signal(_)
+            | Line::Relays(_)
             | Line::Rollcall(_)
             | Line::Copy(_)
             | Line::Beat(_)

@@ -136,6 +136,7 @@ impl Reports {
         let peer = |hosted: &Hosted| PeerReport {
             peer: hosted.peer.clone(),
             endpoints: self.endpoints.clone(),
+            relays: Vec::new(),
             statement: hosted.statement.clone(),
         };
         Some(ReportRequest {

@@ -161,7 +161,12 @@ fn only_a_changed_set_of_endpoints_is_an_effect() {
         let endpoints = ports
             .iter()
             .map(|port| Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], *port).into() });
-        let peers = vec![PeerReport { peer: peer.clone(), endpoints: endpoints.collect(), statement: None }];
+        let peers = vec![PeerReport {
+            peer: peer.clone(),
+            endpoints: endpoints.collect(),
+            relays: Vec::new(),
+            statement: None,
+        }];
         Command::Report { node: node.clone(), peers }
     };
     assert!(!world.has_effect(&report(&[])));
@@ -182,6 +187,7 @@ fn a_node_cannot_touch_the_peers_of_others() {
     let peers = vec![PeerReport {
         peer,
         endpoints: vec![Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], 1).into() }],
+        relays: Vec::new(),
         statement: None,
     }];
     assert!(!world.has_effect(&Command::Report { node: b.0, peers }));

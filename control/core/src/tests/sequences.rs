@@ -107,7 +107,10 @@ fn step(world: &mut World, op: &Op) -> Option<Command> {
             let (peer, node) = hosted(world, *identity)?;
             let addr = ([192, 0, 2, 1], *port).into();
             let endpoints = vec![Endpoint { kind: EndpointKind::Host, addr }];
-            Some(Command::Report { node, peers: vec![PeerReport { peer, endpoints, statement: None }] })
+            Some(Command::Report {
+                node,
+                peers: vec![PeerReport { peer, endpoints, relays: Vec::new(), statement: None }],
+            })
         }
         Op::Revoke => Some(Command::RevokeJoinToken { token: world.token.0.clone() }),
         Op::NewToken { max_uses } => {
