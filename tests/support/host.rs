@@ -1,16 +1,12 @@
 //! Hosts in network namespaces on a switch, as `ip` makes them. Only inside a world of its own
 //! (`deploy/world`), so that nothing of it is seen or left outside.
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+use std::{ops::Deref, process::Command};
+
+use crate::{
+    namespace::{Namespace, serial},
+    run, run_ok,
 };
-
-use crate::{run, run_ok};
-
-static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// Whether this process runs in a world of its own.
 #[must_use]
@@ -34,7 +30,7 @@ impl Bridge {
     #[must_use]
     pub fn new() -> Self {
         assert!(in_a_world(), "this test makes networks: run it through ./tests/run");
-        let name = format!("br{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("br{}", serial());
         ip(&["link", "add", &name, "type", "bridge"]);
         ip(&["link", "set", &name, "up"]);
         Self { name }
@@ -66,7 +62,7 @@ impl Drop for Bridge {
 #[derive(Debug)]
 pub struct Host {
     /// Its network namespace.
-    pub name: String,
+    pub space: Namespace,
     /// The N of its addresses.
     pub number: u8,
 }
@@ -75,17 +71,10 @@ impl Host {
     /// A host on a switch.
     #[must_use]
     pub fn new(bridge: &Bridge, number: u8) -> Self {
-        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("h{serial}");
-        let outside = format!("v{serial}");
-        ip(&["netns", "add", &name]);
-        ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &name]);
+        let outside = format!("v{}", serial());
+        let host = Self { space: Namespace::new(), number };
+        ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &host.name]);
         ip(&["link", "set", &outside, "master", &bridge.name, "up"]);
-        let host = Self { name, number };
-        let folder = host.etc();
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(host.resolv_conf(), format!("# of {}\n", host.name)).unwrap();
-        host.ip(&["link", "set", "lo", "up"]);
         host.ip(&["link", "set", "eth0", "up"]);
         host.ip(&["addr", "add", &format!("{}/24", host.v4()), "dev", "eth0"]);
         host.ip(&["addr", "add", &format!("{}/64", host.v6()), "dev", "eth0", "nodad"]);
@@ -103,36 +92,13 @@ impl Host {
     pub fn v6(&self) -> String {
         format!("2001:db8::{:x}", self.number)
     }
-
-    /// Its own files of `/etc`: `ip netns exec` mounts each over the common one.
-    fn etc(&self) -> PathBuf {
-        Path::new("/etc/netns").join(&self.name)
-    }
-
-    /// The file that is mounted over its `/etc/resolv.conf`. At first it names no server.
-    #[must_use]
-    pub fn resolv_conf(&self) -> PathBuf {
-        self.etc().join("resolv.conf")
-    }
-
-    /// Runs `ip` on the host.
-    #[track_caller]
-    pub fn ip(&self, arguments: &[&str]) -> String {
-        run_ok(Command::new("ip").args(["-n", &self.name]).args(arguments))
-    }
-
-    /// A command that runs on the host.
-    #[must_use]
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
-        command
-    }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        run(Command::new("ip").args(["netns", "del", &self.name]));
-        let _ = std::fs::remove_dir_all(self.etc());
+/// What can be done in a namespace can be done on its host.
+impl Deref for Host {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        &self.space
     }
 }

@@ -8,11 +8,13 @@
 )]
 
 mod host;
+mod namespace;
 mod process;
 mod setting;
 mod wait;
 
 pub use host::{Bridge, Host, in_a_world};
+pub use namespace::{Namespace, serial};
 pub use process::{Process, binary, run, run_ok};
 pub use setting::setting;
 pub use wait::{eventually, eventually_within, pause};

@@ -1,0 +1,16 @@
+//! The NAT laboratory: homes, firewalls and carriers in namespaces around an Internet with delay, a
+//! classifier that proves each of them to be what it claims, and the built programs in between.
+//!
+//! Runs inside a world of its own (`deploy/world`); `./tests/run nat` does that.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod classify;
+mod events;
+mod internet;
+mod kind;
+mod kinds;
+mod responder;
+mod sea;
+mod site;
+mod wires;
