@@ -336,24 +336,25 @@ impl Running {
     async fn take_tunnel(&mut self, event: lacis_tunnel::Event) {
         use lacis_tunnel::Event as Tunnel;
         match event {
-            Tunnel::HandshakeDone { network, key, endpoint } => {
+            Tunnel::HandshakeDone { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group.clone(), key, endpoint);
+                self.session_at(group.clone(), key, way.remote);
                 self.feed(Event::HandshakeDone { group, key }).await;
             }
-            Tunnel::EndpointChanged { network, key, endpoint } => {
+            Tunnel::EndpointChanged { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group, key, endpoint);
+                self.session_at(group, key, way.remote);
             }
             Tunnel::HandshakeUnanswered { network, key } | Tunnel::HandshakeFailed { network, key } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
                 self.feed(Event::HandshakeUnanswered { group, key }).await;
             }
-            Tunnel::ProbeReply { ident, seq, rtt, endpoint, .. } => {
-                self.probes.answered(ident, seq, rtt, endpoint);
+            Tunnel::ProbeReply { ident, seq, rtt, way, .. } => {
+                self.probes.answered(ident, seq, rtt, way.map(|way| way.remote));
             }
-            // Nobody owns the address: whoever asked waits out its time, as for a silent peer.
-            Tunnel::ProbeFailed { .. } => {}
+            // Nobody owns the address: whoever asked waits out its time, as for a silent peer. And nobody here speaks
+            // to relays yet.
+            Tunnel::ProbeFailed { .. } | Tunnel::Datagram { .. } => {}
             Tunnel::DeviceGone { network } => {
                 tracing::warn!("an overlay interface went away; making it again");
                 self.overlay.device_gone(network);

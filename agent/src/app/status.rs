@@ -122,7 +122,7 @@ fn group_status(
                     address4: peer.addrs.v4,
                     address6: peer.addrs.v6,
                     path: if seen.is_some_and(|seen| seen.session) { "direct" } else { "none" }.to_owned(),
-                    endpoint: seen.and_then(|seen| seen.endpoint),
+                    endpoint: seen.and_then(|seen| seen.way).map(|way| way.remote),
                     last_handshake_s: seen.and_then(|seen| seen.last_handshake).map(seconds),
                     rx_bytes: seen.map_or(0, |seen| seen.rx_bytes),
                     tx_bytes: seen.map_or(0, |seen| seen.tx_bytes),

@@ -26,6 +26,7 @@ mod inbound;
 mod network;
 mod outbound;
 mod peer;
+mod raw;
 mod respond;
 mod slab;
 mod trains;
@@ -45,11 +46,14 @@ use crate::timers::{Bucket, Due, Wheel};
 use crate::tun::coalesce::{Coalescer, Pieces};
 use crate::tun::vnet::Vnet;
 use crate::tunnel::Core;
+use crate::udp::raw::Manner;
 use crate::udp::receive::Message;
 use crate::udp::train::{Datagrams, Sent};
+use crate::way::Way;
 
 use network::Network;
 use peer::Peer;
+use raw::{Leases, RawLimits};
 use slab::Slab;
 use trains::Trains;
 
@@ -58,8 +62,10 @@ pub(crate) use network::NetworkSettings;
 
 /// Where effects go.
 pub(crate) trait Output {
-    /// Sends datagrams, all with the same congestion mark.
+    /// Sends datagrams, all with the same congestion mark. A relay's header is in front of each already.
     fn transmit(&mut self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent;
+    /// Sends one datagram of the control side.
+    fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner);
     /// Asks for the largest UDP payload that reaches `to` in one packet.
     fn payload_room(&mut self, to: &Endpoint) -> Option<usize>;
     /// Writes one frame to a queue of the device of a network.
@@ -83,14 +89,17 @@ pub(crate) struct Engine {
     by_id: BTreeMap<NetworkId, u32>,
     peers: Slab<Peer>,
     indices: Indices,
-    /// Every endpoint known of a peer, so that a stranger's data can be told from a restarted peer's.
-    known: BTreeSet<(SocketAddr, u32)>,
+    /// Every way known to lead to a peer, so that a stranger's data can be told from a restarted peer's.
+    known: BTreeSet<(Way, u32)>,
     wheel: Wheel,
     /// Entries of the wheel under work; kept for its memory.
     due: Vec<(u32, Due)>,
     pace: Bucket,
     /// Limits what other engines are told of strangers' data.
     nudges: Bucket,
+    /// Limits what the control side is told of datagrams that are not WireGuard's.
+    raw: RawLimits,
+    leases: Leases,
     /// Initiations of others that wait for their turn.
     arrivals: VecDeque<respond::Arrived>,
     /// Initiations that may still be answered before the packets get their turn.
@@ -127,6 +136,8 @@ impl Engine {
             due: Vec::new(),
             pace: pace(now, part),
             nudges: Bucket::new(now, limits::NUDGES_PASSED_PER_SECOND, limits::NUDGES_PASSED_BURST),
+            raw: RawLimits::new(now),
+            leases: Leases::default(),
             arrivals: VecDeque::new(),
             answers_left: limits::HANDSHAKES_PER_TURN,
             waiting: VecDeque::new(),

@@ -16,8 +16,10 @@ use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Vnet};
 use crate::tunnel::{self, Core, PrivateKey};
 use crate::uapi::{self, Request};
+use crate::udp::raw::Manner;
 use crate::udp::receive::Message;
 use crate::udp::train::{Datagrams, Sent};
+use crate::way::Lease;
 use crate::wire;
 
 #[cfg(test)]
@@ -103,6 +105,7 @@ fn receive_with(core: Core, bytes: &[u8]) {
         initiate: false,
     };
     engine.set_peer(now, peer, &mut out);
+    engine.set_leases(&[Lease { relay: from, lease: 1, network: NetworkId(1) }]);
     let stride = bytes.first().map_or(1, |first| usize::from(*first) * 6 + 1);
     engine.on_wire(now, &Message { from, to: None, ecn: Ecn::NotCapable, stride, bytes }, &mut out);
     let mut frame = bytes.to_vec();
@@ -115,6 +118,15 @@ fn receive_with(core: Core, bytes: &[u8]) {
         assert!(train.to == from && train.stride > 0, "datagrams go to known places alone");
         assert!(train.bytes.len() <= limits::UDP_PAYLOAD, "a train fits one send");
         assert!(train.ecn == Ecn::NotCapable, "what answers a stranger carries no mark");
+    }
+    for event in &out.events {
+        if let Event::Datagram { way, payload, .. } = event {
+            assert!(
+                way.remote == from && way.relay.is_none_or(|hop| hop.lease == 1),
+                "ways are those of the lease"
+            );
+            assert!((4..=limits::RAW_DATAGRAM).contains(&payload.len()), "such datagrams are limited");
+        }
     }
     for frame in &out.delivered {
         assert!(
@@ -149,6 +161,8 @@ pub(crate) struct Recorder {
     pub(crate) sent: Vec<SentTrain>,
     pub(crate) delivered: Vec<Frame>,
     pub(crate) events: Vec<Event>,
+    /// Datagrams of the control side that were sent.
+    pub(crate) raw: Vec<(SocketAddr, Vec<u8>, Manner)>,
     /// What is for other engines, and for which.
     pub(crate) errands: Vec<(u8, Errand)>,
     /// Messages for other engines, with the size of their datagrams.
@@ -170,6 +184,10 @@ impl Output for Recorder {
             _ if self.no_segmentation => Sent::Singly,
             _ => Sent::Whole,
         }
+    }
+
+    fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner) {
+        self.raw.push((to, datagram.to_vec(), manner));
     }
 
     fn payload_room(&mut self, _: &Endpoint) -> Option<usize> {

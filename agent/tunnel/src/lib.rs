@@ -49,6 +49,7 @@ mod probe;
 #[doc(hidden)]
 pub mod program;
 mod random;
+mod relay;
 mod route;
 mod session;
 mod shard;
@@ -60,6 +61,7 @@ mod tun;
 mod tunnel;
 mod uapi;
 mod udp;
+mod way;
 mod wire;
 
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
@@ -69,3 +71,4 @@ pub use start::{Config, Port, Shards, StartError, Tunnel};
 pub use stats::{Counters, NetworkStats, PeerStats, Stats};
 pub use tun::device::{Device, DeviceError, MemoryTun};
 pub use tunnel::{Core, PresharedKey, PrivateKey, generate_private_key, public_key};
+pub use way::{Hop, Lease, Way, Ways};

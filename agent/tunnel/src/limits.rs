@@ -71,6 +71,18 @@ pub(crate) const PENDING_TOTAL: usize = 16 << 20;
 /// Candidates kept of a peer; one initiation goes to each of them.
 pub(crate) const CANDIDATES: usize = 8;
 
+/// Ways that an initiation goes beside the primary one: two relays, and an endpoint or two of each family.
+pub(crate) const GREETED: usize = 6;
+/// Leases kept: every group of a node on two relays, and more than any node has.
+pub(crate) const LEASES: usize = 256;
+/// Longest datagram that the control side sends or is told of: a probe of jumbo frames.
+pub(crate) const RAW_DATAGRAM: usize = 9216;
+/// Datagrams of each kind, path frames, relays' frames and others, that the control side is told of each second: ten
+/// times what an agent sends at most while it looks for paths. A thousandth of a core.
+pub(crate) const RAW_PER_SECOND: u32 = 2000;
+/// Such datagrams told at once.
+pub(crate) const RAW_BURST: u32 = 1000;
+
 /// Handshake messages per second and key before senders must prove their address with a cookie: answering that many
 /// takes about a tenth of a core.
 pub(crate) const HANDSHAKES_PER_SECOND: u64 = 500;

@@ -16,6 +16,7 @@ use crate::stats::Stats;
 use crate::tun::device::Device;
 use crate::tunnel::{PresharedKey, PrivateKey};
 use crate::udp::poll::Waker;
+use crate::way::{Lease, Way, Ways};
 
 /// Names one network (a network group) within this process; chosen by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +120,29 @@ pub enum Command {
         /// Where it is.
         endpoint: SocketAddr,
     },
+    /// Says by which ways a peer is sent to. From then on its packets never change their way by themselves;
+    /// [`Event::Heard`] says where its own come from. An unknown peer is ignored.
+    SetWays {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// The ways.
+        ways: Ways,
+    },
+    /// Sends one datagram as it is, in a frame of the relay if the way has one. One of more than 9,216 B is dropped.
+    SendTo {
+        /// Where to.
+        way: Way,
+        /// The datagram.
+        payload: Vec<u8>,
+        /// How many routers it may pass; the system's default if absent.
+        ttl: Option<u8>,
+        /// Whether it must not be cut on its way, nor limited to what the kernel believes of it.
+        whole: bool,
+    },
+    /// Replaces the leases by which relayed datagrams are taken; those past the 256th are ignored.
+    SetLeases(Vec<Lease>),
     /// Changes the sockets for others; what [`Tunnel::rebind`](crate::Tunnel::rebind) sends.
     SetSockets(Sockets),
     /// Marks all sent packets for the host's routing rules (`SO_MARK`); 0 takes the mark away.
@@ -137,18 +161,18 @@ pub enum Event {
         network: NetworkId,
         /// The peer's public key.
         key: [u8; 32],
-        /// Where it was reached.
-        endpoint: SocketAddr,
+        /// How it was reached.
+        way: Way,
     },
-    /// Authenticated packets of the peer now come from somewhere else. Where it was found first is in
-    /// [`Event::HandshakeDone`].
+    /// Authenticated packets of the peer now come from somewhere else, and it is sent to there. Where it was found first
+    /// is in [`Event::HandshakeDone`].
     EndpointChanged {
         /// The network.
         network: NetworkId,
         /// The peer's public key.
         key: [u8; 32],
-        /// The new place.
-        endpoint: SocketAddr,
+        /// The new way.
+        way: Way,
     },
     /// Several initiations in a row were not answered; the tunnel keeps trying.
     HandshakeUnanswered {
@@ -176,8 +200,8 @@ pub enum Event {
         seq: u16,
         /// Time from the command to the answer.
         rtt: Duration,
-        /// Where the answering peer is; `None` for this node's own addresses.
-        endpoint: Option<SocketAddr>,
+        /// How the answering peer is reached; `None` for this node's own addresses.
+        way: Option<Way>,
     },
     /// No peer owns the probed address, or the network is unknown.
     ProbeFailed {
@@ -189,6 +213,16 @@ pub enum Event {
         ident: u16,
         /// As given in the probe.
         seq: u16,
+    },
+    /// A datagram came that is no message of WireGuard's: a path frame, a relay's control frame or an answer of a STUN
+    /// server. Nothing of it was checked but its first bytes.
+    Datagram {
+        /// How it came.
+        way: Way,
+        /// Our address it was sent to.
+        local: Option<IpAddr>,
+        /// The datagram.
+        payload: Vec<u8>,
     },
     /// The device of a network is gone; the network carries nothing until it is added again.
     DeviceGone {

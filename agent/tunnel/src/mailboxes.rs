@@ -29,8 +29,8 @@ enum Recipients {
 impl Recipients {
     fn of(command: &Command) -> Self {
         match command {
-            Command::Probe { .. } => Self::First,
-            Command::SetEndpoint { key, .. } => Self::OwnerOf(*key),
+            Command::Probe { .. } | Command::SendTo { .. } => Self::First,
+            Command::SetEndpoint { key, .. } | Command::SetWays { key, .. } => Self::OwnerOf(*key),
             Command::SetPeer(peer) => Self::OwnerFirst(peer.key),
             Command::RemovePeer { key, .. } => Self::OwnerFirst(*key),
             Command::AddNetwork(_)
@@ -38,6 +38,7 @@ impl Recipients {
             | Command::SetAddresses { .. }
             | Command::SetMtu { .. }
             | Command::SetPrivateKey { .. }
+            | Command::SetLeases(_)
             | Command::SetSockets(_)
             | Command::SetMark(_)
             | Command::Stats(_) => Self::All,

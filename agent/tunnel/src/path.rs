@@ -7,13 +7,36 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::limits;
+use crate::relay;
+use crate::way::{Hop, Way, Ways};
 
-/// A proven endpoint.
+/// One end of a way, as the sockets see it, and what a relay there must be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) remote: SocketAddr,
     /// Our address that the peer spoke to; packets leave from it as long as it exists.
     pub(crate) local: Option<IpAddr>,
+    /// What stands in front of every datagram when a relay is there.
+    pub(crate) relay: Option<Hop>,
+}
+
+impl Endpoint {
+    /// The way that leads there.
+    pub(crate) fn way(&self) -> Way {
+        Way { remote: self.remote, relay: self.relay }
+    }
+
+    /// Bytes in front of every datagram.
+    #[inline]
+    pub(crate) fn header_len(&self) -> usize {
+        if self.relay.is_some() { relay::HEADER } else { 0 }
+    }
+}
+
+impl From<Way> for Endpoint {
+    fn from(Way { remote, relay }: Way) -> Self {
+        Self { remote, local: None, relay }
+    }
 }
 
 /// What is known of the way to one peer.
@@ -26,6 +49,8 @@ pub(crate) struct Path {
     /// Until when datagrams leave one by one, since the kernel takes no trains for this way.
     alone: Option<Instant>,
     candidates: Vec<SocketAddr>,
+    /// What the control side chose; `None` for a peer that is followed to wherever its packets come from.
+    ways: Option<Box<Ways>>,
 }
 
 impl Path {
@@ -42,9 +67,29 @@ impl Path {
         self.candidates.shrink_to_fit();
     }
 
+    /// Sends by the chosen ways from now on.
+    pub(crate) fn steer(&mut self, ways: Ways) {
+        let former = self.ways.replace(Box::new(ways.limited()));
+        let chosen = self.ways.as_ref().and_then(|ways| ways.primary);
+        let was_chosen = former.is_none_or(|former| former.primary.is_some());
+        // What was found while nothing was chosen stays until something is.
+        if self.way() != chosen && (chosen.is_some() || was_chosen) {
+            self.proven = chosen.map(Endpoint::from);
+            (self.narrow, self.alone) = (None, None);
+        }
+    }
+
+    /// Whether packets keep to the way they go, wherever the peer's own come from.
+    pub(crate) fn is_steered(&self) -> bool {
+        self.ways.is_some()
+    }
+
     /// Takes note of where an authenticated packet came from; returns whether the remote side moved.
     pub(crate) fn prove(&mut self, seen: Endpoint) -> bool {
-        let moved = self.proven.map(|known| known.remote) != Some(seen.remote);
+        let moved = self.way() != Some(seen.way());
+        if moved && self.is_steered() && self.proven.is_some() {
+            return false;
+        }
         if moved || seen.local.is_some() {
             self.proven = Some(seen);
         }
@@ -54,10 +99,16 @@ impl Path {
         moved
     }
 
+    /// The way to the proven endpoint.
+    pub(crate) fn way(&self) -> Option<Way> {
+        self.proven.map(|endpoint| endpoint.way())
+    }
+
     /// Takes note that the way carries UDP payloads of at most `room` bytes.
     pub(crate) fn narrowed(&mut self, now: Instant, room: usize) {
         let until = now + limits::PATH_MTU_AGE;
-        let packet = room.saturating_sub(limits::SEAL_OVERHEAD);
+        let header = self.proven.map_or(0, |endpoint| endpoint.header_len());
+        let packet = room.saturating_sub(limits::SEAL_OVERHEAD + header);
         self.narrow = Some((packet, until));
         if packet < limits::LEAST_V6 {
             // Such packets leave in fragments of the underlay, which trains cannot be.
@@ -98,20 +149,26 @@ impl Path {
         }
     }
 
-    /// Returns where an initiation goes: the proven endpoint, and every candidate when that did not answer.
+    /// Returns where an initiation goes: the proven endpoint, and every candidate when that did not answer. With chosen
+    /// ways, the second one as well, and those to greet instead of the candidates.
     pub(crate) fn targets(&self, everywhere: bool) -> impl Iterator<Item = Endpoint> + '_ {
-        let proven = self.proven;
-        let candidates = if everywhere || proven.is_none() { self.candidates.as_slice() } else { &[] };
+        let (proven, ways) = (self.proven, self.ways.as_deref());
+        let everywhere = everywhere || proven.is_none();
+        let candidates = if everywhere && ways.is_none() { self.candidates.as_slice() } else { &[] };
+        let also = ways.and_then(|ways| ways.also);
+        let greeted = ways.filter(|_| everywhere).map_or(&[][..], |ways| &ways.greet);
         let others = candidates
             .iter()
-            .filter(move |candidate| proven.map(|known| known.remote) != Some(**candidate))
-            .map(|candidate| Endpoint { remote: *candidate, local: None });
-        proven.into_iter().chain(others)
+            .map(|candidate| Way::straight(*candidate))
+            .chain(also)
+            .chain(greeted.iter().copied().filter(move |way| Some(*way) != also));
+        let others = others.filter(move |way| proven.map(|known| known.way()) != Some(*way));
+        proven.into_iter().chain(others.map(Endpoint::from))
     }
 
-    /// Returns every endpoint known of the peer, proven or not.
-    pub(crate) fn known(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.targets(true).map(|endpoint| endpoint.remote)
+    /// Returns every way known to lead to the peer, proven or not.
+    pub(crate) fn known(&self) -> impl Iterator<Item = Way> + '_ {
+        self.targets(true).map(|endpoint| endpoint.way())
     }
 }
 
@@ -133,10 +190,39 @@ mod tests {
         let mut path = Path::default();
         path.set_candidates(&[a, b, a, at("0.0.0.0:1"), at("192.0.2.3:0")]);
         assert_eq!(remotes(&path, false), [a, b]);
-        assert!(path.prove(Endpoint { remote: b, local: None }));
-        assert!(!path.prove(Endpoint { remote: b, local: None }));
+        assert!(path.prove(Way::straight(b).into()));
+        assert!(!path.prove(Way::straight(b).into()));
         assert_eq!(remotes(&path, false), [b]);
         assert_eq!(remotes(&path, true), [b, a]);
+    }
+
+    #[test]
+    fn chosen_ways_are_kept_to_until_others_are_chosen() {
+        let [straight, other] = [at("192.0.2.1:1"), at("192.0.2.2:2")].map(Way::straight);
+        let relayed = Way { relay: Some(Hop { lease: 7, address: 8 }), ..other };
+        let ways = |path: &Path, everywhere| -> Vec<Way> {
+            path.targets(everywhere).map(|endpoint| endpoint.way()).collect()
+        };
+        let mut path = Path::default();
+        path.set_candidates(&[at("192.0.2.9:9")]);
+        path.steer(Ways { greet: vec![relayed, straight], ..Ways::default() });
+        assert_eq!(ways(&path, false), [relayed, straight], "candidates are the chooser's business");
+        assert!(path.prove(relayed.into()), "the first to answer is the way until one is chosen");
+        assert!(!path.prove(straight.into()));
+        path.steer(Ways { greet: vec![straight], ..Ways::default() });
+        assert_eq!(path.way(), Some(relayed));
+        let chosen =
+            Ways { primary: Some(straight), also: Some(relayed), also_for: 3, greet: vec![other, relayed] };
+        path.steer(chosen);
+        assert!(!path.prove(relayed.into()));
+        assert_eq!((path.way(), ways(&path, false)), (Some(straight), vec![straight, relayed]));
+        assert_eq!(ways(&path, true), [straight, relayed, other]);
+        path.steer(Ways { greet: vec![other], ..Ways::default() });
+        assert_eq!(
+            (path.way(), ways(&path, false)),
+            (None, vec![other]),
+            "a way that is no longer chosen is left"
+        );
     }
 
     #[test]

@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_full_inbox_and_a_shard_that_ended_refuse_without_losing_buffers() {
         let mut posts = posts(2);
-        let nudge = || Errand::Nudge(SocketAddr::from(([192, 0, 2, 1], 1)));
+        let nudge = || Errand::Nudge(SocketAddr::from(([192, 0, 2, 1], 1)).into());
         for _ in 0..limits::PARCELS {
             assert!(posts[0].hand(1, Parcel::Errand(nudge())));
         }
@@ -247,6 +247,8 @@ mod tests {
     fn a_single_shard_has_neither_buffers_nor_neighbours() {
         let mut posts = posts(1);
         assert!(posts[0].spare.is_empty() && posts[0].take().is_none());
-        assert!(!posts[0].hand(0, Parcel::Errand(Errand::Nudge(SocketAddr::from(([192, 0, 2, 1], 1))))));
+        assert!(
+            !posts[0].hand(0, Parcel::Errand(Errand::Nudge(SocketAddr::from(([192, 0, 2, 1], 1)).into())))
+        );
     }
 }

@@ -24,6 +24,7 @@ use crate::random;
 use crate::sockets::Sockets;
 use crate::tunnel::Core;
 use crate::udp::poll::{Poll, Ready, Waker};
+use crate::udp::raw::Manner;
 use crate::udp::receive::Receiver;
 use crate::udp::socket;
 
@@ -305,6 +306,13 @@ impl Shard {
             Command::SetEndpoint { network, key, endpoint } => {
                 self.engine.set_endpoint(now, network, &key, endpoint, &mut self.io);
             }
+            Command::SetWays { network, key, ways } => {
+                self.engine.set_ways(now, network, &key, ways, &mut self.io);
+            }
+            Command::SendTo { way, payload, ttl, whole } => {
+                self.engine.send_to(way, &payload, Manner { ttl, whole }, &mut self.io);
+            }
+            Command::SetLeases(leases) => self.engine.set_leases(&leases),
             Command::SetSockets(sockets) => self.set_sockets(sockets),
             Command::SetMark(mark) => self.io.mark(mark),
             Command::Stats(reply) => {

@@ -1,10 +1,10 @@
 //! Figures of the data plane: plain counters, written by each shard for itself, copied out and added up on
 //! request.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::mailbox::NetworkId;
+use crate::way::Way;
 
 /// One moment's figures.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +46,8 @@ pub struct NetworkStats {
 pub struct PeerStats {
     /// The peer's public key.
     pub key: [u8; 32],
-    /// Where it was last authenticated.
-    pub endpoint: Option<SocketAddr>,
+    /// By which way it is sent to; `None` while none was found.
+    pub way: Option<Way>,
     /// Age of the last completed handshake.
     pub last_handshake: Option<Duration>,
     /// Bytes of overlay packets received.
@@ -150,8 +150,16 @@ counters! {
     drop_congestion,
     /// Frames dropped because too many waited for a session.
     drop_pending,
-    /// Datagrams that are no WireGuard message.
+    /// Datagrams that are neither WireGuard's nor anything the control side takes.
     drop_malformed_datagram,
+    /// Datagrams handed to the control side: path frames, relays' control frames, answers of STUN servers.
+    raw_in,
+    /// Datagrams sent for the control side.
+    raw_out,
+    /// Datagrams for the control side that were too many or too long.
+    drop_raw,
+    /// Relayed datagrams under no lease of ours, or from elsewhere than the lease's relay.
+    drop_relayed,
     /// Messages with a receiver index that no tunnel of ours has.
     drop_unknown_index,
     /// Data that failed to authenticate.
@@ -193,7 +201,7 @@ mod tests {
     fn stats(handshakes: u64, networks: &[(u32, &[u8])]) -> Stats {
         let peer = |key: &u8| PeerStats {
             key: [*key; 32],
-            endpoint: None,
+            way: None,
             last_handshake: None,
             rx_bytes: 0,
             tx_bytes: 0,

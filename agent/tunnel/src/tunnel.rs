@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::limits;
@@ -60,6 +61,16 @@ impl PrivateKey {
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
         PublicKey::from(&self.0).to_bytes()
+    }
+
+    /// Returns the secret that the owner of the public key `other` finds as well (X25519, RFC 7748 §6.1); `None` for a
+    /// point of low order, with which everybody would.
+    ///
+    /// It is the raw result: keys are derived from it under a label that names their use.
+    #[must_use]
+    pub fn agree(&self, other: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        let shared = self.0.diffie_hellman(&PublicKey::from(*other));
+        shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
     }
 
     /// Returns the bytes, to be stored by the caller with care.

@@ -2,6 +2,7 @@
 
 pub(crate) mod path_mtu;
 pub(crate) mod poll;
+pub(crate) mod raw;
 pub(crate) mod receive;
 pub(crate) mod socket;
 pub(crate) mod steer;

@@ -7,6 +7,8 @@
 //!  data        4 000  receiver(4) counter(8) packet tag                             >= 32 B
 //! ```
 
+use crate::relay;
+
 /// Length of an initiation.
 pub(crate) const INITIATION: usize = 148;
 /// Length of a response.
@@ -15,6 +17,12 @@ pub(crate) const RESPONSE: usize = 92;
 pub(crate) const COOKIE: usize = 64;
 /// Length of the shortest data message: a keepalive.
 pub(crate) const KEEPALIVE: usize = 32;
+
+/// First byte of every path frame.
+const PATH: u8 = 0x0d;
+/// Length of a STUN header, and the magic cookie in it (RFC 8489 §5).
+const STUN: usize = 20;
+const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
 /// A message, as far as it can be told without keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +55,32 @@ pub(crate) fn classify(datagram: &[u8]) -> Option<Message> {
         (2, RESPONSE) => Some(Message::Response { receiver: le32(datagram, 8)? }),
         (3, COOKIE) => Some(Message::Cookie { receiver: le32(datagram, 4)? }),
         _ => None,
+    }
+}
+
+/// A datagram that is not WireGuard's and that somebody on this node may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Raw {
+    /// A path frame of a peer.
+    Path,
+    /// A frame of a relay.
+    Relay,
+    /// An answer of a STUN server.
+    Stun,
+}
+
+impl Raw {
+    /// Tells what a datagram is, once it was found to be no message of WireGuard's.
+    pub(crate) fn of(datagram: &[u8]) -> Option<Self> {
+        let first = datagram.first_chunk::<4>()?;
+        match first {
+            // Foreign bytes must not pass for STUN because a length or type of WireGuard's is wrong.
+            [1..=4, 0, 0, 0] if datagram.len() >= KEEPALIVE => None,
+            [PATH, ..] => Some(Self::Path),
+            [relay::MAGIC, ..] if datagram.len() >= relay::HEADER => Some(Self::Relay),
+            [0..=3, ..] if datagram.len() >= STUN && datagram[4..8] == STUN_COOKIE => Some(Self::Stun),
+            _ => None,
+        }
     }
 }
 
@@ -83,6 +117,26 @@ mod tests {
         ];
         for (kind, length, expected) in table {
             assert_eq!(classify(&message(kind, length)), expected, "type {kind}, {length} B");
+        }
+    }
+
+    #[test]
+    fn what_is_not_wireguards_is_told_by_its_first_bytes() {
+        let stun = [&[1, 1, 0, 0][..], &STUN_COOKIE, &[7; 12]].concat();
+        let table: [(&[u8], Option<Raw>); 9] = [
+            (&[0x0d, 1, 0, 0], Some(Raw::Path)),
+            (&[0x0d, 1, 0], None),
+            (&[0x0e; 16], Some(Raw::Relay)),
+            (&[0x0e; 15], None),
+            (&stun, Some(Raw::Stun)),
+            (&stun[..19], None),
+            (&[&[1, 0, 0, 0][..], &STUN_COOKIE, &[7; 24]].concat(), None),
+            (&[5; 40], None),
+            (&[], None),
+        ];
+        for (datagram, expected) in table {
+            assert_eq!(Raw::of(datagram), expected, "{datagram:?}");
+            assert_eq!(classify(datagram), None);
         }
     }
 

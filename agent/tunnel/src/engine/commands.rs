@@ -10,11 +10,12 @@ use super::outbound::SLACK;
 use super::peer::Peer;
 use super::{Engine, Errand, Output};
 use crate::mailbox::{Event, NetworkId, PeerConfig};
-use crate::path::{Endpoint, Path};
+use crate::path::Path;
 use crate::probe::{self, Probe};
 use crate::stats::{NetworkStats, PeerStats, Stats};
 use crate::tun::vnet;
 use crate::tunnel::{Gate, Memory, PrivateKey};
+use crate::way::{Way, Ways};
 
 impl Engine {
     /// Adds a network, replacing one of the same id; returns its slot.
@@ -129,18 +130,34 @@ impl Engine {
         endpoint: SocketAddr,
         out: &mut dyn Output,
     ) {
-        let Some(peer) = self
-            .slot(id)
-            .and_then(|slot| self.networks.get(slot))
-            .and_then(|net| net.by_key.get(key).copied())
-        else {
-            return;
-        };
+        let Some(peer) = self.peer_of(id, key) else { return };
         self.change_path(peer, |path| {
-            path.prove(Endpoint { remote: endpoint, local: None });
+            path.prove(Way::straight(endpoint).into());
         });
         self.hasten(now, peer);
         self.send_pending(now, peer, out);
+    }
+
+    /// Sends to a peer by the chosen ways from now on.
+    pub(crate) fn set_ways(
+        &mut self,
+        now: Instant,
+        id: NetworkId,
+        key: &[u8; 32],
+        ways: Ways,
+        out: &mut dyn Output,
+    ) {
+        let Some(peer) = self.peer_of(id, key) else { return };
+        // Packets under construction leave by the way they were made for, before any that follow.
+        self.flush_trains(out);
+        self.change_path(peer, |path| path.steer(ways));
+        self.hasten(now, peer);
+        self.send_pending(now, peer, out);
+    }
+
+    /// Returns a peer of this engine by its key.
+    fn peer_of(&self, id: NetworkId, key: &[u8; 32]) -> Option<u32> {
+        self.slot(id).and_then(|slot| self.networks.get(slot)).and_then(|net| net.by_key.get(key).copied())
     }
 
     /// Removes a peer.
@@ -179,14 +196,7 @@ impl Engine {
         let generation = self.generation;
         let Some(net) = self.networks.get_mut(slot) else { return };
         if net.addresses.contains(&target) {
-            out.event(Event::ProbeReply {
-                network: id,
-                target,
-                ident,
-                seq,
-                rtt: Duration::ZERO,
-                endpoint: None,
-            });
+            out.event(Event::ProbeReply { network: id, target, ident, seq, rtt: Duration::ZERO, way: None });
             return;
         }
         let mut frame = [0; vnet::LEN + probe::LONGEST + SLACK];
@@ -215,7 +225,7 @@ impl Engine {
                 let state = self.peers.get(*peer)?;
                 Some(PeerStats {
                     key: *key,
-                    endpoint: state.path.proven.map(|endpoint| endpoint.remote),
+                    way: state.path.way(),
                     last_handshake: state.last_handshake.map(|at| now.saturating_duration_since(at)),
                     rx_bytes: state.rx_bytes,
                     tx_bytes: state.tx_bytes,

@@ -3,7 +3,7 @@
 //! The route to a peer, the owner of an index and the sender of an initiation all tell which engine is meant. What was
 //! passed on once is not passed on again: two engines may differ for a moment about whose a prefix is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::inbound::Arrival;
@@ -18,6 +18,7 @@ use crate::part::Part;
 use crate::path::Endpoint;
 use crate::tun::coalesce::Pieces;
 use crate::udp::receive::Message;
+use crate::way::Way;
 use crate::wire;
 
 /// Something small that another engine is to do.
@@ -26,7 +27,7 @@ pub(crate) enum Errand {
     /// Answer an admitted initiation of a peer of its.
     Initiation(Box<Arrived>),
     /// Nobody knows the data that came from here; maybe a peer of its is there.
-    Nudge(SocketAddr),
+    Nudge(Way),
     /// Probe the peer of its that has this address.
     Probe { network: NetworkId, target: IpAddr, ident: u16, seq: u16 },
 }
@@ -84,6 +85,7 @@ impl Engine {
         self.now = now;
         let mut arrival = Arrival::of(message);
         for datagram in message.datagrams() {
+            let Some(datagram) = self.unframed(datagram, &mut arrival) else { continue };
             let receiver = wire::classify(datagram).and_then(wire::Message::receiver);
             if receiver.is_some_and(|receiver| Part::named_by(receiver) == self.part.number()) {
                 self.on_datagram(now, datagram, &mut arrival, out);
@@ -100,11 +102,11 @@ impl Engine {
 
     /// Looks for a peer of any engine at a place from which data came that nobody can open.
     pub(super) fn nudge(&mut self, now: Instant, from: &Endpoint, out: &mut dyn Output) {
-        self.nudge_own(now, from.remote, out);
+        self.nudge_own(now, from.way(), out);
         // Strangers can make us do this: others are told only so often.
         if self.part.of() > 1 && self.nudges.take(now) {
             for other in self.part.others() {
-                out.pass(other, Errand::Nudge(from.remote));
+                out.pass(other, Errand::Nudge(from.way()));
             }
         }
     }

@@ -11,7 +11,6 @@
 //!                             (no tunnel)
 //! ```
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::peer::{Live, Pending, Round};
@@ -19,9 +18,11 @@ use super::{Engine, Output};
 use crate::limits;
 use crate::mailbox::Event;
 use crate::path::{Endpoint, Path};
+use crate::relay;
 use crate::timers::Due;
 use crate::tunnel::{Protocol, Ticked};
 use crate::udp::train::Datagrams;
+use crate::way::Way;
 use crate::wire;
 
 /// A round ends after this long without an answer (WireGuard paper §6.1: `REKEY_ATTEMPT_TIME`).
@@ -29,6 +30,18 @@ const GIVE_UP: Duration = Duration::from_secs(90);
 
 /// Room for any handshake message.
 pub(super) const MESSAGE: usize = 256;
+
+/// Sends one message of ours, framed for the relay if there is one on the way.
+pub(super) fn send_message(to: &Endpoint, message: &[u8], out: &mut dyn Output) {
+    let Some(hop) = to.relay else {
+        out.transmit(to, Datagrams::single(message));
+        return;
+    };
+    let mut frame = [0; relay::HEADER + MESSAGE];
+    frame[..relay::HEADER].copy_from_slice(&relay::header(hop));
+    frame[relay::HEADER..][..message.len()].copy_from_slice(message);
+    out.transmit(to, Datagrams::single(&frame[..relay::HEADER + message.len()]));
+}
 
 impl Engine {
     /// Makes sure that a peer has a tunnel; returns whether it has.
@@ -117,7 +130,7 @@ impl Engine {
         round.attempts += 1;
         let attempts = round.attempts;
         for to in state.path.targets(attempts > 1) {
-            out.transmit(&to, Datagrams::single(message));
+            send_message(&to, message, out);
             self.counters.initiations_out += 1;
         }
         if attempts == limits::UNANSWERED_AFTER + 1
@@ -144,7 +157,7 @@ impl Engine {
             }
             Ticked::Send(length) => {
                 if let Some(to) = state.path.proven {
-                    out.transmit(&to, Datagrams::single(&message[..length]));
+                    send_message(&to, &message[..length], out);
                 }
             }
             Ticked::Quiet | Ticked::Expired => {
@@ -215,16 +228,15 @@ impl Engine {
         }
         self.counters.handshakes += 1;
         if let Some(network) = self.networks.get(state.network).map(|net| net.id) {
-            out.event(Event::HandshakeDone { network, key, endpoint: from.remote });
+            out.event(Event::HandshakeDone { network, key, way: from.way() });
         }
         self.send_pending(now, peer, out);
     }
 
     /// Data came that we have no session for. When it is from where a peer of ours is, that peer, or we, restarted:
     /// a handshake of ours is the quickest way to tell it.
-    pub(super) fn nudge_own(&mut self, now: Instant, place: SocketAddr, out: &mut dyn Output) {
-        let owners: Vec<u32> =
-            self.known.range((place, 0)..=(place, u32::MAX)).map(|(_, peer)| *peer).collect();
+    pub(super) fn nudge_own(&mut self, now: Instant, way: Way, out: &mut dyn Output) {
+        let owners: Vec<u32> = self.known.range((way, 0)..=(way, u32::MAX)).map(|(_, peer)| *peer).collect();
         for peer in owners {
             let Some(state) = self.peers.get_mut(peer) else { continue };
             let rested = |at: Instant| now.saturating_duration_since(at) >= limits::NUDGE_INTERVAL;
@@ -243,12 +255,12 @@ impl Engine {
     /// Changes what is known of a peer's path and keeps the table of known endpoints in step.
     pub(super) fn change_path(&mut self, peer: u32, change: impl FnOnce(&mut Path)) {
         let Some(state) = self.peers.get_mut(peer) else { return };
-        for place in state.path.known() {
-            self.known.remove(&(place, peer));
+        for way in state.path.known() {
+            self.known.remove(&(way, peer));
         }
         change(&mut state.path);
-        for place in state.path.known() {
-            self.known.insert((place, peer));
+        for way in state.path.known() {
+            self.known.insert((way, peer));
         }
     }
 }

@@ -10,12 +10,15 @@ use crate::packet;
 use crate::path::Endpoint;
 use crate::tunnel::{Opened, Refusal};
 use crate::udp::receive::Message;
+use crate::way::Hop;
 use crate::wire;
 
 /// Where a message came from, and what that has proven so far.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    from: Endpoint,
+    pub(super) from: Endpoint,
+    /// The network whose lease a relayed datagram came under.
+    pub(super) network: Option<u32>,
     ecn: Ecn,
     /// The peer whose path this message has proven already.
     proven: Option<u32>,
@@ -25,8 +28,19 @@ pub(super) struct Arrival {
 
 impl Arrival {
     pub(super) fn of(message: &Message<'_>) -> Self {
-        let from = Endpoint { remote: message.from, local: message.to };
-        Self { from, ecn: message.ecn, proven: None, others: 0 }
+        let from = Endpoint { remote: message.from, local: message.to, relay: None };
+        Self { from, network: None, ecn: message.ecn, proven: None, others: 0 }
+    }
+
+    /// Whether what it says may be for a network: a relayed datagram is for that of the lease alone.
+    #[inline]
+    pub(super) fn may_be_for(&self, network: u32) -> bool {
+        self.network.is_none_or(|named| named == network)
+    }
+
+    /// Goes on to a datagram that came by another relay's hand, or none.
+    pub(super) fn came_by(&mut self, relay: Option<Hop>, network: Option<u32>) {
+        (self.from.relay, self.network, self.proven) = (relay, network, None);
     }
 }
 
@@ -38,7 +52,10 @@ impl Engine {
         let mut arrival = Arrival::of(message);
         for datagram in message.datagrams() {
             self.counters.datagrams_in += 1;
-            self.on_datagram(now, datagram, &mut arrival, out);
+            match self.unframed(datagram, &mut arrival) {
+                Some(datagram) => self.on_datagram(now, datagram, &mut arrival, out),
+                None => self.counters.drop_relayed += 1,
+            }
         }
         // Steered by its first datagram, a message that the kernel merged may hold those of others.
         for other in self.part.others().filter(|other| arrival.others >> other & 1 == 1) {
@@ -56,12 +73,12 @@ impl Engine {
     ) {
         match wire::classify(datagram) {
             Some(wire::Message::Data { receiver }) => self.on_data(now, receiver, datagram, arrival, out),
-            Some(wire::Message::Initiation) => self.on_initiation(now, datagram, &arrival.from, out),
+            Some(wire::Message::Initiation) => self.on_initiation(now, datagram, arrival, out),
             Some(wire::Message::Response { receiver }) => {
                 if let Some(other) = self.part.other_named_by(receiver) {
                     arrival.others |= 1 << other;
                 } else {
-                    self.on_response(now, receiver, datagram, &arrival.from, out);
+                    self.on_response(now, receiver, datagram, arrival, out);
                 }
             }
             Some(wire::Message::Cookie { receiver }) => {
@@ -71,7 +88,7 @@ impl Engine {
                     self.on_cookie(now, receiver, datagram, &arrival.from);
                 }
             }
-            None => self.counters.drop_malformed_datagram += 1,
+            None => self.on_raw(now, datagram, &arrival.from, out),
         }
     }
 
@@ -91,7 +108,10 @@ impl Engine {
             self.flush_runs(out);
         }
         let owner = self.indices.owner(receiver);
-        let live = owner.and_then(|owner| self.peers.get_mut(owner)).and_then(|state| state.live.as_mut());
+        let live = owner
+            .and_then(|owner| self.peers.get_mut(owner))
+            .filter(|state| arrival.may_be_for(state.network))
+            .and_then(|state| state.live.as_mut());
         let (Some(peer), Some(live)) = (owner, live) else {
             if let Some(other) = self.part.other_named_by(receiver) {
                 arrival.others |= 1 << other;
@@ -151,8 +171,11 @@ impl Engine {
         if state.path.proven == Some(*from) {
             return;
         }
-        if state.path.proven.is_some_and(|known| known.remote == from.remote) {
+        if state.path.way() == Some(from.way()) {
             state.path.prove(*from);
+            return;
+        }
+        if state.path.is_steered() && state.path.proven.is_some() {
             return;
         }
         let (key, network, first) = (state.key, state.network, state.path.proven.is_none());
@@ -160,7 +183,7 @@ impl Engine {
             path.prove(*from);
         });
         if let Some(network) = self.networks.get(network).map(|net| net.id).filter(|_| !first) {
-            out.event(Event::EndpointChanged { network, key, endpoint: from.remote });
+            out.event(Event::EndpointChanged { network, key, way: from.way() });
         }
     }
 
@@ -203,7 +226,7 @@ impl Engine {
                 ident: probe.ident,
                 seq: probe.seq,
                 rtt: now.saturating_duration_since(probe.sent),
-                endpoint: state.path.proven.map(|endpoint| endpoint.remote),
+                way: state.path.way(),
             });
             return;
         }

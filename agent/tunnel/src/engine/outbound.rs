@@ -160,6 +160,7 @@ impl Engine {
         if gso == Gso::None && mss::clamp(&mut frame[vnet::LEN..length], limit) {
             self.counters.segment_sizes_lowered += 1;
         }
+        let overhead = limits::SEAL_OVERHEAD + to.header_len();
         let ecn = Ecn::of_packet(&frame[vnet::LEN..length]);
         while let Some(range) = splitter.next(&mut frame[vnet::LEN..length]) {
             let (start, end) = (vnet::LEN + range.start, vnet::LEN + range.end);
@@ -171,7 +172,7 @@ impl Engine {
             kept.copy_from_slice(&frame[behind.clone()]);
             frame[behind.clone()].fill(0);
             let plain = &frame[start..start + padded];
-            let car = Car { peer, to: &to, ecn, size: padded + limits::SEAL_OVERHEAD, alone };
+            let car = Car { peer, to: &to, ecn, size: padded + overhead, alone };
             let protocol = &mut live.protocol;
             let seal = |buffer: &mut [u8]| protocol.seal(now, plain, buffer);
             let sealed = self.trains.append(car, out, &mut self.counters, seal);

@@ -5,14 +5,14 @@
 
 use std::time::Instant;
 
-use super::handshake::MESSAGE;
+use super::handshake::{MESSAGE, send_message};
+use super::inbound::Arrival;
 use super::peer::Reply;
 use super::{Engine, Errand, Output};
 use crate::limits;
 use crate::mailbox::NetworkId;
 use crate::path::Endpoint;
 use crate::tunnel::{Admission, Opened};
-use crate::udp::train::Datagrams;
 use crate::wire;
 
 /// An initiation that was admitted.
@@ -37,15 +37,16 @@ impl Engine {
         &mut self,
         now: Instant,
         message: &[u8],
-        from: &Endpoint,
+        arrival: &Arrival,
         out: &mut dyn Output,
     ) {
-        let mut answer = [0; MESSAGE];
-        let admitted = self.by_id.iter().find_map(|(id, slot)| {
-            let gate = &mut self.networks.get_mut(*slot)?.gate;
-            let admission = gate.admit(now, from.remote, message, &mut answer);
-            (admission != Admission::Refused).then_some((*id, admission))
-        });
+        let (mut answer, from) = ([0; MESSAGE], &arrival.from);
+        let admitted =
+            self.by_id.iter().filter(|(_, slot)| arrival.may_be_for(**slot)).find_map(|(id, slot)| {
+                let gate = &mut self.networks.get_mut(*slot)?.gate;
+                let admission = gate.admit(now, from.remote, message, &mut answer);
+                (admission != Admission::Refused).then_some((*id, admission))
+            });
         match admitted {
             Some((network, Admission::Welcome)) => {
                 let Some(message) = message.first_chunk() else { return };
@@ -53,7 +54,7 @@ impl Engine {
             }
             Some((_, Admission::Cookie(length))) => {
                 self.counters.cookies_out += 1;
-                out.transmit(from, Datagrams::single(&answer[..length]));
+                send_message(from, &answer[..length], out);
             }
             Some((_, Admission::Refused)) | None => self.counters.drop_handshake += 1,
         }
@@ -109,7 +110,7 @@ impl Engine {
             reply.initiation == *message && now.saturating_duration_since(reply.made) < limits::REPLY_CACHE
         });
         if let Some(reply) = copy {
-            out.transmit(from, Datagrams::single(&reply.response));
+            send_message(from, &reply.response, out);
             self.counters.responses_out += 1;
             return;
         }
@@ -129,7 +130,7 @@ impl Engine {
             // The peer renews the session; a renewal of ours beside it would only be a second one.
             live.round = None;
         }
-        out.transmit(from, Datagrams::single(response));
+        send_message(from, response, out);
         self.counters.responses_out += 1;
     }
 
@@ -139,15 +140,15 @@ impl Engine {
         now: Instant,
         receiver: u32,
         message: &[u8],
-        from: &Endpoint,
+        arrival: &Arrival,
         out: &mut dyn Output,
     ) {
-        let mut answer = [0; MESSAGE];
-        let Some(peer) = self.indices.owner(receiver) else {
+        let (mut answer, from) = ([0; MESSAGE], &arrival.from);
+        let known = self.indices.owner(receiver).and_then(|peer| Some((peer, self.peers.get_mut(peer)?)));
+        let Some((peer, state)) = known.filter(|(_, state)| arrival.may_be_for(state.network)) else {
             self.counters.drop_unknown_index += 1;
             return;
         };
-        let Some(state) = self.peers.get_mut(peer) else { return };
         let (Some(live), Some(net)) = (state.live.as_mut(), self.networks.get_mut(state.network)) else {
             return;
         };
@@ -155,7 +156,7 @@ impl Engine {
             Admission::Welcome => {}
             Admission::Cookie(length) => {
                 self.counters.cookies_out += 1;
-                out.transmit(from, Datagrams::single(&answer[..length]));
+                send_message(from, &answer[..length], out);
                 return;
             }
             Admission::Refused => {
@@ -170,7 +171,7 @@ impl Engine {
         live.confirming = None;
         self.prove(peer, from, out);
         // The keepalive confirms the keys to the peer and must come before any data.
-        out.transmit(from, Datagrams::single(&answer[..length]));
+        send_message(from, &answer[..length], out);
         self.handshake_done(now, peer, from, out);
     }
 

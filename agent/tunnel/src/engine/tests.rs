@@ -9,15 +9,18 @@ use super::*;
 use crate::ecn::Ecn;
 use crate::fuzz::{Frame, Recorder, samples};
 use crate::mailbox::PeerConfig;
+use crate::relay;
 use crate::tun::vnet;
 use crate::tunnel::{self, PrivateKey};
 use crate::udp::receive::Message;
+use crate::way::Hop;
 
 mod boringtun_to_own;
 mod on_boringtun;
 mod on_own;
 mod own_core;
 mod own_to_boringtun;
+mod raw;
 mod several;
 
 const NET: NetworkId = NetworkId(1);
@@ -257,5 +260,8 @@ proptest::proptest! {
         }
         crate::fuzz::receive(&message);
         crate::fuzz::wire(&message);
+        let frame = relay::header(Hop { lease: 1, address: 7 });
+        crate::fuzz::receive(&[&frame[..], &message].concat());
+        crate::fuzz::receive(&[&frame[..], &bytes].concat());
     }
 }

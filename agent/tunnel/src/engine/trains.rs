@@ -7,10 +7,11 @@ use crate::ecn::Ecn;
 use crate::engine::Output;
 use crate::limits;
 use crate::path::Endpoint;
+use crate::relay;
 use crate::stats::Counters;
 use crate::udp::train::{Datagrams, Sent};
 
-/// Room beyond the payload: boringtun asks for 148 bytes even when it writes 32.
+/// Room beyond the payload: boringtun asks for 148 bytes even when it writes 32, behind a relay's header.
 const BUFFER: usize = limits::UDP_PAYLOAD + 256;
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(crate) struct Car<'a> {
     pub(crate) peer: u32,
     pub(crate) to: &'a Endpoint,
     pub(crate) ecn: Ecn,
-    /// Its size once sealed.
+    /// Its size once sealed, with a relay's header if there is one.
     pub(crate) size: usize,
     /// Whether it must leave with a call of its own.
     pub(crate) alone: bool,
@@ -88,7 +89,12 @@ impl Trains {
             dispatch(train, out, counters, &mut self.troubles);
             (train.to, train.ecn) = (*to, ecn);
         }
-        let Some(written) = seal(&mut train.buffer[train.length..]) else { return false };
+        let header = to.header_len();
+        if let Some(hop) = to.relay {
+            train.buffer[train.length..][..header].copy_from_slice(&relay::header(hop));
+        }
+        let Some(sealed) = seal(&mut train.buffer[train.length + header..]) else { return false };
+        let written = header + sealed;
         if train.count == 0 {
             train.stride = written;
         }
@@ -176,7 +182,7 @@ mod tests {
     use crate::fuzz::Recorder;
 
     fn fill(trains: &mut Trains, out: &mut Recorder, peer: u32, sizes: &[usize]) {
-        let to = Endpoint { remote: ([192, 0, 2, 1], 1000).into(), local: None };
+        let to = Endpoint { remote: ([192, 0, 2, 1], 1000).into(), local: None, relay: None };
         for (n, size) in sizes.iter().enumerate() {
             let mark = u8::try_from(n % 256).unwrap();
             let sealed = |buffer: &mut [u8]| {

@@ -89,7 +89,7 @@ impl Interface {
                 &PeerView {
                     key,
                     preshared_key: peer.preshared_key.as_ref(),
-                    endpoint: figures.and_then(|figures| figures.endpoint).or(peer.endpoint),
+                    endpoint: figures.and_then(|figures| figures.way).map(|way| way.remote).or(peer.endpoint),
                     last_handshake: age.map_or(Duration::ZERO, |age| now.saturating_sub(age)),
                     tx_bytes: figures.map_or(0, |figures| figures.tx_bytes),
                     rx_bytes: figures.map_or(0, |figures| figures.rx_bytes),

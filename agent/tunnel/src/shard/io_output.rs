@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::tun::device::Device;
 use crate::tun::split::Splitter;
 use crate::tun::vnet::{self, Gso, Vnet};
 use crate::udp::path_mtu;
+use crate::udp::raw::{self, Manner};
 use crate::udp::receive::Message;
 use crate::udp::socket::UdpSocket;
 use crate::udp::train::{self, Datagrams, Sent};
@@ -236,6 +238,15 @@ impl Output for IoOutput {
             self.park(to, datagrams);
         }
         sent
+    }
+
+    fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner) {
+        let Some(socket) = self.socket(is_v6(to)) else { return };
+        // Whoever sent it looks for an answer, not for this.
+        if let Err(error) = raw::send(socket, to, datagram, manner) {
+            tracing::debug!(%to, %error, "send refused");
+            self.counters.drop_send_refused += 1;
+        }
     }
 
     fn payload_room(&mut self, to: &Endpoint) -> Option<usize> {

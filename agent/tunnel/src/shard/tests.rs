@@ -111,7 +111,7 @@ fn answers_leave_from_the_address_that_was_spoken_to() {
     b.expect(&a.packet(&b, b"ping"));
     b.host.send(&b.packet(&a, b"pong")).unwrap();
     a.expect(&b.packet(&a, b"pong"));
-    let endpoint = a.tunnel.stats().unwrap().networks[0].peers[0].endpoint;
+    let endpoint = a.tunnel.stats().unwrap().networks[0].peers[0].way.map(|way| way.remote);
     assert_eq!(endpoint, Some(SocketAddr::from(([127, 0, 0, 5], b.tunnel.port()))));
 }
 
@@ -159,11 +159,9 @@ fn a_probe_measures_the_way() {
     let request = b.host.receive(PATIENCE).unwrap().unwrap();
     b.host.send(&samples::echo_reply(&request)).unwrap();
     loop {
-        if let Event::ProbeReply { ident, seq, target, endpoint, .. } =
-            a.events.recv_timeout(PATIENCE).unwrap()
-        {
+        if let Event::ProbeReply { ident, seq, target, way, .. } = a.events.recv_timeout(PATIENCE).unwrap() {
             assert_eq!((ident, seq, target), (9, 1, b.overlay));
-            assert_eq!(endpoint.map(|at| at.port()), Some(b.tunnel.port()));
+            assert_eq!(way.map(|way| way.remote.port()), Some(b.tunnel.port()));
             return;
         }
     }
@@ -262,7 +260,7 @@ fn a_session_goes_on_over_another_port() {
     b.host.send(&b.packet(&a, b"back")).unwrap();
     a.expect(&b.packet(&a, b"back"));
     let stats = b.tunnel.stats().unwrap();
-    assert_eq!(stats.networks[0].peers[0].endpoint.map(|at| at.port()), Some(a.tunnel.port()));
+    assert_eq!(stats.networks[0].peers[0].way.map(|way| way.remote.port()), Some(a.tunnel.port()));
     assert_eq!(stats.counters.handshakes, 1);
 }
 
@@ -299,10 +297,10 @@ fn a_peer_is_sought_where_it_was_set() {
     a.tunnel.send(Command::SetEndpoint { network: NET, key, endpoint }).unwrap();
     a.host.send(&a.packet(&b, b"there")).unwrap();
     b.expect(&a.packet(&b, b"there"));
-    assert_eq!(a.tunnel.stats().unwrap().networks[0].peers[0].endpoint, Some(endpoint));
+    assert_eq!(a.tunnel.stats().unwrap().networks[0].peers[0].way, Some(endpoint.into()));
     let moved = SocketAddr::from(([127, 0, 0, 7], b.tunnel.port()));
     a.tunnel.send(Command::SetEndpoint { network: NET, key, endpoint: moved }).unwrap();
     a.host.send(&a.packet(&b, b"moved")).unwrap();
     b.expect(&a.packet(&b, b"moved"));
-    assert_eq!(a.tunnel.stats().unwrap().networks[0].peers[0].endpoint, Some(moved));
+    assert_eq!(a.tunnel.stats().unwrap().networks[0].peers[0].way, Some(moved.into()));
 }

@@ -98,3 +98,14 @@ fn a_cookie_of_either_core_is_understood_by_the_other() {
         assert!(matches!(gb.admit(now, elsewhere, &x[..n], &mut y), Admission::Cookie(_)));
     }
 }
+
+#[test]
+fn two_keys_agree_and_a_point_of_low_order_with_nobody() {
+    let [one, two] = [PrivateKey::generate(), PrivateKey::generate()];
+    let [ours, theirs] = [one.agree(&two.public()).unwrap(), two.agree(&one.public()).unwrap()];
+    assert_eq!(*ours, *theirs);
+    assert_ne!(*ours, *one.agree(&one.public()).unwrap());
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    assert!(one.agree(&[0; 32]).is_none() && one.agree(&identity).is_none());
+}

@@ -209,7 +209,11 @@ mod tests {
             let mut poll = Poll::new().unwrap();
             poll.add(&to.as_fd(), 1).unwrap();
             let local: IpAddr = local.parse().unwrap();
-            let place = Endpoint { remote: SocketAddr::new(local, to.port().unwrap()), local: Some(local) };
+            let place = Endpoint {
+                remote: SocketAddr::new(local, to.port().unwrap()),
+                local: Some(local),
+                relay: None,
+            };
             let bytes: Vec<u8> = (0..250).collect();
             for ecn in [Ecn::Zero, Ecn::NotCapable, Ecn::Congested, Ecn::One] {
                 let sent = train::send(&from, &place, Datagrams { stride: 100, ecn, bytes: &bytes });

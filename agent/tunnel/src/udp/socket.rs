@@ -109,7 +109,24 @@ impl UdpSocket {
         if result < 0 { 0 } else { u64::from(memory[MEMORY_DROPS]) }
     }
 
-    fn set(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    /// Sends one datagram without waiting.
+    pub(super) fn send_to(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send_to(datagram, &to.into()).map(|_| ())
+    }
+
+    /// Returns an option that is a number.
+    pub(super) fn get(&self, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
+        let mut value: libc::c_int = 0;
+        let mut size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+        let pointer = (&raw mut value).cast();
+        // SAFETY: the pointer and size describe `value`, which the kernel may overwrite.
+        let result =
+            unsafe { libc::getsockopt(self.socket.as_raw_fd(), level, option, pointer, &raw mut size) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+    }
+
+    /// Changes an option that is a number.
+    pub(super) fn set(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
         let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
         let pointer = (&raw const value).cast();
         // SAFETY: the pointer and size describe `value`, which lives through the call.
@@ -122,6 +139,11 @@ impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A v4-mapped address on the v4 socket is the v4 address itself.
+pub(super) fn reachable(socket: &UdpSocket, to: SocketAddr) -> SocketAddr {
+    if socket.v6 { to } else { SocketAddr::new(to.ip().to_canonical(), to.port()) }
 }
 
 /// Returns how many segments this kernel takes in one send.

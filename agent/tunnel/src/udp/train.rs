@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "sendmsg with control messages has no safe wrapper")]
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::SockAddr;
@@ -10,7 +10,7 @@ use socket2::SockAddr;
 use crate::ecn::Ecn;
 use crate::path::Endpoint;
 use crate::udp::path_mtu;
-use crate::udp::socket::UdpSocket;
+use crate::udp::socket::{UdpSocket, reachable};
 
 /// Room for the segment size, the source address and the traffic class; words, so that headers inside are aligned.
 const CONTROL: usize = 12;
@@ -72,7 +72,7 @@ pub(crate) fn send(socket: &UdpSocket, to: &Endpoint, datagrams: Datagrams<'_>) 
         Some(libc::EINVAL | libc::ENETUNREACH | libc::EADDRNOTAVAIL | libc::EHOSTUNREACH)
             if to.local.is_some() =>
         {
-            let anywhere = Endpoint { remote: to.remote, local: None };
+            let anywhere = Endpoint { local: None, ..*to };
             match send(socket, &anywhere, datagrams) {
                 Sent::Full => Sent::Full,
                 Sent::Whole | Sent::Singly | Sent::Narrow | Sent::SourceGone | Sent::Refused => {
@@ -177,9 +177,4 @@ fn put<T: Copy>(
         libc::CMSG_DATA(at).cast::<T>().write_unaligned(value);
     }
     space
-}
-
-/// A v4-mapped address on the v4 socket is the v4 address itself.
-fn reachable(socket: &UdpSocket, to: SocketAddr) -> SocketAddr {
-    if socket.v6 { to } else { SocketAddr::new(to.ip().to_canonical(), to.port()) }
 }

@@ -129,7 +129,8 @@ fn the_endpoint_follows_authentic_data() {
     lab.a.address = address('a', 5);
     lab.a.tun(lab.now, &hello('a', 'b', b"moved"));
     lab.carry();
-    let moved = |event: &Event| matches!(event, Event::EndpointChanged { endpoint, .. } if *endpoint == address('a', 5));
+    let moved =
+        |event: &Event| matches!(event, Event::EndpointChanged { way, .. } if *way == address('a', 5).into());
     assert_eq!(lab.b.event_count(moved), 1);
     lab.b.tun(lab.now, &hello('b', 'a', b"found"));
     lab.carry();
@@ -169,7 +170,7 @@ fn all_candidates_are_tried_and_the_one_that_answers_is_used() {
     lab.carry();
     assert_eq!(lab.b.packets().len(), 1);
     let stats = lab.a.engine.stats(lab.now);
-    assert_eq!(stats.networks[0].peers[0].endpoint, Some(address('b', 0)));
+    assert_eq!(stats.networks[0].peers[0].way, Some(address('b', 0).into()));
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn a_storm_of_initiations_is_answered_in_turns_while_packets_flow() {
 #[test]
 fn initiations_beyond_all_waiting_ones_are_dropped_and_counted() {
     let mut lab = Lab::connected();
-    let place = Endpoint { remote: address('a', 0), local: None };
+    let place = Endpoint { remote: address('a', 0), local: None, relay: None };
     lab.b.engine.answers_left = 0;
     for _ in 0..limits::HANDSHAKES_WAITING + 3 {
         lab.b.engine.greet(lab.now, Arrived::new(NET, [0; wire::INITIATION], place), &mut lab.b.out);

@@ -200,7 +200,7 @@ fn a_probe_comes_back_as_an_event_and_not_as_a_packet() {
     lab.b.tun(lab.now, &samples::echo_reply(&request));
     lab.carry();
     assert!(lab.a.packets().is_empty());
-    let reply = |event: &Event| matches!(event, Event::ProbeReply { ident: 7, seq: 1, endpoint: Some(at), .. } if *at == address('b', 0));
+    let reply = |event: &Event| matches!(event, Event::ProbeReply { ident: 7, seq: 1, way: Some(way), .. } if *way == address('b', 0).into());
     assert_eq!(lab.a.event_count(reply), 1);
 }
 
@@ -210,9 +210,6 @@ fn probes_of_oneself_and_of_nobody_are_answered_at_once() {
     lab.a.engine.probe(lab.now, NET, (overlay('a'), 1, 1), &mut lab.a.out);
     lab.a.engine.probe(lab.now, NET, ("10.0.0.99".parse().unwrap(), 1, 2), &mut lab.a.out);
     lab.a.drain();
-    assert_eq!(
-        lab.a.event_count(|event| matches!(event, Event::ProbeReply { seq: 1, endpoint: None, .. })),
-        1
-    );
+    assert_eq!(lab.a.event_count(|event| matches!(event, Event::ProbeReply { seq: 1, way: None, .. })), 1);
     assert_eq!(lab.a.event_count(|event| matches!(event, Event::ProbeFailed { seq: 2, .. })), 1);
 }

@@ -352,7 +352,7 @@ fn strangers_cannot_keep_other_engines_busy() {
 fn initiations_of_another_engine_wait_for_their_turn_and_are_bounded() {
     let mut star = Star::new();
     let now = star.now;
-    let from = Endpoint { remote: far_place(), local: None };
+    let from = Endpoint { remote: far_place(), local: None, relay: None };
     let Half { engine, out } = star.half(1);
     let waiting = limits::HANDSHAKES_WAITING + limits::HANDSHAKES_PER_TURN as usize;
     for _ in 0..waiting + 3 {

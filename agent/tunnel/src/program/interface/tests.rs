@@ -47,6 +47,9 @@ fn changed(interface: &mut Interface, changes: Changes) -> Vec<String> {
             | Command::SetAddresses { .. }
             | Command::Probe { .. }
             | Command::SetMtu { .. }
+            | Command::SetWays { .. }
+            | Command::SendTo { .. }
+            | Command::SetLeases(_)
             | Command::SetSockets(_)
             | Command::Stats(_)) => panic!("{other:?}"),
         });

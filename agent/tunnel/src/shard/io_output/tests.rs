@@ -19,7 +19,7 @@ fn receiver() -> (std::net::UdpSocket, Endpoint) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let remote = socket.local_addr().unwrap();
-    (socket, Endpoint { remote, local: None })
+    (socket, Endpoint { remote, local: None, relay: None })
 }
 
 fn with_device(output: &mut IoOutput) -> MemoryTun {
@@ -74,7 +74,8 @@ fn behind_a_waiting_train_all_wait_in_order_up_to_the_limit() {
 
 #[test]
 fn an_address_without_socket_is_refused() {
-    let to = Endpoint { remote: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9)), local: None };
+    let to =
+        Endpoint { remote: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9)), local: None, relay: None };
     assert_eq!(output().transmit(&to, Datagrams::single(b"data")), Sent::Refused);
 }
 
