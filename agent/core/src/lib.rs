@@ -18,7 +18,9 @@ pub mod limits;
 mod machine;
 mod netmap;
 mod path;
+mod random;
 mod reconcile;
+mod relays;
 mod resolver;
 mod way;
 mod zone;
@@ -32,6 +34,9 @@ pub use path::{
     PathView, Paths, PathsBoot, RelayWay, RemotePeer, Seed, Shared, limits as path_limits,
 };
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
+pub use relays::{
+    RelayAction, RelayEvent, RelayLease, RelayView, Relays, RelaysBoot, RelaysView, limits as relay_limits,
+};
 pub use resolver::{LinkNames, MAX_LINK_DOMAINS, Ways, link_names, resolv_conf, ways};
 pub use way::{Hop, PeerWays, Way};
 pub use zone::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zone, Zones, answer};

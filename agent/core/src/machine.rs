@@ -17,7 +17,6 @@ mod event;
 mod groups;
 mod link;
 mod proofs;
-mod random;
 mod reach;
 mod report;
 mod view;

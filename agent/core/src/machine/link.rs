@@ -18,11 +18,12 @@
 
 use std::time::Duration;
 
-use super::{StreamId, random::Random};
+use super::StreamId;
 use crate::limits::{
     FIRST_LINE_WITHIN, FIRST_RETRY_MAX, MAX_BEAT_S, MIN_BEAT_S, REFUSED_FAILURES, RETRY_MAX, RETRY_MIN,
     SILENT_BEATS, STEADY_AFTER, SYNCED_FAILURES,
 };
+use crate::random::Random;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
