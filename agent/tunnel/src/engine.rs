@@ -11,7 +11,9 @@
 //! - a tunnel exists only for a peer that had traffic, was asked for, or asked us; it is in the wheel exactly once;
 //! - an index leads to a live tunnel or to nothing;
 //! - a packet that leaves through [`Output::deliver`] came from a peer of that very network, from a source of that
-//!   peer, to a destination of this node.
+//!   peer, to a destination of this node;
+//! - a packet is sent on from one peer to another (`forward`) within one network alone, by a gateway, and only where one of
+//!   the two ends is a client.
 //!
 //! The place of an access policy is beside those last checks (`inbound`) and after the route look-up (`outbound`):
 //! both see the peer and the clear packet, once per train or packet, outside the cryptography.
@@ -21,6 +23,7 @@
 
 mod commands;
 mod elsewhere;
+mod forward;
 mod handshake;
 mod inbound;
 mod network;
@@ -109,6 +112,8 @@ pub(crate) struct Engine {
     trains: Trains,
     arena: Box<[u8]>,
     arena_used: usize,
+    /// The frame of a packet that is sent on; kept for its memory.
+    onward: Vec<u8>,
     coalescer: Coalescer,
     /// Bytes that all peers have waiting for sessions.
     pending_bytes: usize,
@@ -144,6 +149,7 @@ impl Engine {
             trains: Trains::new(segment_limit),
             arena: vec![0; limits::ARENA].into_boxed_slice(),
             arena_used: 0,
+            onward: Vec::new(),
             coalescer: Coalescer::new(),
             pending_bytes: 0,
             jitter: Jitter::new(seed.rotate_left(17)),

@@ -1,6 +1,7 @@
 //! ICMP and ICMPv6 errors that tell the host at once what would otherwise be silence (RFC 792, RFC 4443).
 //!
-//! The unreachable address itself is the source of the error: Linux drops packets that arrive with one of its own.
+//! Towards our own host the unreachable address itself is the source of the error: Linux drops packets that arrive with
+//! one of its own. A gateway speaks to others in its own name.
 
 use std::net::IpAddr;
 
@@ -14,6 +15,8 @@ pub(crate) enum Problem {
     HostUnreachable,
     /// The packet does not fit; this is what does.
     TooBig(u16),
+    /// The packet has been forwarded too often.
+    Expired,
 }
 
 /// Room an error takes at most: RFC 4443 caps IPv6 errors at the minimum MTU, far less is enough for every stack.
@@ -26,16 +29,22 @@ const QUOTE: usize = 128;
 ///
 /// `None` for packets that must not be answered: errors themselves, fragments but the first, multicast.
 pub(crate) fn error(problem: Problem, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+    error_from(packet::addresses(packet)?.destination, problem, packet, out)
+}
+
+/// Does what [`error`] does in the name of `from`, which is of the packet's family.
+pub(crate) fn error_from(from: IpAddr, problem: Problem, packet: &[u8], out: &mut [u8]) -> Option<usize> {
     let addresses = packet::addresses(packet)?;
     if unanswerable(&addresses, packet) || out.len() < LONGEST {
         return None;
     }
     let quote = &packet[..packet.len().min(QUOTE)];
-    match (addresses.source, addresses.destination) {
+    match (addresses.source, from) {
         (IpAddr::V4(to), IpAddr::V4(from)) => {
-            let (code, value) = match problem {
-                Problem::HostUnreachable => (1, 0),
-                Problem::TooBig(mtu) => (4, u32::from(mtu)),
+            let (kind, value) = match problem {
+                Problem::HostUnreachable => ((3, 1), 0),
+                Problem::TooBig(mtu) => ((3, 4), u32::from(mtu)),
+                Problem::Expired => ((11, 0), 0),
             };
             let length = 28 + quote.len();
             let header = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, packet::ICMP, 0, 0];
@@ -45,13 +54,14 @@ pub(crate) fn error(problem: Problem, packet: &[u8], out: &mut [u8]) -> Option<u
             out[16..20].copy_from_slice(&to.octets());
             let sum = checksum::partial(&out[..20]);
             out[10..12].copy_from_slice(&checksum::finish(sum));
-            message(&mut out[20..length], (3, code), value, quote, 0);
+            message(&mut out[20..length], kind, value, quote, 0);
             Some(length)
         }
         (IpAddr::V6(to), IpAddr::V6(from)) => {
             let (kind, value) = match problem {
                 Problem::HostUnreachable => ((1, 3), 0),
                 Problem::TooBig(mtu) => ((2, 0), u32::from(mtu)),
+                Problem::Expired => ((3, 0), 0),
             };
             let length = 48 + quote.len();
             out[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, packet::ICMPV6, 64]);

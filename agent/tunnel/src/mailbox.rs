@@ -111,6 +111,34 @@ pub enum Command {
         /// The key from now on.
         key: PrivateKey,
     },
+    /// Makes this node a gateway of a network, or no longer one: peers that are its clients know it by this key. Their
+    /// sessions end where it changes.
+    SetGateway {
+        /// The network.
+        network: NetworkId,
+        /// The gateway's key, apart from the node's own.
+        key: Option<PrivateKey>,
+    },
+    /// Says what a known peer has to do with the gateways of its network.
+    SetShared {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// Prefixes that it may send from beside others. What is sent there goes to the one last heard from.
+        shared: Vec<IpNetwork>,
+        /// Whether the peer is a client: it knows this node by the gateway's key.
+        client: bool,
+    },
+    /// Sends to shared prefixes through this peer from now on, until another one is heard from.
+    Prefer {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// The prefixes.
+        shared: Vec<IpNetwork>,
+    },
     /// Sends to a peer at `endpoint` from now on, until authenticated packets of it come from elsewhere.
     SetEndpoint {
         /// The network.

@@ -32,13 +32,16 @@ impl Recipients {
             Command::Probe { .. } | Command::SendTo { .. } => Self::First,
             Command::SetEndpoint { key, .. } | Command::SetWays { key, .. } => Self::OwnerOf(*key),
             Command::SetPeer(peer) => Self::OwnerFirst(peer.key),
-            Command::RemovePeer { key, .. } => Self::OwnerFirst(*key),
+            Command::RemovePeer { key, .. }
+            | Command::SetShared { key, .. }
+            | Command::Prefer { key, .. } => Self::OwnerFirst(*key),
             Command::AddNetwork(_)
             | Command::RemoveNetwork(_)
             | Command::SetAddresses { .. }
             | Command::SetMtu { .. }
             | Command::SetPrivateKey { .. }
             | Command::SetLeases(_)
+            | Command::SetGateway { .. }
             | Command::SetSockets(_)
             | Command::SetMark(_)
             | Command::Stats(_) => Self::All,

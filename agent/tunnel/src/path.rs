@@ -51,6 +51,8 @@ pub(crate) struct Path {
     candidates: Vec<SocketAddr>,
     /// What the control side chose; `None` for a peer that is followed to wherever its packets come from.
     ways: Option<Box<Ways>>,
+    /// A candidate from which something came, and our address that it came to.
+    spoken: Option<Endpoint>,
 }
 
 impl Path {
@@ -104,6 +106,14 @@ impl Path {
         self.proven.map(|endpoint| endpoint.way())
     }
 
+    /// Takes note of where something came from that proves nothing: only our own address is taken from it.
+    pub(crate) fn answer_from(&mut self, seen: Endpoint) {
+        match &mut self.proven {
+            Some(known) if known.way() == seen.way() => known.local = seen.local.or(known.local),
+            Some(_) | None => self.spoken = Some(seen),
+        }
+    }
+
     /// Takes note that the way carries UDP payloads of at most `room` bytes.
     pub(crate) fn narrowed(&mut self, now: Instant, room: usize) {
         let until = now + limits::PATH_MTU_AGE;
@@ -147,12 +157,13 @@ impl Path {
         if let Some(proven) = &mut self.proven {
             proven.local = None;
         }
+        self.spoken = None;
     }
 
     /// Returns where an initiation goes: the proven endpoint, and every candidate when that did not answer. With chosen
     /// ways, the second one as well, and those to greet instead of the candidates.
     pub(crate) fn targets(&self, everywhere: bool) -> impl Iterator<Item = Endpoint> + '_ {
-        let (proven, ways) = (self.proven, self.ways.as_deref());
+        let (proven, spoken, ways) = (self.proven, self.spoken, self.ways.as_deref());
         let everywhere = everywhere || proven.is_none();
         let candidates = if everywhere && ways.is_none() { self.candidates.as_slice() } else { &[] };
         let also = ways.and_then(|ways| ways.also);
@@ -163,7 +174,8 @@ impl Path {
             .chain(also)
             .chain(greeted.iter().copied().filter(move |way| Some(*way) != also));
         let others = others.filter(move |way| proven.map(|known| known.way()) != Some(*way));
-        proven.into_iter().chain(others.map(Endpoint::from))
+        let heard = move |way: Way| spoken.filter(|spoken| spoken.way() == way);
+        proven.into_iter().chain(others.map(move |way| heard(way).unwrap_or(Endpoint::from(way))))
     }
 
     /// Returns every way known to lead to the peer, proven or not.

@@ -4,6 +4,7 @@
 //!  frames of a device whose peer is another shard's      buffers, swapped for spare ones, not copied
 //!  datagrams of another shard among one's own            buffers, copied (a train merged by the kernel, seldom)
 //!  initiations, places to nudge, probes                  small errands
+//!  packets that a gateway sends on                       errands with a copy
 //! ```
 //!
 //! A shard has a fixed number of buffers to lend; they come back once the other has dealt with them. Every queue is
@@ -197,8 +198,14 @@ impl Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::Endpoint;
 
     const NET: NetworkId = NetworkId(1);
+    const PLACE: Endpoint = Endpoint {
+        remote: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 1),
+        local: None,
+        relay: None,
+    };
 
     fn posts(of: usize) -> Vec<Post> {
         let wakers: Vec<_> = (0..of).map(|_| Arc::new(Waker::new().unwrap())).collect();
@@ -229,7 +236,7 @@ mod tests {
     #[test]
     fn a_full_inbox_and_a_shard_that_ended_refuse_without_losing_buffers() {
         let mut posts = posts(2);
-        let nudge = || Errand::Nudge(SocketAddr::from(([192, 0, 2, 1], 1)).into());
+        let nudge = || Errand::Nudge(PLACE);
         for _ in 0..limits::PARCELS {
             assert!(posts[0].hand(1, Parcel::Errand(nudge())));
         }
@@ -247,8 +254,6 @@ mod tests {
     fn a_single_shard_has_neither_buffers_nor_neighbours() {
         let mut posts = posts(1);
         assert!(posts[0].spare.is_empty() && posts[0].take().is_none());
-        assert!(
-            !posts[0].hand(0, Parcel::Errand(Errand::Nudge(SocketAddr::from(([192, 0, 2, 1], 1)).into())))
-        );
+        assert!(!posts[0].hand(0, Parcel::Errand(Errand::Nudge(PLACE))));
     }
 }

@@ -289,6 +289,11 @@ impl Shard {
                 self.engine.set_addresses(network, addresses, accepted);
             }
             Command::SetPeer(config) => self.engine.set_peer(now, *config, &mut self.io),
+            Command::SetGateway { network, key } => self.engine.set_gateway(network, key.as_ref()),
+            Command::SetShared { network, key, shared, client } => {
+                self.engine.set_shared(network, &key, shared, client);
+            }
+            Command::Prefer { network, key, shared } => self.engine.prefer(network, &key, &shared),
             Command::RemovePeer { network, key } => self.engine.remove_peer(network, &key),
             Command::Probe { network, target, ident, seq } => {
                 self.engine.probe(now, network, (target, ident, seq), &mut self.io);

@@ -188,8 +188,12 @@ counters! {
     responses_out,
     /// Handshakes completed.
     handshakes,
-    /// ICMP errors written to devices.
+    /// ICMP errors written to devices, or sent back by a gateway.
     icmp_out,
+    /// Packets that a gateway sent on from one peer to another.
+    packets_forwarded,
+    /// Packets that a gateway did not send on since they had been forwarded too often.
+    drop_expired,
     /// Tunnels alive at the moment (grows and shrinks).
     tunnels,
 }

@@ -243,6 +243,8 @@ impl Engine {
             owner: self.part.owner(&key),
             key,
             allowed: Vec::new(),
+            shared: Vec::new(),
+            client: false,
             keepalive: None,
             preshared: None,
             path: Path::default(),
@@ -293,6 +295,9 @@ impl Engine {
         net.by_key.remove(&state.key);
         for prefix in state.allowed {
             net.routes.remove(prefix, peer);
+        }
+        for prefix in state.shared {
+            net.routes.unshare(prefix, peer);
         }
     }
 }

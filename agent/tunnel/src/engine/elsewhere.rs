@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use ipnetwork::IpNetwork;
+
 use super::inbound::Arrival;
 use super::network::Network;
 use super::peer::Peer;
@@ -18,7 +20,6 @@ use crate::part::Part;
 use crate::path::Endpoint;
 use crate::tun::coalesce::Pieces;
 use crate::udp::receive::Message;
-use crate::way::Way;
 use crate::wire;
 
 /// Something small that another engine is to do.
@@ -27,7 +28,13 @@ pub(crate) enum Errand {
     /// Answer an admitted initiation of a peer of its.
     Initiation(Box<Arrived>),
     /// Nobody knows the data that came from here; maybe a peer of its is there.
-    Nudge(Way),
+    Nudge(Endpoint),
+    /// Send a packet on that came from a peer of this one's to a peer of its.
+    Forward { network: NetworkId, packet: Box<[u8]> },
+    /// A shared prefix is with another peer from now on.
+    Prefer { network: NetworkId, prefix: IpNetwork, key: [u8; 32] },
+    /// This peer is silent: what it shares is with others.
+    PassOn { network: NetworkId, key: [u8; 32] },
     /// Probe the peer of its that has this address.
     Probe { network: NetworkId, target: IpAddr, ident: u16, seq: u16 },
 }
@@ -57,7 +64,10 @@ impl Engine {
         self.now = now;
         match errand {
             Errand::Initiation(arrived) => self.greet(now, *arrived, out),
-            Errand::Nudge(place) => self.nudge_own(now, place, out),
+            Errand::Nudge(from) => self.nudge_own(now, &from, out),
+            Errand::Forward { network, packet } => self.forward_passed(now, network, &packet, out),
+            Errand::Prefer { network, prefix, key } => self.prefer_here(network, prefix, &key),
+            Errand::PassOn { network, key } => self.pass_on_here(network, &key),
             Errand::Probe { network, target, ident, seq } => {
                 self.probe_own(now, network, (target, ident, seq), out);
             }
@@ -102,11 +112,11 @@ impl Engine {
 
     /// Looks for a peer of any engine at a place from which data came that nobody can open.
     pub(super) fn nudge(&mut self, now: Instant, from: &Endpoint, out: &mut dyn Output) {
-        self.nudge_own(now, from.way(), out);
+        self.nudge_own(now, from, out);
         // Strangers can make us do this: others are told only so often.
         if self.part.of() > 1 && self.nudges.take(now) {
             for other in self.part.others() {
-                out.pass(other, Errand::Nudge(from.way()));
+                out.pass(other, Errand::Nudge(*from));
             }
         }
     }

@@ -22,7 +22,6 @@ use crate::relay;
 use crate::timers::Due;
 use crate::tunnel::{Protocol, Ticked};
 use crate::udp::train::Datagrams;
-use crate::way::Way;
 use crate::wire;
 
 /// A round ends after this long without an answer (WireGuard paper §6.1: `REKEY_ATTEMPT_TIME`).
@@ -51,10 +50,13 @@ impl Engine {
             return true;
         }
         debug_assert_eq!(state.owner, self.part.number(), "tunnels are made where their peer belongs");
-        let Some(net) = self.networks.get(state.network) else { return false };
+        let client = state.client;
+        let Some(gate) = self.networks.get(state.network).and_then(|net| net.gate(client)) else {
+            return false;
+        };
         let Some(index) = self.indices.take(peer) else { return false };
         let (preshared, memory) = (state.preshared.as_ref(), state.memory);
-        let protocol = Protocol::new(&net.gate, &state.key, preshared, state.keepalive, (index, memory));
+        let protocol = Protocol::new(gate, &state.key, preshared, state.keepalive, (index, memory));
         let due = self.wheel.schedule(peer, now + limits::TICK_HANDSHAKE);
         state.live = Some(Box::new(Live {
             protocol,
@@ -137,6 +139,7 @@ impl Engine {
             && let Some(network) = self.networks.get(state.network).map(|net| net.id)
         {
             out.event(Event::HandshakeUnanswered { network, key: state.key });
+            self.pass_on(peer, out);
         }
     }
 
@@ -230,12 +233,16 @@ impl Engine {
         if let Some(network) = self.networks.get(state.network).map(|net| net.id) {
             out.event(Event::HandshakeDone { network, key, way: from.way() });
         }
+        self.met_client(peer, out);
         self.send_pending(now, peer, out);
     }
 
     /// Data came that we have no session for. When it is from where a peer of ours is, that peer, or we, restarted:
     /// a handshake of ours is the quickest way to tell it.
-    pub(super) fn nudge_own(&mut self, now: Instant, way: Way, out: &mut dyn Output) {
+    ///
+    /// It leaves from where the data came to: a NAT before the peer lets nothing else in.
+    pub(super) fn nudge_own(&mut self, now: Instant, from: &Endpoint, out: &mut dyn Output) {
+        let way = from.way();
         let owners: Vec<u32> = self.known.range((way, 0)..=(way, u32::MAX)).map(|(_, peer)| *peer).collect();
         for peer in owners {
             let Some(state) = self.peers.get_mut(peer) else { continue };
@@ -245,6 +252,7 @@ impl Engine {
                 continue;
             }
             state.last_nudge = Some(now);
+            state.path.answer_from(*from);
             match state.live.as_mut().and_then(|live| live.round.as_mut()) {
                 Some(round) => round.next = now,
                 None => self.start_round(now, peer, out),

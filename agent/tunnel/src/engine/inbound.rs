@@ -189,7 +189,7 @@ impl Engine {
 
     /// Checks the opened packet at the end of the arena and hands it to the coalescer.
     #[inline]
-    fn accept(&mut self, now: Instant, peer: u32, length: usize, ecn: Ecn, out: &mut dyn Output) {
+    pub(super) fn accept(&mut self, now: Instant, peer: u32, length: usize, ecn: Ecn, out: &mut dyn Output) {
         let offset = self.arena_used;
         let packet = &mut self.arena[offset..offset + length];
         let Some(addresses) = packet::addresses(packet) else {
@@ -201,14 +201,12 @@ impl Engine {
         let cached = Some((addresses.source, self.generation));
         if state.last_source != cached {
             if net.routes.peer_for(addresses.source) != Some(peer) {
-                self.counters.drop_source += 1;
-                return;
+                return self.accept_shared(now, peer, (length, ecn), addresses.source, out);
             }
             state.last_source = cached;
         }
         if !net.is_ours(addresses.destination) {
-            self.counters.drop_destination += 1;
-            return;
+            return self.forward(now, peer, (length, ecn), out);
         }
         if !ecn::decapsulate(packet, ecn) {
             self.counters.drop_congestion += 1;

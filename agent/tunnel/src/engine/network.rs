@@ -30,6 +30,8 @@ pub(crate) struct NetworkSettings {
 pub(crate) struct Network {
     pub(crate) id: NetworkId,
     pub(crate) gate: Gate,
+    /// Of the key that clients know, where this node is a gateway of the network.
+    pub(crate) front: Option<Gate>,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) accepted: Vec<IpNetwork>,
     pub(crate) pools: Vec<IpNetwork>,
@@ -48,6 +50,7 @@ impl Network {
         Self {
             id: settings.id,
             gate: Gate::new(&settings.private_key, core),
+            front: None,
             addresses: settings.addresses,
             accepted: settings.accepted,
             pools: settings.pools,
@@ -58,6 +61,11 @@ impl Network {
             errors: Bucket::new(now, part.share(limits::ICMP_PER_SECOND), part.share(limits::ICMP_BURST)),
             last_route: None,
         }
+    }
+
+    /// Returns the gate by which clients, or all other peers, come in.
+    pub(crate) fn gate(&self, client: bool) -> Option<&Gate> {
+        if client { self.front.as_ref() } else { Some(&self.gate) }
     }
 
     /// Whether this node answers for `address`: its own, its resolver's, or within a prefix it serves.

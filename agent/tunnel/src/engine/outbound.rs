@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Sends a packet that may be cut in fragments of at most `limit` bytes; returns whether it may.
-    fn send_fragments(
+    pub(super) fn send_fragments(
         &mut self,
         now: Instant,
         peer: u32,

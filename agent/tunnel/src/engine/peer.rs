@@ -20,6 +20,10 @@ pub(crate) struct Peer {
     pub(crate) owner: u8,
     pub(crate) key: [u8; 32],
     pub(crate) allowed: Vec<IpNetwork>,
+    /// Prefixes that it may send from beside others, in order.
+    pub(crate) shared: Vec<IpNetwork>,
+    /// Whether it knows this node by the gateway's key.
+    pub(crate) client: bool,
     pub(crate) keepalive: Option<u16>,
     pub(crate) preshared: Option<PresharedKey>,
     pub(crate) path: Path,

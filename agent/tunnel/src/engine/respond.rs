@@ -19,6 +19,8 @@ use crate::wire;
 #[derive(Debug)]
 pub(crate) struct Arrived {
     network: NetworkId,
+    /// Whether it is for the gateway's key.
+    client: bool,
     message: [u8; wire::INITIATION],
     from: Endpoint,
     /// Who sent it, as far as that was read.
@@ -26,8 +28,12 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    pub(super) fn new(network: NetworkId, message: [u8; wire::INITIATION], from: Endpoint) -> Self {
-        Self { network, message, from, initiator: None }
+    pub(super) fn new(
+        (network, client): (NetworkId, bool),
+        message: [u8; wire::INITIATION],
+        from: Endpoint,
+    ) -> Self {
+        Self { network, client, message, from, initiator: None }
     }
 }
 
@@ -43,9 +49,12 @@ impl Engine {
         let (mut answer, from) = ([0; MESSAGE], &arrival.from);
         let admitted =
             self.by_id.iter().filter(|(_, slot)| arrival.may_be_for(**slot)).find_map(|(id, slot)| {
-                let gate = &mut self.networks.get_mut(*slot)?.gate;
-                let admission = gate.admit(now, from.remote, message, &mut answer);
-                (admission != Admission::Refused).then_some((*id, admission))
+                let net = self.networks.get_mut(*slot)?;
+                let gates = [(false, Some(&mut net.gate)), (true, net.front.as_mut())];
+                gates.into_iter().find_map(|(client, gate)| {
+                    let admission = gate?.admit(now, from.remote, message, &mut answer);
+                    (admission != Admission::Refused).then_some(((*id, client), admission))
+                })
             });
         match admitted {
             Some((network, Admission::Welcome)) => {
@@ -86,8 +95,10 @@ impl Engine {
     /// Answers an admitted initiation when it is from a peer of the network, or has the engine do so that has the peer.
     fn meet(&mut self, now: Instant, arrived: Arrived, out: &mut dyn Output) {
         let known = self.slot(arrived.network).and_then(|slot| self.networks.get(slot)).and_then(|net| {
-            let key = arrived.initiator.or_else(|| net.gate.initiator(&arrived.message))?;
-            Some((key, *net.by_key.get(&key)?))
+            let key = arrived.initiator.or_else(|| net.gate(arrived.client)?.initiator(&arrived.message))?;
+            let peer = *net.by_key.get(&key)?;
+            let fits = self.peers.get(peer).is_some_and(|state| state.client == arrived.client);
+            fits.then_some((key, peer))
         });
         let Some((key, peer)) = known else {
             self.counters.drop_handshake += 1;
@@ -152,7 +163,10 @@ impl Engine {
         let (Some(live), Some(net)) = (state.live.as_mut(), self.networks.get_mut(state.network)) else {
             return;
         };
-        match net.gate.admit(now, from.remote, message, &mut answer) {
+        let Some(gate) = (if state.client { net.front.as_mut() } else { Some(&mut net.gate) }) else {
+            return;
+        };
+        match gate.admit(now, from.remote, message, &mut answer) {
             Admission::Welcome => {}
             Admission::Cookie(length) => {
                 self.counters.cookies_out += 1;

@@ -16,6 +16,7 @@ use crate::udp::receive::Message;
 use crate::way::Hop;
 
 mod boringtun_to_own;
+mod gateway;
 mod on_boringtun;
 mod on_own;
 mod own_core;

@@ -329,7 +329,7 @@ fn initiations_beyond_all_waiting_ones_are_dropped_and_counted() {
     let place = Endpoint { remote: address('a', 0), local: None, relay: None };
     lab.b.engine.answers_left = 0;
     for _ in 0..limits::HANDSHAKES_WAITING + 3 {
-        lab.b.engine.greet(lab.now, Arrived::new(NET, [0; wire::INITIATION], place), &mut lab.b.out);
+        lab.b.engine.greet(lab.now, Arrived::new((NET, false), [0; wire::INITIATION], place), &mut lab.b.out);
     }
     assert_eq!(lab.b.counters().drop_handshakes_full, 3);
     // What waited for a network that is gone goes nowhere.

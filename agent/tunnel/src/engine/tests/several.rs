@@ -356,7 +356,7 @@ fn initiations_of_another_engine_wait_for_their_turn_and_are_bounded() {
     let Half { engine, out } = star.half(1);
     let waiting = limits::HANDSHAKES_WAITING + limits::HANDSHAKES_PER_TURN as usize;
     for _ in 0..waiting + 3 {
-        let arrived = Box::new(Arrived::new(NET, [0; wire::INITIATION], from));
+        let arrived = Box::new(Arrived::new((NET, false), [0; wire::INITIATION], from));
         engine.on_errand(now, Errand::Initiation(arrived), out);
     }
     let counters = engine.stats(now).counters;

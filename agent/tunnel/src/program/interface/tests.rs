@@ -50,6 +50,9 @@ fn changed(interface: &mut Interface, changes: Changes) -> Vec<String> {
             | Command::SetWays { .. }
             | Command::SendTo { .. }
             | Command::SetLeases(_)
+            | Command::SetGateway { .. }
+            | Command::SetShared { .. }
+            | Command::Prefer { .. }
             | Command::SetSockets(_)
             | Command::Stats(_)) => panic!("{other:?}"),
         });
