@@ -15,8 +15,10 @@ mod metrics;
 mod names;
 mod probes;
 mod run;
+mod sessions;
 mod status;
 mod watching;
+mod ways;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

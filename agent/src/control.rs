@@ -6,6 +6,7 @@
 //! watch   cursors                ─▶ lines, until the stream ends
 //! report  endpoints, statements  ─▶ the time of control
 //! proofs  peers                  ─▶ what their nodes have stated
+//! signal  something sealed       ─▶ on the stream of the peer that it is for
 //! ```
 //! Addresses of control are tried in turn, the one that answered last comes first. A refusal for the
 //! clock (`clock_skew`) teaches the offset and is tried once more.
@@ -26,8 +27,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use hyper::{Method, header::HeaderName};
 use lacis_proto::{
     Authorization, Code, IdentityKey, JoinReply, JoinRequest, JoinToken, PeerId, PeerReply, PeerRequest,
-    Problem, ProofsReply, ProofsRequest, ReportReply, ReportRequest, Run, Signature, Signer, WatchRequest,
-    request_bytes,
+    Problem, ProofsReply, ProofsRequest, ReportReply, ReportRequest, Run, Signal, Signature, Signer,
+    WatchRequest, request_bytes,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -134,6 +135,11 @@ impl ControlClient {
         body: &ReportRequest,
     ) -> Result<ReportReply, CallError> {
         self.post(caller, "/agent/v1/report", body).await
+    }
+
+    /// Passes something on to a peer.
+    pub(crate) async fn signal(&self, caller: &Caller, body: &Signal) -> Result<(), CallError> {
+        self.answered(caller, &Method::POST, "/agent/v1/signal", &to_json(body)).await.map(drop)
     }
 
     /// What nodes have stated of these peers.

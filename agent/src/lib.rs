@@ -24,6 +24,7 @@ mod http;
 mod logs;
 mod management;
 mod overlay;
+mod paths;
 mod socket;
 mod state;
 mod status;

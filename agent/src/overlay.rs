@@ -19,6 +19,7 @@ use lacis_agent_core::{Degradation, Desired, Observed, Step, plan};
 use lacis_proto::{GroupId, PublicKey};
 use lacis_tunnel::{Command, Device, DeviceError, MemoryTun, NetworkId, PrivateKey, SendError, Tunnel};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use crate::{
     dns::{BindError, DnsServer},
@@ -210,6 +211,17 @@ impl Overlay {
                 let _ = self.tunnel.send(Command::SetPeer(Box::new(config)));
             }
         }
+    }
+
+    /// The secret of this node's peer in a group with the owner of another key: a peer, or a relay. `None` for a key that
+    /// is none.
+    pub(crate) fn agree(&self, group: &GroupId, other: &PublicKey) -> Option<Zeroizing<[u8; 32]>> {
+        self.keys.get(group)?.agree(other.as_bytes())
+    }
+
+    /// Says something to the tunnel that must not be lost. A tunnel that has stopped says so itself.
+    pub(crate) fn command(&self, command: Command) {
+        let _ = self.tunnel.deliver(command);
     }
 
     /// Reads addresses and routes of our interfaces from the kernel.

@@ -7,6 +7,8 @@
 //! DIR/keys/<ng>.key     WireGuard private key of this node's peer in a group, made here, never leaves
 //! DIR/scopes/<id>.json  copies of scopes, with the cursor that proves them complete
 //! DIR/sessions.json     peers with recent sessions, to call on after a restart
+//! DIR/paths.json        direct paths to peers that worked, tried first after a restart
+//! DIR/relays.json       relays, and this node's tokens for them
 //! DIR/pins.json         proofs of peers: who they were when they were first met
 //! DIR/gone.json         groups that control took this node out of, and why
 //! ```
@@ -24,13 +26,15 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::SigningKey;
+use lacis_agent_core::LastGood;
 use lacis_proto::{
     Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, Proof, PublicKey, Scope, ScopeId,
-    Signature, TokenId,
+    Signature, TokenId, relay,
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,12 +101,35 @@ pub(crate) struct Enrolment {
     pub(crate) port: Option<u16>,
 }
 
-/// A peer with a recent session, and where it was.
+/// A peer with a recent session, and where it was reached straight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecentSession {
     pub(crate) group: GroupId,
     pub(crate) key: PublicKey,
-    pub(crate) endpoint: SocketAddr,
+    #[serde(default)]
+    pub(crate) endpoint: Option<SocketAddr>,
+}
+
+/// A direct path that worked. When it did is wall time: a run knows nothing of the clock of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct WorkedPath {
+    group: GroupId,
+    key: PublicKey,
+    remote: SocketAddr,
+    at_ms: u64,
+}
+
+impl WorkedPath {
+    fn of(path: &LastGood, unix_ms: u64) -> Self {
+        let age_ms = u64::try_from(path.age.as_millis()).unwrap_or(u64::MAX);
+        let LastGood { group, key, remote, age: _ } = path.clone();
+        Self { group, key, remote, at_ms: unix_ms.saturating_sub(age_ms) }
+    }
+
+    fn remembered(self, unix_ms: u64) -> LastGood {
+        let Self { group, key, remote, at_ms } = self;
+        LastGood { group, key, remote, age: Duration::from_millis(unix_ms.saturating_sub(at_ms)) }
+    }
 }
 
 /// The state folder of a running agent. Nobody else writes there while this lives.
@@ -228,6 +255,31 @@ impl State {
     /// Replaces the peers with recent sessions.
     pub(crate) fn save_recent_sessions(&self, sessions: &[RecentSession]) -> Result<(), StateError> {
         write_json(&self.dir.join("sessions.json"), &sessions)
+    }
+
+    /// Relays, and this node's tokens for them; none where the file is missing or damaged: control tells them again.
+    pub(crate) fn relays(&self) -> relay::Relays {
+        let bytes = read_if_there(&self.dir.join("relays.json")).ok().flatten();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Replaces the relays.
+    pub(crate) fn save_relays(&self, relays: &relay::Relays) -> Result<(), StateError> {
+        write_json(&self.dir.join("relays.json"), relays)
+    }
+
+    /// Direct paths that worked, as of `unix_ms`; none where the file is missing or damaged.
+    pub(crate) fn last_good(&self, unix_ms: u64) -> Vec<LastGood> {
+        let bytes = read_if_there(&self.dir.join("paths.json")).ok().flatten();
+        let paths: Vec<WorkedPath> =
+            bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        paths.into_iter().map(|path| path.remembered(unix_ms)).collect()
+    }
+
+    /// Replaces the direct paths that worked.
+    pub(crate) fn save_last_good(&self, paths: &[LastGood], unix_ms: u64) -> Result<(), StateError> {
+        let paths: Vec<WorkedPath> = paths.iter().map(|path| WorkedPath::of(path, unix_ms)).collect();
+        write_json(&self.dir.join("paths.json"), &paths)
     }
 
     /// What is remembered of peers. A proof that does not verify, and a damaged file, count as none.

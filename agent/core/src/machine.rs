@@ -136,6 +136,7 @@ impl AgentCore {
                     self.calls.moved(now);
                 }
             }
+            Event::HomesChanged(homes) => self.reports.homes(now, homes),
             Event::PeerReady { group, hosted } => {
                 self.groups.host(group, hosted);
                 self.reports.peer_added(now);
@@ -273,6 +274,8 @@ impl AgentCore {
             (Line::Beat(_), true) => self.confirm_sync(now),
             (Line::Rollcall(_), true) => self.reports.acknowledge(now),
             (Line::Copy(copy), true) => self.copied(now, copy.clone()),
+            (Line::Relays(relays), true) => self.actions.push_back(Action::UseRelays(relays.clone())),
+            (Line::Signal(signal), true) => self.actions.push_back(Action::Signaled(signal.clone())),
             (_, true) => {}
             (_, false) => {
                 return self.give_up(now, Failure::Lost, Notice::Grammar("no hello".to_owned()));

@@ -15,8 +15,8 @@ use std::{
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use lacis_proto::{
     Body, Endpoint, FIRST_PEER_HOST, GroupId, GroupRecord, Host, MemberId, MemberKind, NodeId, OverlayAddrs,
-    PeerId, PeerRecord, PublicKey, RESOLVER_HOST, RecordId, Revision, Scope, check_pool, check_suffix,
-    overlay_addrs,
+    PeerId, PeerRecord, PublicKey, RESOLVER_HOST, RecordId, RelayHome, Revision, Scope, check_pool,
+    check_suffix, overlay_addrs,
 };
 
 use crate::limits::MAX_ODD;
@@ -76,6 +76,8 @@ pub struct Peer {
     pub addrs: OverlayAddrs,
     /// Where it may be reached, as published.
     pub endpoints: Vec<Endpoint>,
+    /// Relays where it can be found; none means any.
+    pub relays: Vec<RelayHome>,
     /// Prefixes that it serves beside its own addresses.
     pub routes: BTreeSet<IpNetwork>,
 }
@@ -186,6 +188,7 @@ impl Netmap {
             key,
             addrs,
             endpoints: record.endpoints.clone(),
+            relays: record.relays.clone(),
             routes: BTreeSet::new(),
         };
         Ok((peer_id, peer))

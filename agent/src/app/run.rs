@@ -1,12 +1,12 @@
 //! Start-up and the event loop.
 
-use std::{collections::BTreeMap, collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 
 use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
 use lacis_proto::{Endpoint, EndpointKind, GroupId, PeerId, PublicKey, ReportRequest, Run, ScopeId};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::AbortHandle,
     time::{Instant, sleep_until},
 };
@@ -20,8 +20,10 @@ use super::{
     enrol::{AGENT, Enroller, hosted, key_of},
     names,
     probes::Probes,
+    sessions::Sessions,
     status::{is_ready, status},
     watching::{Heard, Watching, watch as start_watching},
+    ways::signals,
 };
 use crate::{
     clock::{Clock, random},
@@ -30,8 +32,9 @@ use crate::{
     host::{Host, resolver::HostResolver},
     http,
     overlay::{Devices, Overlay},
+    paths::{Finder, Found, from_tunnel},
     socket,
-    state::{Enrolment, RecentSession, State},
+    state::{Enrolment, State},
     status::GoneGroup,
 };
 
@@ -59,12 +62,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let (inputs, input) = mpsc::channel(INPUTS);
     let tunnel = start_tunnel(&enrolment, &options, inputs.clone())?;
     let mut troubles = Troubles::new(enroller.state.trouble().map(state_trouble));
-    if enrolment.port != Some(tunnel.port()) {
-        enrolment.port = Some(tunnel.port());
-        // The port is a convenience of the next start: without it, this one goes on.
-        let saved = enroller.state.save_enrolment(&enrolment);
-        troubles.state = saved.err().as_ref().map(state_trouble).or(troubles.state.take());
-    }
+    keep_port(&enroller.state, &mut enrolment, tunnel.port(), &mut troubles);
     let endpoints = endpoints(enroller.host.as_ref(), &options, tunnel.port()).await;
     // Groups that are known go on at once, whether control answers or not; the loop asks for the others.
     if enrolment.peers.is_empty() {
@@ -79,10 +77,13 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let serving = serve(&options, &ask).await?;
     let (stop, stopped) = mpsc::channel(1);
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
+    let finder = Finder::new(random(), clock.unix_ms(), enroller.state.last_good(clock.unix_ms()));
     let running = Running {
         core: AgentCore::new(boot),
         clock,
         overlay,
+        finder,
+        signals: signals(),
         client: enroller.client_of(&enrolment)?,
         gone: enroller.state.gone(),
         enroller,
@@ -142,6 +143,15 @@ fn start_tunnel(
     Tunnel::start(config).map_err(AgentError::Tunnel)
 }
 
+/// Remembers the port for the next start: a convenience, without which this one goes on.
+fn keep_port(state: &State, enrolment: &mut Enrolment, port: u16, troubles: &mut Troubles) {
+    if enrolment.port != Some(port) {
+        enrolment.port = Some(port);
+        let saved = state.save_enrolment(enrolment);
+        troubles.state = saved.err().as_ref().map(state_trouble).or(troubles.state.take());
+    }
+}
+
 async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {
     if !options.endpoints.is_empty() {
         return options.endpoints.clone();
@@ -192,17 +202,13 @@ fn boot(
     })
 }
 
-/// Peers with recent sessions, and when they were last written to disk.
-#[derive(Debug, Default)]
-struct Sessions {
-    at: BTreeMap<(GroupId, PublicKey), SocketAddr>,
-    due: Option<Duration>,
-}
-
 pub(super) struct Running {
     pub(super) core: AgentCore,
     pub(super) clock: Clock,
     pub(super) overlay: Overlay,
+    pub(super) finder: Finder,
+    /// Room for signals that are under way.
+    pub(super) signals: Arc<Semaphore>,
     pub(super) client: (ControlClient, Caller),
     pub(super) enroller: Enroller,
     pub(super) changing: Option<Changing>,
@@ -212,7 +218,7 @@ pub(super) struct Running {
     zones: watch::Sender<Zones>,
     changed: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     pub(super) names: Option<HostResolver>,
     pub(super) forwarder: Forwarder,
     pub(super) troubles: Troubles,
@@ -244,13 +250,13 @@ impl Running {
         mut stopped: mpsc::Receiver<()>,
         mut host_changes: Option<mpsc::Receiver<()>>,
     ) -> Result<(), AgentError> {
-        for session in self.enroller.state.recent_sessions() {
-            self.sessions.at.insert((session.group, session.key), session.endpoint);
-        }
+        self.sessions = Sessions::remembered(self.enroller.state.recent_sessions());
+        self.begin_to_find();
         self.feed(Event::Started).await;
         self.ask_for_missing_peers();
         loop {
-            let due = [self.core.deadline(), self.sessions.due, self.look_at_host, self.save_again];
+            let ways = self.finder.deadline();
+            let due = [self.core.deadline(), self.sessions.due(), self.look_at_host, self.save_again, ways];
             let next = due.into_iter().flatten().min();
             let wake = Instant::now() + next.map_or(SAVE_SESSIONS, |at| at.saturating_sub(self.clock.now()));
             tokio::select! {
@@ -288,7 +294,7 @@ impl Running {
         }
         // Whoever asks now hears that nobody runs here; a socket left behind would be replaced anyway.
         let _ = std::fs::remove_file(&self.options.socket);
-        self.sessions.due = Some(Duration::ZERO);
+        self.sessions.hurry();
         self.save_sessions_if_due();
     }
 
@@ -303,6 +309,7 @@ impl Running {
             }
         }
         self.feed(Event::Tick).await;
+        self.find_on().await;
     }
 
     async fn take(&mut self, input: Input) {
@@ -338,12 +345,12 @@ impl Running {
         match event {
             Tunnel::HandshakeDone { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group.clone(), key, way.remote);
+                self.session_at(group.clone(), key, way);
                 self.feed(Event::HandshakeDone { group, key }).await;
             }
             Tunnel::EndpointChanged { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group, key, way.remote);
+                self.session_at(group, key, way);
             }
             Tunnel::HandshakeUnanswered { network, key } | Tunnel::HandshakeFailed { network, key } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
@@ -352,11 +359,16 @@ impl Running {
             Tunnel::ProbeReply { ident, seq, rtt, way, .. } => {
                 self.probes.answered(ident, seq, rtt, way.map(|way| way.remote));
             }
-            // Nobody owns the address: whoever asked waits out its time, as for a silent peer. And nobody here speaks
-            // to relays yet.
-            Tunnel::ProbeFailed { .. } | Tunnel::Datagram { .. } => {}
+            // Nobody owns the address: whoever asked waits out its time, as for a silent peer.
+            Tunnel::ProbeFailed { .. } => {}
+            Tunnel::Datagram { way, payload, .. } => {
+                self.find(Found::Datagram { way: from_tunnel(way), payload }).await;
+            }
             Tunnel::DeviceGone { network } => {
                 tracing::warn!("an overlay interface went away; making it again");
+                if let Some(group) = self.overlay.group_of(network).cloned() {
+                    self.finder.forget(self.clock.now(), &group, &mut self.overlay);
+                }
                 self.overlay.device_gone(network);
                 self.reconcile().await;
             }
@@ -407,6 +419,8 @@ impl Running {
                 self.watching.take_if(|watching| watching.stream == stream);
             }
             Action::UseUrls(urls) => self.use_urls(urls),
+            Action::UseRelays(map) => self.use_relays(map).await,
+            Action::Signaled(signal) => self.signaled(signal).await,
             Action::HostAgain(group) => self.host_again(group),
             Action::FetchProofs(asked) => self.fetch_proofs(asked),
             Action::SavePins => self.saved(self.enroller.state.save_pins(self.core.pins())),
@@ -426,6 +440,7 @@ impl Running {
     async fn reconcile(&mut self) {
         let desired = Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
+        self.tell_peers().await;
         self.tell_resolver();
         if self.overlay.is_waiting() {
             self.look_at_host.get_or_insert(self.clock.now() + RETRY);
@@ -434,11 +449,6 @@ impl Running {
             tracing::debug!(revision = desired.revision, "everything wanted is there");
         }
         self.touch();
-    }
-
-    fn initiate(&self, group: &GroupId, keys: &[PublicKey]) {
-        let at = |key: &PublicKey| (*key, self.sessions.at.get(&(group.clone(), *key)).copied());
-        self.overlay.initiate(group, &keys.iter().map(at).collect());
     }
 
     /// Control is elsewhere, or will be: the next calls and the next start go there.
@@ -482,33 +492,11 @@ impl Running {
         let now = endpoints(self.enroller.host.as_ref(), &self.options, self.overlay.tunnel.port()).await;
         if now != self.endpoints {
             self.endpoints.clone_from(&now);
+            self.finder.reachable_at(self.clock.now(), &now, &mut self.overlay);
+            self.find(Found::Moved).await;
             self.feed(Event::EndpointsChanged(now)).await;
             self.feed(Event::NetworkChanged).await;
         }
-    }
-
-    fn session_at(&mut self, group: GroupId, key: PublicKey, endpoint: SocketAddr) {
-        self.sessions.at.insert((group, key), endpoint);
-        self.sessions.due.get_or_insert(self.clock.now() + SAVE_SESSIONS);
-        self.touch();
-    }
-
-    fn save_sessions_if_due(&mut self) {
-        if self.sessions.due.is_none_or(|due| due > self.clock.now()) {
-            return;
-        }
-        self.sessions.due = None;
-        let live = |(group, key): &(GroupId, PublicKey)| {
-            self.core.netmaps().get(group).is_some_and(|netmap| netmap.peer_with_key(key).is_some())
-        };
-        self.sessions.at.retain(|peer, _| live(peer));
-        let sessions = self.sessions.at.iter().map(|((group, key), endpoint)| RecentSession {
-            group: group.clone(),
-            key: *key,
-            endpoint: *endpoint,
-        });
-        let sessions = sessions.collect::<Vec<_>>();
-        self.saved(self.enroller.state.save_recent_sessions(&sessions));
     }
 
     fn save_scope(&mut self, id: ScopeId) {
@@ -521,7 +509,7 @@ impl Running {
         self.saved(result);
     }
 
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         self.changed.send_modify(|version| *version = version.wrapping_add(1));
     }
 }

@@ -187,6 +187,8 @@ fn settle(core: &mut AgentCore, seen: &mut Observed, stream: &mut lacis_agent_co
             | Action::SaveScope(_)
             | Action::DropScope(_)
             | Action::UseUrls(_)
+            | Action::UseRelays(_)
+            | Action::Signaled(_)
             | Action::FetchProofs(_)
             | Action::SavePins
             | Action::HostAgain(_)

@@ -39,7 +39,7 @@ impl World {
     pub(super) fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Reconcile(_) => self.reconcile(node),
-            Action::Zones(_) | Action::SavePins => {}
+            Action::Zones(_) | Action::SavePins | Action::UseRelays(_) | Action::Signaled(_) => {}
             Action::UseUrls(urls) => self.nodes[node].disk.urls = urls,
             Action::Initiate { group, keys } => {
                 for key in keys {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duratio
 
 use lacis_proto::{
     ApplyError, CopySeen, Endpoint, GroupId, Line, LineError, PeerId, Problem, Proof, PublicKey, RecordId,
-    ReportRequest, Scope, ScopeId, WatchRequest,
+    RelayHome, ReportRequest, Scope, ScopeId, Signal, WatchRequest, relay::Relays,
 };
 
 use super::proofs::{Alarm, Proofs};
@@ -76,6 +76,8 @@ pub enum Event {
     NetworkChanged,
     /// This node may be reached at these endpoints from now on.
     EndpointsChanged(Vec<Endpoint>),
+    /// Peers find this node at these relays from now on.
+    HomesChanged(Vec<RelayHome>),
     /// Control answered `/agent/v1/peers`: the node hosts this peer now.
     PeerReady {
         /// The group.
@@ -173,6 +175,10 @@ pub enum Action {
     FetchProofs(Vec<PeerId>),
     /// Write what is remembered of peers to disk: `AgentCore::pins` has it.
     SavePins,
+    /// These relays there are from now on, and these tokens for them: keep both, and use them.
+    UseRelays(Relays),
+    /// Another peer has said something through control.
+    Signaled(Signal),
     /// Control is at these addresses from now on: keep them, and try them in turn.
     UseUrls(Vec<String>),
     /// Send a report; then tell [`Event::ReportDone`] or [`Event::ReportFailed`].

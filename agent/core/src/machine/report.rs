@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_proto::{Endpoint, Epoch, GroupId, MAX_ENDPOINTS, PeerReport, ReportRequest, ScopeId};
+use lacis_proto::{Endpoint, Epoch, GroupId, MAX_ENDPOINTS, PeerReport, RelayHome, ReportRequest, ScopeId};
 
 use crate::{
     Hosted,
@@ -18,6 +18,7 @@ pub(super) struct Reports {
     agent: String,
     seq: u64,
     endpoints: Vec<Endpoint>,
+    homes: Vec<RelayHome>,
     applied: BTreeMap<ScopeId, String>,
     /// Control does not know the endpoints yet.
     untold: bool,
@@ -35,6 +36,7 @@ impl Reports {
             agent,
             seq,
             endpoints,
+            homes: Vec::new(),
             applied: BTreeMap::new(),
             untold: true,
             epoch: None,
@@ -55,6 +57,15 @@ impl Reports {
         self.untold = true;
         self.soon(now);
         true
+    }
+
+    /// Peers find this node at these relays now: told like endpoints.
+    pub(super) fn homes(&mut self, now: Duration, homes: Vec<RelayHome>) {
+        if homes != self.homes {
+            self.homes = homes;
+            self.untold = true;
+            self.soon(now);
+        }
     }
 
     /// A peer was added: its endpoints are to be told.
@@ -136,7 +147,7 @@ impl Reports {
         let peer = |hosted: &Hosted| PeerReport {
             peer: hosted.peer.clone(),
             endpoints: self.endpoints.clone(),
-            relays: Vec::new(),
+            relays: self.homes.clone(),
             statement: hosted.statement.clone(),
         };
         Some(ReportRequest {

@@ -115,7 +115,7 @@ impl Lab {
                 Action::FetchProofs(asked) => self.asked.push((self.now, asked)),
                 Action::HostAgain(group) => self.host_again.push(group),
                 Action::SavePins => self.pins_saved += 1,
-                Action::Zones(_) => {}
+                Action::Zones(_) | Action::UseRelays(_) | Action::Signaled(_) => {}
             }
         }
         assert!(reconciles <= 1, "one reconcile per batch");

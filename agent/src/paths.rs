@@ -1,0 +1,290 @@
+//! Finds the ways to peers: joins the path agent and the lease client with the tunnel.
+//!
+//! ```text
+//! tunnel events ─┐                                  ┌─▶ ways, leases, datagrams ─▶ tunnel
+//! records, maps ─┼─▶ Finder: Paths ◀─ leases ─ Relays
+//! signals ───────┘                                  └─▶ errands ─▶ event loop: signals, reports, the disk
+//! ```
+//! Nothing is decided here: an event goes to the machine that it concerns, and their actions are performed until there
+//! are none. What needs more than the tunnel becomes an [`Errand`] for the event loop.
+
+mod candidates;
+mod convert;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use lacis_agent_core::{
+    LastGood, PathAction, PathEvent, Paths, PathsBoot, PeerWays, RelayAction, RelayEvent, RelayLease,
+    RelayWay, Relays, RelaysBoot, RemotePeer, Seed, Shared, Way,
+};
+use lacis_proto::{Endpoint, GroupId, PeerId, PublicKey, RecordId, RelayHome, relay};
+use lacis_tunnel::{Command, Lease};
+
+use self::candidates::Own;
+pub(crate) use self::convert::from_tunnel;
+use crate::overlay::Overlay;
+
+/// The first byte of path frames.
+const PATH_FRAME: u8 = 0x0D;
+
+/// What the event loop is to do.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// Pass this on to a peer through control.
+    Signal { group: GroupId, to: PeerId, payload: Vec<u8> },
+    /// Tell control where peers find this node.
+    Home(Vec<RelayHome>),
+    /// Write to disk which direct paths worked.
+    KeepLastGood,
+}
+
+/// What happened that concerns ways.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// For the path agent.
+    Path(PathEvent),
+    /// For the lease client.
+    Relay(RelayEvent),
+    /// A datagram that is no message of WireGuard's.
+    Datagram { way: Way, payload: Vec<u8> },
+    /// The host has other addresses, or was asleep.
+    Moved,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    paths: Paths,
+    relays: Relays,
+    /// Peers that the path agent knows.
+    roster: BTreeMap<(GroupId, PublicKey), RemotePeer>,
+    own: BTreeMap<GroupId, PublicKey>,
+    candidates: Own,
+    leases: Vec<RelayLease>,
+    ways: BTreeMap<(GroupId, PublicKey), PeerWays>,
+    map: relay::Relays,
+    errands: VecDeque<Errand>,
+}
+
+impl Finder {
+    /// Starts with what earlier runs have left: paths that worked, and relays.
+    pub(crate) fn new(seed: [u8; 32], unix_ms: u64, last_good: Vec<LastGood>) -> Self {
+        let spread = u64::from_be_bytes(*seed.first_chunk().expect("a seed is longer"));
+        let seed = Seed(zeroize::Zeroizing::new(seed));
+        Self {
+            paths: Paths::new(PathsBoot { seed, boot: unix_ms, last_good }),
+            relays: Relays::new(RelaysBoot { seed: spread, epoch_ms: unix_ms }),
+            roster: BTreeMap::new(),
+            own: BTreeMap::new(),
+            candidates: Own::default(),
+            leases: Vec::new(),
+            ways: BTreeMap::new(),
+            map: relay::Relays::default(),
+            errands: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened, and does what follows from it.
+    pub(crate) fn take(&mut self, now: Duration, found: Found, overlay: &mut Overlay) {
+        match found {
+            Found::Path(event) => {
+                if matches!(event, PathEvent::Silent { .. }) {
+                    self.relays.handle(now, RelayEvent::Suspect);
+                }
+                self.paths.handle(now, event);
+            }
+            Found::Relay(event) => self.relays.handle(now, event),
+            Found::Datagram { way, payload } if payload.first() == Some(&PATH_FRAME) => {
+                self.paths.handle(now, PathEvent::Frame { way, payload });
+            }
+            Found::Datagram { way, payload } => {
+                self.relays.handle(now, RelayEvent::Frame { from: way.remote, payload });
+            }
+            Found::Moved => {
+                self.relays.handle(now, RelayEvent::NetworkChanged);
+                self.paths.handle(now, PathEvent::NetworkChanged);
+            }
+        }
+        self.drain(now, overlay);
+    }
+
+    /// When [`Finder::tick`] is due.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        [self.paths.deadline(), self.relays.deadline()].into_iter().flatten().min()
+    }
+
+    /// The deadline has come, or has not: that costs nothing.
+    pub(crate) fn tick(&mut self, now: Duration, overlay: &mut Overlay) {
+        self.relays.handle(now, RelayEvent::Tick);
+        self.paths.handle(now, PathEvent::Tick);
+        self.drain(now, overlay);
+    }
+
+    /// These relays there are, and these tokens for them.
+    pub(crate) fn use_relays(&mut self, now: Duration, map: relay::Relays, overlay: &mut Overlay) {
+        self.map.clone_from(&map);
+        self.take(now, Found::Relay(RelayEvent::Map(map)), overlay);
+    }
+
+    /// This node may be reached at these addresses, as far as it knows itself.
+    pub(crate) fn reachable_at(&mut self, now: Duration, endpoints: &[Endpoint], overlay: &mut Overlay) {
+        if self.candidates.set_endpoints(endpoints) {
+            self.tell_candidates(now);
+            self.drain(now, overlay);
+        }
+    }
+
+    /// The next thing that the event loop is to do.
+    pub(crate) fn next_errand(&mut self) -> Option<Errand> {
+        self.errands.pop_front()
+    }
+
+    /// Direct paths that worked.
+    pub(crate) fn last_good(&self) -> &[LastGood] {
+        self.paths.last_good()
+    }
+
+    /// These peers there are: this node's own key in each group, and others that run an agent. The tunnel knows them.
+    pub(crate) fn peers(
+        &mut self,
+        now: Duration,
+        own: BTreeMap<GroupId, PublicKey>,
+        peers: BTreeMap<(GroupId, PublicKey), RemotePeer>,
+        overlay: &mut Overlay,
+    ) {
+        if self.own != own {
+            self.own.clone_from(&own);
+            self.relays.handle(now, RelayEvent::Own(own));
+        }
+        let before = std::mem::replace(&mut self.roster, peers);
+        for (group, key) in before.keys().filter(|name| !self.roster.contains_key(*name)).cloned() {
+            self.ways.remove(&(group.clone(), key));
+            self.paths.handle(now, PathEvent::PeerGone { group, key });
+        }
+        let changed = self.roster.iter().filter(|(name, peer)| before.get(*name) != Some(*peer));
+        for (_, peer) in changed {
+            self.paths.handle(now, PathEvent::Peer(peer.clone()));
+        }
+        self.drain(now, overlay);
+    }
+
+    /// The interface of a group is made anew: the tunnel has forgotten ways and leases of it.
+    pub(crate) fn forget(&mut self, now: Duration, group: &GroupId, overlay: &mut Overlay) {
+        let (gone, kept) = std::mem::take(&mut self.roster).into_iter().partition(|((of, _), _)| of == group);
+        self.roster = kept;
+        let gone: BTreeMap<(GroupId, PublicKey), RemotePeer> = gone;
+        for (group, key) in gone.into_keys() {
+            self.ways.remove(&(group.clone(), key));
+            self.paths.handle(now, PathEvent::PeerGone { group, key });
+        }
+        self.drain(now, overlay);
+    }
+
+    /// Performs actions of both machines until there are none.
+    fn drain(&mut self, now: Duration, overlay: &mut Overlay) {
+        loop {
+            if let Some(action) = self.relays.poll() {
+                self.perform_relay(now, action, overlay);
+            } else if let Some(action) = self.paths.poll() {
+                self.perform_path(now, action, overlay);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn perform_relay(&mut self, now: Duration, action: RelayAction, overlay: &Overlay) {
+        match action {
+            RelayAction::Send { to, payload } => {
+                let way = lacis_tunnel::Way::straight(to);
+                // A full mailbox is like a full network: what is lost is sent again.
+                let _ = overlay.tunnel.send(Command::SendTo { way, payload, ttl: None, whole: false });
+            }
+            RelayAction::Agree { group, relay } => {
+                let shared = overlay.agree(&group, &relay).map(Shared);
+                self.relays.handle(now, RelayEvent::Agreed { group, relay, shared });
+            }
+            RelayAction::Leases(leases) => {
+                self.leases = leases;
+                self.tell_leases(now, overlay);
+            }
+            RelayAction::Outside { addresses, nat } => {
+                self.candidates.outside = addresses;
+                self.paths.handle(now, PathEvent::Nat(nat));
+                self.tell_candidates(now);
+            }
+            RelayAction::PeerUnknown { remote, lease, address } => {
+                self.paths.handle(now, PathEvent::PeerUnknown { way: Way::relayed(remote, lease, address) });
+            }
+            RelayAction::OpenTls { relay, .. } => {
+                let why = "it is not spoken yet".to_owned();
+                self.relays.handle(now, RelayEvent::TlsDown { relay, why });
+            }
+            RelayAction::CloseTls { .. } => {}
+            RelayAction::Home(homes) => self.errands.push_back(Errand::Home(homes)),
+        }
+    }
+
+    fn perform_path(&mut self, now: Duration, action: PathAction, overlay: &mut Overlay) {
+        match action {
+            PathAction::Send { way, payload, ttl, whole } => {
+                let way = convert::to_tunnel(way);
+                let _ = overlay.tunnel.send(Command::SendTo { way, payload, ttl, whole });
+            }
+            PathAction::Signal { group, to, payload } => {
+                self.errands.push_back(Errand::Signal { group, to, payload });
+            }
+            PathAction::SetWays { group, key, ways } => {
+                if let Some(network) = overlay.network_of(&group) {
+                    let ways = convert::ways(&ways);
+                    overlay.command(Command::SetWays { network, key: *key.as_bytes(), ways });
+                }
+                self.ways.insert((group, key), ways);
+            }
+            PathAction::Agree { group, key } => {
+                let shared = overlay.agree(&group, &key).map(Shared);
+                self.paths.handle(now, PathEvent::Agreed { group, key, shared, preshared: None });
+            }
+            PathAction::Initiate { group, key } => overlay.initiate(&group, &[(key, None)].into()),
+            PathAction::MeasureNat => self.relays.handle(now, RelayEvent::Measure),
+            PathAction::NeedRelay { relay, .. } => {
+                if let Ok(relay) = lacis_proto::RelayId::parse(relay.as_str()) {
+                    self.relays.handle(now, RelayEvent::Wanted(relay));
+                }
+            }
+            PathAction::KeepLastGood => self.errands.push_back(Errand::KeepLastGood),
+            PathAction::Moved { group, peer, from, to } => {
+                let shown = |way: Option<Way>| way.map_or_else(|| "none".to_owned(), |way| way.to_string());
+                tracing::debug!(%group, %peer, from = shown(from), to = shown(to), "the way to a peer changed");
+            }
+        }
+    }
+
+    fn tell_candidates(&mut self, now: Duration) {
+        self.paths.handle(now, PathEvent::OwnCandidates(self.candidates.all()));
+    }
+
+    /// Tells who needs to know which leases are held: the tunnel all of them, the path agent those that work.
+    fn tell_leases(&mut self, now: Duration, overlay: &Overlay) {
+        let of_tunnel = self.leases.iter().filter_map(|lease| {
+            let network = overlay.network_of(&lease.group)?;
+            Some(Lease { relay: lease.remote, lease: lease.lease, network })
+        });
+        overlay.command(Command::SetLeases(of_tunnel.collect()));
+        let only_doubtful =
+            |group: &GroupId| self.leases.iter().all(|lease| lease.group != *group || lease.doubtful);
+        let usable = self.leases.iter().filter(|lease| !lease.doubtful || only_doubtful(&lease.group));
+        let ways = usable.map(|lease| RelayWay {
+            relay: RecordId::from(&lease.relay),
+            group: lease.group.clone(),
+            remote: lease.remote,
+            lease: lease.lease,
+            rtt: lease.rtt,
+            tls: lease.tls,
+        });
+        self.paths.handle(now, PathEvent::Relays(ways.collect()));
+    }
+}
