@@ -18,6 +18,7 @@ pub mod limits;
 mod machine;
 mod netmap;
 mod path;
+mod portmap;
 mod random;
 mod reconcile;
 mod relays;
@@ -33,6 +34,7 @@ pub use path::{
     Candidate, CandidateKind, Considered, Fate, LastGood, Mapping, NatSummary, PathAction, PathEvent,
     PathView, Paths, PathsBoot, RelayWay, RemotePeer, Seed, Shared, limits as path_limits,
 };
+pub use portmap::{Gateway, PortMap, PortMapAction, PortMapEvent, limits as portmap_limits, upnp};
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
 pub use relays::{
     RelayAction, RelayEvent, RelayLease, RelayView, Relays, RelaysBoot, RelaysView, limits as relay_limits,
