@@ -12,8 +12,8 @@ use std::{
 };
 
 use lacis_agent_core::{
-    Action, AgentCore, AnswerCode, Boot, Event, Hosted, Kind, Local, Netmap, Observed, Question, Zone, Zones,
-    plan,
+    Action, AgentCore, AnswerCode, Boot, Event, Gateway, Hosted, Kind, Local, Netmap, Observed, PortMap,
+    PortMapEvent, Question, Zone, Zones, plan, upnp,
 };
 use lacis_control_core::{Actor, Batch, Command, Facts, Install, Random, Reply, State, decide};
 use lacis_proto::{
@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the corpus of each is in `corpus/<name>/`.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("join_token", join_token),
     ("api_token", api_token),
     ("lines", lines),
@@ -44,6 +44,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("scope_copy", scope_copy),
     ("relay_frames", relay_frames),
     ("stun", stun_messages),
+    ("portmap", portmap),
     ("split", lacis_tunnel::fuzz::split),
     ("coalesce", lacis_tunnel::fuzz::coalesce),
     ("wire", lacis_tunnel::fuzz::wire),
@@ -351,6 +352,34 @@ pub fn stun_messages(bytes: &[u8]) {
         assert_eq!(read, Some(stun::Response { id: request.id, observed }));
         assert!(stun::is_stun(&answer), "an answer is told from WireGuard");
     }
+}
+
+/// A gateway that says anything gets a mapping believed or not; the machine never stops while there is a gateway, and
+/// what is read of UPnP's texts can stand in a request. The first byte says which.
+pub fn portmap(bytes: &[u8]) {
+    let Some((which, bytes)) = bytes.split_first() else { return };
+    let gateway = Gateway { address: [192, 0, 2, 1].into(), local: [192, 0, 2, 2].into() };
+    if which % 2 == 0 {
+        let mut map = PortMap::new(47_820, [7; 12]);
+        map.handle(Duration::ZERO, PortMapEvent::Gateway(Some(gateway)));
+        for (second, payload) in (1..).zip(bytes.chunks(60)) {
+            let now = Duration::from_secs(second);
+            let (from, payload) = (gateway.address, payload.to_vec());
+            map.handle(now, PortMapEvent::Datagram { from, payload });
+            map.handle(now, PortMapEvent::Tick);
+            while map.poll().is_some() {}
+            assert!(map.deadline().is_some_and(|next| next > now), "it goes on, and not at once");
+        }
+        return;
+    }
+    let _ = upnp::location(bytes, gateway.address);
+    let text = String::from_utf8_lossy(bytes);
+    let described = upnp::Page { port: 80, path: "/".to_owned() };
+    if let Some(service) = upnp::service(&text, &described, gateway.address) {
+        assert!(service.page.path.starts_with('/') && !service.page.path.contains(char::is_whitespace));
+        assert!(!upnp::Call::Address.action(&service).contains(char::is_control));
+    }
+    let _ = (upnp::external_address(&text), upnp::refusal(&text));
 }
 
 fn hello() -> Line {
