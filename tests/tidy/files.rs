@@ -70,10 +70,11 @@ fn cores_are_pure() {
 }
 
 #[test]
-fn unsafe_code_lives_in_the_tunnel_only() {
+fn unsafe_code_lives_where_packets_are_moved_only() {
     for (path, text) in files(".rs") {
         let marker = ["unsafe", " {"].concat();
-        assert!(path.starts_with("agent/tunnel/") || !text.contains(&marker), "{path} has unsafe code");
+        let moves_packets = path.starts_with("agent/tunnel/") || path.starts_with("control/relay/src/udp/");
+        assert!(moves_packets || !text.contains(&marker), "{path} has unsafe code");
     }
     for root in ["proto", "agent/core", "control/core", "agent", "control"] {
         let lib = fs::read_to_string(self::root().join(root).join("src/lib.rs")).unwrap();

@@ -1,0 +1,227 @@
+//! A relay that runs: its sockets, its threads, and how it is told to stop.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use lacis_proto::{ControlId, IdentityKey, PublicKey};
+use x25519_dalek::{PublicKey as Point, StaticSecret};
+
+use crate::{
+    clock::{self, Clock},
+    cookie::Cookies,
+    desk::{self, Desk, Letters},
+    figures::{Figures, Snapshot},
+    lease::{Identity, Leases, Revocation},
+    limits::{self, Limits},
+    table::{Rate, Rates, Table},
+    udp::{
+        socket::{Stop, UdpSocket},
+        worker::{Shared, Worker},
+    },
+};
+
+/// A relay's static key. Never printed.
+#[derive(Clone)]
+pub struct RelayKey(StaticSecret);
+
+impl RelayKey {
+    /// Takes 32 random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(StaticSecret::from(bytes))
+    }
+
+    /// What members know it by.
+    ///
+    /// # Panics
+    /// Never: the public half of a key is not zero.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        let public = Point::from(&self.0).to_bytes();
+        PublicKey::try_new(public).expect("a clamped key times the base point is not zero")
+    }
+
+    /// X25519 with another's public key; `None` for a point of small order.
+    fn agree(&self, other: &PublicKey) -> Option<[u8; 32]> {
+        let shared = self.0.diffie_hellman(&Point::from(*other.as_bytes()));
+        shared.was_contributory().then(|| shared.to_bytes())
+    }
+}
+
+impl fmt::Debug for RelayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelayKey({})", self.public())
+    }
+}
+
+/// Settings of one relay.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its static key.
+    pub key: RelayKey,
+    /// Controls whose tokens it takes.
+    pub controls: Vec<IdentityKey>,
+    /// Where it listens. An unspecified address takes both families, port 0 any port.
+    pub listen: SocketAddr,
+    /// Threads of the data path; `None` for half of the cores.
+    pub workers: Option<usize>,
+    /// What an operator may set.
+    pub limits: Limits,
+}
+
+/// A relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is taken, or not ours to take.
+    #[error("cannot listen for datagrams on {addr}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No thread, or no descriptor.
+    #[error("cannot start a thread of the relay")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A relay that runs in this process, until it is dropped or [`Relay::stop`].
+#[derive(Debug)]
+pub struct Relay {
+    addr: SocketAddr,
+    public: PublicKey,
+    figures: Arc<Figures>,
+    count: Arc<AtomicUsize>,
+    letters: Letters,
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts a relay.
+///
+/// # Errors
+/// Why it did not start; nothing is left running.
+pub fn start(settings: Settings) -> Result<Relay, StartError> {
+    let Settings { key, controls, listen, workers, limits } = settings;
+    let sockets = bind(listen, workers.unwrap_or_else(workers_by_default).clamp(1, limits::WORKERS))
+        .map_err(|source| StartError::Listen { addr: listen, source })?;
+    let failed = |source| StartError::Thread { source };
+    let addr = sockets[0].address().map_err(failed)?;
+    let stop = Arc::new(Stop::new().map_err(failed)?);
+    let (clock, figures) = (Clock::start(), Arc::new(Figures::default()));
+    let table = Arc::new(Table::new(u64::from_be_bytes(clock::random())));
+    let rates =
+        Rates { lease: Rate::new(limits.bytes_per_second), group: Rate::new(limits.group_bytes_per_second) };
+    let cookies = Cookies::new(clock::random());
+    let (letters, inbox) = desk::inbox(cookies.clone());
+    let (public, count) = (key.public(), Arc::new(AtomicUsize::new(0)));
+    let identity = Identity { controls, own: public, agree: Box::new(move |other| key.agree(other)) };
+    let desk = Desk {
+        leases: Leases::new(identity, cookies, limits, clock.now().unix_ms, Arc::clone(&table)),
+        table: Arc::clone(&table),
+        figures: Arc::clone(&figures),
+        rates,
+        clock,
+        socket: Arc::clone(&sockets[0]),
+        count: Arc::clone(&count),
+    };
+    let shared = Arc::new(Shared {
+        table,
+        figures: Arc::clone(&figures),
+        letters: letters.clone(),
+        rates,
+        limits,
+        clock,
+    });
+    // From here on a relay that is dropped ends what it has started.
+    let mut relay = Relay { addr, public, figures, count, letters, stop, threads: Vec::new() };
+    relay.spawn("relay-desk", move || desk.run(&inbox)).map_err(failed)?;
+    for socket in sockets {
+        let (worker, stop) = (Worker::new(Arc::clone(&shared), socket), Arc::clone(&relay.stop));
+        relay.spawn("relay-udp", move || worker.run(&stop)).map_err(failed)?;
+    }
+    Ok(relay)
+}
+
+fn bind(listen: SocketAddr, count: usize) -> io::Result<Vec<Arc<UdpSocket>>> {
+    let is_any = listen.ip().is_unspecified();
+    let first = if is_any { UdpSocket::bind_any(listen.port())? } else { UdpSocket::bind(listen)? };
+    let others: io::Result<Vec<_>> = (1..count).map(|_| first.another()).collect();
+    Ok(std::iter::once(first).chain(others?).map(Arc::new).collect())
+}
+
+fn workers_by_default() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get() / 2)
+}
+
+impl Relay {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What members know it by.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn figures(&self) -> Snapshot {
+        self.figures.snapshot()
+    }
+
+    /// How many leases it holds.
+    #[must_use]
+    pub fn leases(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Ends leases of members that a control has put out.
+    pub fn revoke(&self, control: ControlId, revocations: Vec<Revocation>) {
+        self.letters.revoke(control, revocations);
+    }
+
+    /// Tells every member to go elsewhere, and goes on forwarding.
+    pub fn say_farewell(&self) {
+        self.letters.say_farewell();
+    }
+
+    /// Stops, after what it was told before.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(body)?);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.letters.stop();
+        self.stop.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the relay has failed");
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,182 @@
+//! Receiving: several messages per call, each up to 64 KiB of datagrams that the kernel merged.
+//!
+//! Buffers are made once. A message is valid until the next call, and is rewritten and sent where it lies.
+#![expect(unsafe_code, reason = "recvmmsg and control messages have no safe wrapper")]
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    os::fd::AsRawFd as _,
+    ptr,
+};
+
+use super::socket::UdpSocket;
+use crate::{leg::Place, limits};
+
+const SLOTS: usize = limits::RECEIVE_SLOTS;
+
+/// Room for the stride and the destination address; words, so that headers inside are aligned.
+const CONTROL: usize = 10;
+
+/// Space between slots, so that their starts do not share cache sets.
+const STAGGER: usize = 1_024;
+
+/// Bytes from the start of one slot to that of the next.
+const STEP: usize = limits::RECEIVE_SLOT + STAGGER;
+
+/// Datagrams from one source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message {
+    /// Who sent them, and to which of our addresses.
+    pub(crate) from: Place,
+    /// Size of each datagram but the last.
+    pub(crate) stride: usize,
+    /// Where they begin in [`Receiver::bytes`].
+    pub(crate) start: usize,
+    /// Their size in all.
+    pub(crate) length: usize,
+}
+
+/// Buffers for one receive call.
+pub(crate) struct Receiver {
+    slots: Box<[u8]>,
+    names: Box<[libc::sockaddr_storage]>,
+    controls: Box<[[u64; CONTROL]]>,
+    lengths: [usize; SLOTS],
+    controls_used: [usize; SLOTS],
+}
+
+impl Receiver {
+    pub(crate) fn new() -> Self {
+        // SAFETY: sockaddr_storage is plain data of the C interface; all zeros is a valid value.
+        let name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        Self {
+            slots: vec![0; SLOTS * STEP].into_boxed_slice(),
+            names: vec![name; SLOTS].into_boxed_slice(),
+            controls: vec![[0; CONTROL]; SLOTS].into_boxed_slice(),
+            lengths: [0; SLOTS],
+            controls_used: [0; SLOTS],
+        }
+    }
+
+    /// Receives what is there, without waiting; returns how many messages.
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        // SAFETY: both are plain data of the C interface; all zeros is a valid value.
+        let (mut parts, mut headers): ([libc::iovec; SLOTS], [libc::mmsghdr; SLOTS]) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        for (slot, part) in self.slots.chunks_exact_mut(STEP).zip(&mut parts) {
+            *part = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: limits::RECEIVE_SLOT };
+        }
+        let name_len = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).unwrap_or(0);
+        let buffers = self.names.iter_mut().zip(&mut self.controls).zip(&mut parts);
+        for (header, ((name, control), part)) in headers.iter_mut().zip(buffers) {
+            let header = &mut header.msg_hdr;
+            header.msg_name = (&raw mut *name).cast();
+            header.msg_namelen = name_len;
+            header.msg_iov = part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = size_of_val(control);
+        }
+        let count = libc::c_uint::try_from(SLOTS).unwrap_or(1);
+        // SAFETY: every header points to a name, a part and a control buffer that live in `self` or above, each with
+        // its true size; the parts point to disjoint slots of `self`.
+        let n = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+        for (at, header) in headers[..n].iter().enumerate() {
+            let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            self.lengths[at] = if truncated { 0 } else { header.msg_len as usize };
+            self.controls_used[at] = header.msg_hdr.msg_controllen;
+        }
+        Ok(n)
+    }
+
+    /// A message of the last call; `None` for empty and truncated ones.
+    pub(crate) fn message(&self, at: usize) -> Option<Message> {
+        let length = self.lengths[at];
+        if length == 0 {
+            return None;
+        }
+        let (ip, port) = source(&self.names[at])?;
+        let Control { stride, local } = self.control(at);
+        let from = Place { ip, port, local };
+        Some(Message { from, stride: stride.unwrap_or(length), start: at * STEP, length })
+    }
+
+    /// The memory that messages lie in.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.slots
+    }
+
+    fn control(&self, at: usize) -> Control {
+        // SAFETY: plain data of the C interface; all zeros is a valid value.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_control = self.controls[at].as_ptr().cast_mut().cast();
+        header.msg_controllen = self.controls_used[at];
+        let mut found = Control { stride: None, local: Ipv6Addr::UNSPECIFIED };
+        // SAFETY: the control buffer was filled by the kernel up to `msg_controllen`; it is only read here.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+        while !next.is_null() {
+            // SAFETY: the macros only return pointers to complete headers inside the buffer, whose words are aligned;
+            // the data behind each kind has the type read here, unaligned.
+            unsafe {
+                let data = libc::CMSG_DATA(next);
+                match ((*next).cmsg_level, (*next).cmsg_type) {
+                    (libc::SOL_UDP, libc::UDP_GRO) => {
+                        let stride = usize::try_from(data.cast::<libc::c_int>().read_unaligned());
+                        found.stride = stride.ok().filter(|stride| *stride > 0);
+                    }
+                    (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                        let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                        found.local = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).to_ipv6_mapped();
+                    }
+                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                        let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
+                        found.local = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                    }
+                    _ => {}
+                }
+                next = libc::CMSG_NXTHDR(&raw const header, next);
+            }
+        }
+        found
+    }
+}
+
+/// What comes beside a message.
+struct Control {
+    stride: Option<usize>,
+    local: Ipv6Addr,
+}
+
+impl std::fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}
+
+fn source(name: &libc::sockaddr_storage) -> Option<(Ipv6Addr, u16)> {
+    let pointer = &raw const *name;
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: sockaddr_storage is large enough and aligned for every family, and the family says which it is.
+            let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            Some((ip.to_ipv6_mapped(), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
+            Some((Ipv6Addr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
