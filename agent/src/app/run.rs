@@ -359,11 +359,16 @@ impl Running {
             Tunnel::ProbeReply { ident, seq, rtt, way, .. } => {
                 self.probes.answered(ident, seq, rtt, way.map(|way| way.remote));
             }
-            // Nobody owns the address: whoever asked waits out its time, as for a silent peer.
-            Tunnel::ProbeFailed { .. } => {}
             Tunnel::Datagram { way, payload, .. } => {
                 self.find(Found::Datagram { way: from_tunnel(way), payload }).await;
             }
+            // Nobody owns the address: whoever asked waits out its time, as for a silent peer. And no way is chosen yet.
+            Tunnel::ProbeFailed { .. }
+            | Tunnel::Wanted { .. }
+            | Tunnel::Sending { .. }
+            | Tunnel::Silent { .. }
+            | Tunnel::Heard { .. }
+            | Tunnel::Refused { .. } => {}
             Tunnel::DeviceGone { network } => {
                 tracing::warn!("an overlay interface went away; making it again");
                 if let Some(group) = self.overlay.group_of(network).cloned() {

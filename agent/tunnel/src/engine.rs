@@ -33,6 +33,7 @@ mod raw;
 mod respond;
 mod slab;
 mod trains;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -184,7 +185,7 @@ impl Engine {
                         path.narrowed(self.now, room);
                     }
                 }
-                Sent::Whole | Sent::Full | Sent::Refused => {}
+                Sent::Whole | Sent::Full | Sent::Refused | Sent::Unreachable => {}
             }
         }
     }

@@ -83,6 +83,22 @@ pub(crate) const RAW_PER_SECOND: u32 = 2000;
 /// Such datagrams told at once.
 pub(crate) const RAW_BURST: u32 = 1000;
 
+/// Data packets without an answer, and how long, before a peer that had been answering is found silent. Five are more
+/// than a lost burst of a quiet connection, and a second is more than three round trips around the world.
+pub(crate) const SILENT_PACKETS: u32 = 5;
+/// See [`SILENT_PACKETS`]; also how often silence is told while it lasts.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
+/// Data in both directions within this time is a conversation.
+pub(crate) const MUTUAL: Duration = Duration::from_secs(2);
+/// How often the control side is told that data leaves: its measurements of a way in use are three seconds apart.
+pub(crate) const SENDING_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the control side is told that a peer speaks by another way.
+pub(crate) const HEARD_INTERVAL: Duration = Duration::from_millis(200);
+/// How often the control side is told that a place cannot be reached, all places together.
+pub(crate) const REFUSALS_PER_SECOND: u32 = 20;
+/// Such refusals told at once: every candidate of two peers.
+pub(crate) const REFUSAL_BURST: u32 = 20;
+
 /// Handshake messages per second and key before senders must prove their address with a cookie: answering that many
 /// takes about a tenth of a core.
 pub(crate) const HANDSHAKES_PER_SECOND: u64 = 500;

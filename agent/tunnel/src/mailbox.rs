@@ -252,6 +252,42 @@ pub enum Event {
         /// The datagram.
         payload: Vec<u8>,
     },
+    /// A peer without a tunnel has got one: there is traffic for it, or an initiation of its came.
+    Wanted {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
+    /// Data leaves for a peer that was given ways; told every two seconds at most.
+    Sending {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
+    /// A peer that was given ways no longer answers: five packets or more found nothing for a second, though data had
+    /// gone both ways. Told once a second while it lasts and packets leave.
+    Silent {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
+    /// Authentic data of a peer that was given ways came by another way than before.
+    Heard {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+        /// The way it came.
+        way: Way,
+    },
+    /// The kernel knows no way to a place, or no socket is of its family. Told twenty times a second at most.
+    Refused {
+        /// The place.
+        to: SocketAddr,
+    },
     /// The device of a network is gone; the network carries nothing until it is added again.
     DeviceGone {
         /// The network.

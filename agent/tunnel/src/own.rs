@@ -274,6 +274,7 @@ impl Tunnel {
             Ok(length) => length,
             Err(Refused::Forged) => return Opened::Refused(Refusal::Authentication),
             Err(Refused::Replayed) => return Opened::Refused(Refusal::Replay),
+            Err(Refused::TooOld) => return Opened::Refused(Refusal::TooOld),
             Err(Refused::Expired) => return Opened::Refused(Refusal::NoSession),
         };
         let age = now.saturating_duration_since(session.created);

@@ -81,6 +81,17 @@ impl Path {
         }
     }
 
+    /// Returns the second way for the next data packet, while there is one; each call is one packet.
+    #[inline]
+    pub(crate) fn copy_to(&mut self) -> Option<Endpoint> {
+        let ways = self.ways.as_mut()?;
+        let also = ways.also.filter(|_| ways.also_for > 0)?;
+        if ways.also_for != u32::MAX {
+            ways.also_for -= 1;
+        }
+        (self.proven.map(|known| known.way()) != Some(also)).then(|| also.into())
+    }
+
     /// Whether packets keep to the way they go, wherever the peer's own come from.
     pub(crate) fn is_steered(&self) -> bool {
         self.ways.is_some()

@@ -14,6 +14,8 @@ use crate::aead;
 use crate::noise::{Keys, Secret};
 use crate::wire;
 
+#[cfg(test)]
+pub(crate) use window::WIDTH;
 use window::Window;
 
 /// A session is renewed after this many messages (WireGuard paper §6.1).
@@ -33,8 +35,10 @@ const HEADER: usize = 16;
 pub(crate) enum Refused {
     /// It did not authenticate.
     Forged,
-    /// Its counter was seen before, or is too old to tell.
+    /// Its counter was seen before.
     Replayed,
+    /// Its counter is too old to tell.
+    TooOld,
     /// The session is past its time.
     Expired,
 }
@@ -100,7 +104,7 @@ impl Session {
         }
         let counter = message[8..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if counter >= REJECT_AFTER_MESSAGES || !self.window.is_new(counter) {
-            return Err(Refused::Replayed);
+            return Err(if self.window.reaches(counter) { Refused::Replayed } else { Refused::TooOld });
         }
         let length = aead::open(&self.receive, counter, &message[HEADER..], out).ok_or(Refused::Forged)?;
         self.window.mark(counter);

@@ -164,8 +164,12 @@ counters! {
     drop_unknown_index,
     /// Data that failed to authenticate.
     drop_authentication,
-    /// Data whose counter was seen before or is too old.
+    /// Data whose counter was seen before; the second of two copies that went different ways is one.
     drop_replay,
+    /// Data whose counter is too old to tell.
+    drop_too_old,
+    /// Data packets that went a second way as well.
+    copies_out,
     /// Handshake messages that were refused.
     drop_handshake,
     /// Initiations that waited for their turn, so that packets were not held up.

@@ -230,8 +230,10 @@ pub(crate) enum Opened {
 pub(crate) enum Refusal {
     /// It did not authenticate, or belongs to no handshake of ours.
     Authentication,
-    /// Seen before, or too old to tell.
+    /// Seen before.
     Replay,
+    /// Too old to tell.
+    TooOld,
     /// No session has its index.
     NoSession,
     /// It authenticated but holds no IP packet.

@@ -130,7 +130,7 @@ impl Engine {
         endpoint: SocketAddr,
         out: &mut dyn Output,
     ) {
-        let Some(peer) = self.peer_of(id, key) else { return };
+        let Some((_, peer)) = self.place_of(id, key) else { return };
         self.change_path(peer, |path| {
             path.prove(Way::straight(endpoint).into());
         });
@@ -147,17 +147,15 @@ impl Engine {
         ways: Ways,
         out: &mut dyn Output,
     ) {
-        let Some(peer) = self.peer_of(id, key) else { return };
+        let Some((_, peer)) = self.place_of(id, key) else { return };
         // Packets under construction leave by the way they were made for, before any that follow.
         self.flush_trains(out);
         self.change_path(peer, |path| path.steer(ways));
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.watch.get_or_insert_default();
+        }
         self.hasten(now, peer);
         self.send_pending(now, peer, out);
-    }
-
-    /// Returns a peer of this engine by its key.
-    fn peer_of(&self, id: NetworkId, key: &[u8; 32]) -> Option<u32> {
-        self.slot(id).and_then(|slot| self.networks.get(slot)).and_then(|net| net.by_key.get(key).copied())
     }
 
     /// Removes a peer.
@@ -249,6 +247,7 @@ impl Engine {
             preshared: None,
             path: Path::default(),
             live: None,
+            watch: None,
             memory: Memory::default(),
             rx_bytes: 0,
             tx_bytes: 0,

@@ -282,7 +282,7 @@ impl Engine {
     }
 
     /// Returns the slots of a network and of a peer of it.
-    fn place_of(&self, id: NetworkId, key: &[u8; 32]) -> Option<(u32, u32)> {
+    pub(super) fn place_of(&self, id: NetworkId, key: &[u8; 32]) -> Option<(u32, u32)> {
         let slot = self.slot(id)?;
         Some((slot, *self.networks.get(slot)?.by_key.get(key)?))
     }

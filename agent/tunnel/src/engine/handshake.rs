@@ -44,16 +44,15 @@ pub(super) fn send_message(to: &Endpoint, message: &[u8], out: &mut dyn Output) 
 
 impl Engine {
     /// Makes sure that a peer has a tunnel; returns whether it has.
-    pub(super) fn open_tunnel(&mut self, now: Instant, peer: u32) -> bool {
+    pub(super) fn open_tunnel(&mut self, now: Instant, peer: u32, out: &mut dyn Output) -> bool {
         let Some(state) = self.peers.get_mut(peer) else { return false };
         if state.live.is_some() {
             return true;
         }
         debug_assert_eq!(state.owner, self.part.number(), "tunnels are made where their peer belongs");
         let client = state.client;
-        let Some(gate) = self.networks.get(state.network).and_then(|net| net.gate(client)) else {
-            return false;
-        };
+        let Some(net) = self.networks.get(state.network) else { return false };
+        let Some(gate) = net.gate(client) else { return false };
         let Some(index) = self.indices.take(peer) else { return false };
         let (preshared, memory) = (state.preshared.as_ref(), state.memory);
         let protocol = Protocol::new(gate, &state.key, preshared, state.keepalive, (index, memory));
@@ -69,6 +68,7 @@ impl Engine {
             last_data: now,
         }));
         self.counters.tunnels += 1;
+        out.event(Event::Wanted { network: net.id, key: state.key });
         true
     }
 
@@ -84,7 +84,7 @@ impl Engine {
 
     /// Starts a handshake with a peer unless one is on its way.
     pub(super) fn start_round(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
-        if !self.open_tunnel(now, peer) {
+        if !self.open_tunnel(now, peer, out) {
             return;
         }
         let Some(live) = self.peers.get_mut(peer).and_then(|state| state.live.as_mut()) else { return };
@@ -131,7 +131,8 @@ impl Engine {
         round.queued = false;
         round.attempts += 1;
         let attempts = round.attempts;
-        for to in state.path.targets(attempts > 1) {
+        let silent = state.watch.as_ref().is_some_and(|watch| watch.is_silent());
+        for to in state.path.targets(attempts > 1 || silent) {
             send_message(&to, message, out);
             self.counters.initiations_out += 1;
         }
@@ -169,6 +170,7 @@ impl Engine {
                 }
             }
         }
+        self.note_silence(now, peer, out);
         self.rest(now, peer);
     }
 
@@ -189,7 +191,8 @@ impl Engine {
         {
             live.reply = None;
         }
-        let pause = if live.round.is_some() { limits::TICK_HANDSHAKE } else { live.protocol.rest(now) };
+        let often = live.round.is_some() || state.watch.as_ref().is_some_and(|watch| watch.is_awaiting());
+        let pause = if often { limits::TICK_HANDSHAKE } else { live.protocol.rest(now) };
         live.due = self.wheel.schedule(peer, now + pause);
     }
 

@@ -127,16 +127,18 @@ impl Engine {
                 live.last_data = now;
                 if arrival.proven != Some(peer) || live.confirming == Some(receiver) {
                     self.authenticated(now, peer, receiver, from, out);
+                    self.note_heard(now, peer, from.way(), true, out);
                     arrival.proven = Some(peer);
                 }
                 self.accept(now, peer, length, arrival.ecn, out);
             }
             Opened::Empty => {
                 self.authenticated(now, peer, receiver, from, out);
-                arrival.proven = Some(peer);
+                self.note_heard(now, peer, from.way(), false, out);
             }
             Opened::Reply(_) => {}
             Opened::Refused(Refusal::Replay) => self.counters.drop_replay += 1,
+            Opened::Refused(Refusal::TooOld) => self.counters.drop_too_old += 1,
             Opened::Refused(Refusal::Authentication) => self.counters.drop_authentication += 1,
             Opened::Refused(Refusal::Malformed) => self.counters.drop_malformed_packet += 1,
             Opened::Refused(Refusal::NoSession) => {

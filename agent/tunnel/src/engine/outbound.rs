@@ -137,7 +137,7 @@ impl Engine {
         length: usize,
         out: &mut dyn Output,
     ) {
-        if !self.open_tunnel(now, peer) {
+        if !self.open_tunnel(now, peer, out) {
             return;
         }
         let Some(state) = self.peers.get_mut(peer) else { return };
@@ -160,8 +160,8 @@ impl Engine {
         if gso == Gso::None && mss::clamp(&mut frame[vnet::LEN..length], limit) {
             self.counters.segment_sizes_lowered += 1;
         }
-        let overhead = limits::SEAL_OVERHEAD + to.header_len();
         let ecn = Ecn::of_packet(&frame[vnet::LEN..length]);
+        let mut packets = 0;
         while let Some(range) = splitter.next(&mut frame[vnet::LEN..length]) {
             let (start, end) = (vnet::LEN + range.start, vnet::LEN + range.end);
             let padded = padded_length(range.len(), limit);
@@ -172,17 +172,25 @@ impl Engine {
             kept.copy_from_slice(&frame[behind.clone()]);
             frame[behind.clone()].fill(0);
             let plain = &frame[start..start + padded];
-            let car = Car { peer, to: &to, ecn, size: padded + overhead, alone };
+            let size = padded + limits::SEAL_OVERHEAD;
+            let car = Car { peer, to: &to, ecn, size: size + to.header_len(), alone, copy: false };
             let protocol = &mut live.protocol;
             let seal = |buffer: &mut [u8]| protocol.seal(now, plain, buffer);
             let sealed = self.trains.append(car, out, &mut self.counters, seal);
             frame[behind].copy_from_slice(kept);
             if sealed {
+                if let Some(also) = state.path.copy_to() {
+                    let car = Car { to: &also, size: size + also.header_len(), copy: true, ..car };
+                    self.trains.repeat(car, out, &mut self.counters);
+                    self.counters.copies_out += 1;
+                }
+                packets += 1;
                 self.counters.device_packets_in += 1;
                 self.counters.bytes_out += range.len() as u64;
                 state.tx_bytes += range.len() as u64;
             }
         }
+        self.note_sent(now, peer, packets, out);
     }
 
     /// Sends what waited for the session, in order.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 
+use super::watch::Watch;
 use crate::limits;
 use crate::path::Path;
 use crate::timers::Due;
@@ -28,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) preshared: Option<PresharedKey>,
     pub(crate) path: Path,
     pub(crate) live: Option<Box<Live>>,
+    /// What is noticed of its traffic, for whoever chooses its ways.
+    pub(crate) watch: Option<Box<Watch>>,
     /// What the last tunnel left to the next.
     pub(crate) memory: Memory,
     pub(crate) rx_bytes: u64,

@@ -108,7 +108,7 @@ impl Engine {
             let arrived = Arrived { initiator: Some(key), ..arrived };
             return out.pass(self.part.owner(&key), Errand::Initiation(Box::new(arrived)));
         }
-        if self.open_tunnel(now, peer) {
+        if self.open_tunnel(now, peer, out) {
             self.respond(now, peer, &arrived.message, &arrived.from, out);
         } else {
             self.counters.drop_handshake += 1;

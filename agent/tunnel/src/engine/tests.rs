@@ -22,6 +22,7 @@ mod on_own;
 mod own_core;
 mod own_to_boringtun;
 mod raw;
+mod relayed;
 mod several;
 
 const NET: NetworkId = NetworkId(1);

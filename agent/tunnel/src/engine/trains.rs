@@ -17,10 +17,14 @@ const BUFFER: usize = limits::UDP_PAYLOAD + 256;
 #[derive(Debug)]
 struct Train {
     peer: u32,
+    /// Whether it holds copies that go a second way.
+    copies: bool,
     to: Endpoint,
     ecn: Ecn,
     stride: usize,
     length: usize,
+    /// Where the last datagram begins, behind a relay's header.
+    last: usize,
     count: usize,
     closed: bool,
     used: u64,
@@ -37,6 +41,8 @@ pub(crate) struct Car<'a> {
     pub(crate) size: usize,
     /// Whether it must leave with a call of its own.
     pub(crate) alone: bool,
+    /// Whether it is a copy that goes a second way.
+    pub(crate) copy: bool,
 }
 
 /// The open trains, and buffers for more.
@@ -72,11 +78,35 @@ impl Trains {
         counters: &mut Counters,
         seal: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> bool {
-        let Car { to, ecn, size, alone, .. } = car;
-        if size > limits::UDP_PAYLOAD {
+        if car.size > limits::UDP_PAYLOAD {
             return false;
         }
-        let at = self.train_for(&car, out, counters);
+        let at = self.room_for(&car, out, counters);
+        self.open[at].add(seal)
+    }
+
+    /// Appends a copy of the datagram that was appended last for the peer to its train of copies.
+    pub(crate) fn repeat(&mut self, car: Car<'_>, out: &mut dyn Output, counters: &mut Counters) {
+        if car.size > limits::UDP_PAYLOAD {
+            return;
+        }
+        let copies = self.room_for(&car, out, counters);
+        let Some(first) = self.open.iter().position(|train| train.peer == car.peer && !train.copies) else {
+            return;
+        };
+        let Ok([first, copies]) = self.open.get_disjoint_mut([first, copies]) else { return };
+        let sealed = &first.buffer[first.last..first.length];
+        copies.add(|buffer| {
+            buffer.get_mut(..sealed.len())?.copy_from_slice(sealed);
+            Some(sealed.len())
+        });
+    }
+
+    /// Returns the peer's train with room for one more datagram; sends what must leave first.
+    #[inline]
+    fn room_for(&mut self, car: &Car<'_>, out: &mut dyn Output, counters: &mut Counters) -> usize {
+        let Car { to, ecn, size, alone, .. } = *car;
+        let at = self.train_for(car, out, counters);
         let limit = if alone { 1 } else { self.segment_limit };
         let train = &mut self.open[at];
         let fits = !train.closed
@@ -89,19 +119,7 @@ impl Trains {
             dispatch(train, out, counters, &mut self.troubles);
             (train.to, train.ecn) = (*to, ecn);
         }
-        let header = to.header_len();
-        if let Some(hop) = to.relay {
-            train.buffer[train.length..][..header].copy_from_slice(&relay::header(hop));
-        }
-        let Some(sealed) = seal(&mut train.buffer[train.length + header..]) else { return false };
-        let written = header + sealed;
-        if train.count == 0 {
-            train.stride = written;
-        }
-        train.closed = written < train.stride;
-        train.length += written;
-        train.count += 1;
-        true
+        at
     }
 
     /// Sends all open trains.
@@ -120,9 +138,9 @@ impl Trains {
     /// Finds or opens the peer's train.
     #[inline]
     fn train_for(&mut self, car: &Car<'_>, out: &mut dyn Output, counters: &mut Counters) -> usize {
-        let Car { peer, to, ecn, .. } = *car;
+        let Car { peer, to, ecn, copy, .. } = *car;
         self.clock += 1;
-        if let Some(at) = self.open.iter().position(|train| train.peer == peer) {
+        if let Some(at) = self.open.iter().position(|train| train.peer == peer && train.copies == copy) {
             self.open[at].used = self.clock;
             return at;
         }
@@ -137,16 +155,39 @@ impl Trains {
         let used = self.clock;
         self.open.push(Train {
             peer,
+            copies: copy,
             to: *to,
             ecn,
             stride: 0,
             length: 0,
+            last: 0,
             count: 0,
             closed: false,
             used,
             buffer,
         });
         self.open.len() - 1
+    }
+}
+
+impl Train {
+    /// Appends one datagram, which `seal` writes behind the relay's header; returns whether it did.
+    #[inline]
+    fn add(&mut self, seal: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let last = self.length + self.to.header_len();
+        if let Some(hop) = self.to.relay {
+            self.buffer[self.length..last].copy_from_slice(&relay::header(hop));
+        }
+        let Some(sealed) = seal(&mut self.buffer[last..]) else { return false };
+        let written = last + sealed - self.length;
+        if self.count == 0 {
+            self.stride = written;
+        }
+        self.closed = written < self.stride;
+        self.last = last;
+        self.length += written;
+        self.count += 1;
+        true
     }
 }
 
@@ -166,10 +207,11 @@ fn dispatch(
             Sent::Whole | Sent::Full => {}
             Sent::Singly => counters.segmentation_fallbacks += 1,
             Sent::Narrow => counters.trains_too_wide += 1,
-            Sent::Refused => counters.drop_send_refused += 1,
+            Sent::Refused | Sent::Unreachable => counters.drop_send_refused += 1,
             Sent::SourceGone => counters.sources_lost += 1,
         }
-        if matches!(sent, Sent::Singly | Sent::Narrow | Sent::SourceGone) {
+        // What is wrong with a second way says nothing of the first.
+        if !train.copies && matches!(sent, Sent::Singly | Sent::Narrow | Sent::SourceGone) {
             troubles.push((train.peer, sent));
         }
     }
@@ -189,7 +231,7 @@ mod tests {
                 buffer[..*size].fill(mark);
                 Some(*size)
             };
-            let car = Car { peer, to: &to, ecn: Ecn::NotCapable, size: *size, alone: false };
+            let car = Car { peer, to: &to, ecn: Ecn::NotCapable, size: *size, alone: false, copy: false };
             assert!(trains.append(car, out, &mut Counters::default(), sealed));
         }
     }

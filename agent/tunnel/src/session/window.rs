@@ -25,7 +25,12 @@ impl Window {
         if counter >= self.next {
             return true;
         }
-        self.next - counter <= WIDTH && self.seen[word(counter)] & bit(counter) == 0
+        self.reaches(counter) && self.seen[word(counter)] & bit(counter) == 0
+    }
+
+    /// Whether a counter is not too old to tell.
+    pub(crate) fn reaches(&self, counter: u64) -> bool {
+        self.next.saturating_sub(counter) <= WIDTH
     }
 
     /// Marks a new counter as seen. It is below `u64::MAX`.

@@ -17,6 +17,7 @@ use crate::path::Endpoint;
 use crate::post::{Parcel, Post};
 use crate::sockets::Sockets;
 use crate::stats::Counters;
+use crate::timers::Bucket;
 use crate::tun::coalesce::Pieces;
 use crate::tun::device::Device;
 use crate::tun::split::Splitter;
@@ -61,6 +62,8 @@ pub(crate) struct IoOutput {
     pub(super) now: Instant,
     merged_receives: bool,
     mark: u32,
+    /// Limits what the control side is told of places that cannot be reached.
+    refusals: Bucket,
     pub(super) counters: Counters,
 }
 
@@ -85,6 +88,7 @@ impl IoOutput {
             now: clock::now(),
             merged_receives: offloads.merged_receives,
             mark: 0,
+            refusals: Bucket::new(clock::now(), limits::REFUSALS_PER_SECOND, limits::REFUSAL_BURST),
             counters: Counters::default(),
         };
         io.tune_sockets();
@@ -199,7 +203,14 @@ impl IoOutput {
     fn send_now(&self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent {
         match self.socket(is_v6(to.remote)) {
             Some(socket) => train::send(socket, to, datagrams),
-            None => Sent::Refused,
+            None => Sent::Unreachable,
+        }
+    }
+
+    /// Tells the control side that a place cannot be reached.
+    fn refused(&mut self, to: SocketAddr) {
+        if self.refusals.take(self.now) {
+            self.tell(Event::Refused { to });
         }
     }
 
@@ -237,15 +248,22 @@ impl Output for IoOutput {
         if sent == Sent::Full {
             self.park(to, datagrams);
         }
+        if sent == Sent::Unreachable {
+            self.refused(to.remote);
+        }
         sent
     }
 
     fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner) {
-        let Some(socket) = self.socket(is_v6(to)) else { return };
-        // Whoever sent it looks for an answer, not for this.
-        if let Err(error) = raw::send(socket, to, datagram, manner) {
-            tracing::debug!(%to, %error, "send refused");
-            self.counters.drop_send_refused += 1;
+        let sent = self.socket(is_v6(to)).map(|socket| raw::send(socket, to, datagram, manner));
+        if let Some(Ok(())) = sent {
+            return;
+        }
+        self.counters.drop_send_refused += 1;
+        let Some(Err(error)) = sent else { return self.refused(to) };
+        tracing::debug!(%to, %error, "send refused");
+        if train::is_unreachable(&error) {
+            self.refused(to);
         }
     }
 

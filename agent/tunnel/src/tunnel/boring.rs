@@ -165,9 +165,8 @@ impl std::fmt::Debug for Protocol {
 
 fn refusal(error: &WireGuardError) -> Refusal {
     match error {
-        WireGuardError::DuplicateCounter
-        | WireGuardError::InvalidCounter
-        | WireGuardError::WrongTai64nTimestamp => Refusal::Replay,
+        WireGuardError::InvalidCounter => Refusal::TooOld,
+        WireGuardError::DuplicateCounter | WireGuardError::WrongTai64nTimestamp => Refusal::Replay,
         WireGuardError::NoCurrentSession | WireGuardError::WrongIndex => Refusal::NoSession,
         WireGuardError::InvalidPacket => Refusal::Malformed,
         WireGuardError::DestinationBufferTooSmall

@@ -10,6 +10,8 @@
 //!  initiation, anything else, a shard there is not     0
 //! ```
 //!
+//! What a relay carried has all of this behind the relay's header (`relay.rs`).
+//!
 //! A message that the kernel merged goes where its first datagram belongs; the shard passes on what is not its own.
 //!
 //! The port is bound by one socket alone before it is shared, so that a port in use is noticed. A program of the same
@@ -20,6 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::part::MOST;
+use crate::relay;
 use crate::udp::socket::UdpSocket;
 
 /// Binds as many sockets of a family to one port as there are shards; 0 takes any port.
@@ -43,21 +46,27 @@ pub(crate) fn bind(v6: bool, port: u16, shards: u8) -> io::Result<Vec<UdpSocket>
 }
 
 /// Length of the program.
-const STEPS: usize = 11;
+const STEPS: usize = 14;
 
 /// Returns the program for a group of `shards` sockets. A load past the end of a datagram answers 0.
 fn program(shards: u8) -> [libc::sock_filter; STEPS] {
     let byte = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     let (equal, least) = (libc::BPF_JMP | libc::BPF_JEQ, libc::BPF_JMP | libc::BPF_JGE);
     let masked = libc::BPF_ALU | libc::BPF_AND;
+    // Counted from the index register, which is 0 where the program begins and past the relay's header if there is one.
+    let inside = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+    let header = u32::try_from(relay::HEADER).unwrap_or(0);
     [
         step(byte, 0, (0, 0)),
+        step(equal, relay::MAGIC.into(), (0, 1)),
+        step(libc::BPF_LDX | libc::BPF_IMM, header, (0, 0)),
+        step(inside, 0, (0, 0)),
         step(equal, 4, (2, 0)),
         step(equal, 3, (1, 0)),
         step(equal, 2, (2, 6)),
-        step(byte, 5, (0, 0)),
+        step(inside, 5, (0, 0)),
         step(libc::BPF_JMP | libc::BPF_JA, 1, (0, 0)),
-        step(byte, 9, (0, 0)),
+        step(inside, 9, (0, 0)),
         step(masked, u32::from(MOST - 1), (0, 0)),
         step(least, shards.into(), (1, 0)),
         step(libc::BPF_RET | libc::BPF_A, 0, (0, 0)),
@@ -91,6 +100,7 @@ mod tests {
     use super::*;
     use crate::udp::poll::Poll;
     use crate::udp::receive::Receiver;
+    use crate::way::Hop;
 
     const SHARDS: u8 = 3;
 
@@ -137,7 +147,13 @@ mod tests {
                 cases.push((message(2, 92, 9, owner), expected));
                 cases.push((message(1, 148, 5, owner), 0));
                 cases.push((message(9, 40, 5, owner), 0));
+                for (kind, length, at) in [(4, 32, 5), (4, 1452, 5), (3, 64, 5), (2, 92, 9)] {
+                    let frame = relay::header(Hop { lease: 7, address: 0x0404_0404_0404_0404 });
+                    cases.push(([&frame[..], &message(kind, length, at, owner)].concat(), expected));
+                }
             }
+            cases.push((vec![relay::MAGIC; 40], 0));
+            cases.push((vec![relay::MAGIC; 16], 0));
             cases.push((vec![4], 0));
             cases.push((vec![4, 0, 0, 0, 1], 0));
             cases.push((vec![2, 0, 0, 0, 1, 1, 1, 1], 0));

@@ -52,6 +52,8 @@ pub(crate) enum Sent {
     SourceGone,
     /// The kernel refused it; the datagrams are lost.
     Refused,
+    /// The kernel knows no way there; the datagrams are lost.
+    Unreachable,
 }
 
 /// Sends datagrams to one place.
@@ -75,6 +77,7 @@ pub(crate) fn send(socket: &UdpSocket, to: &Endpoint, datagrams: Datagrams<'_>) 
             let anywhere = Endpoint { local: None, ..*to };
             match send(socket, &anywhere, datagrams) {
                 Sent::Full => Sent::Full,
+                Sent::Unreachable => Sent::Unreachable,
                 Sent::Whole | Sent::Singly | Sent::Narrow | Sent::SourceGone | Sent::Refused => {
                     Sent::SourceGone
                 }
@@ -86,9 +89,15 @@ pub(crate) fn send(socket: &UdpSocket, to: &Endpoint, datagrams: Datagrams<'_>) 
         }
         _ => {
             tracing::debug!(to = %to.remote, %error, "send refused");
-            Sent::Refused
+            if is_unreachable(&error) { Sent::Unreachable } else { Sent::Refused }
         }
     }
+}
+
+/// Whether the kernel knows no way to where something was sent. What routers say of unreachable ports and hosts is not
+/// heard by sockets like ours.
+pub(crate) fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN))
 }
 
 /// Sends each datagram with a call of its own; returns `sent` when any left.

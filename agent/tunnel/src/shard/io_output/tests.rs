@@ -73,10 +73,10 @@ fn behind_a_waiting_train_all_wait_in_order_up_to_the_limit() {
 }
 
 #[test]
-fn an_address_without_socket_is_refused() {
+fn an_address_without_socket_is_unreachable() {
     let to =
         Endpoint { remote: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9)), local: None, relay: None };
-    assert_eq!(output().transmit(&to, Datagrams::single(b"data")), Sent::Refused);
+    assert_eq!(output().transmit(&to, Datagrams::single(b"data")), Sent::Unreachable);
 }
 
 #[test]
