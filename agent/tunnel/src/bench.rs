@@ -1,5 +1,7 @@
 //! Doors for `cargo bench`: the steps of a packet's way, each as something to repeat. Not part of the interface.
 
+mod line;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -56,6 +58,8 @@ pub fn cases() -> Vec<Case> {
         seal(Core::Own, "seal 1,420 B, own core"),
         seal_and_open(Core::Boringtun, "seal and open 1,420 B, boringtun"),
         seal_and_open(Core::Own, "seal and open 1,420 B, own core"),
+        line::from_device_to_device("a train of 45, all of its way", false),
+        line::from_device_to_device("a train of 45, relayed", true),
         find_index(),
         find_route(),
         timers(),

@@ -4,13 +4,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lacis_tunnel::{
-    Command, Config, Core, Device, MemoryTun, NetworkConfig, NetworkId, PeerConfig, Port, PrivateKey, Shards,
-    Tunnel, public_key,
+    Command, Config, Core, Device, Hop, Lease, MemoryTun, NetworkConfig, NetworkId, PeerConfig, Port,
+    PrivateKey, Shards, Tunnel, Way, Ways, public_key,
 };
 
 /// Allocations by threads other than the test's own.
@@ -99,23 +101,74 @@ fn frame(from: Ipv4Addr, to: Ipv4Addr, segments: usize) -> ([u8; 10], Vec<u8>) {
     (header, packet)
 }
 
+/// A relay for two nodes, whose leases and relay addresses there are 0 and 1.
+struct Relay {
+    place: SocketAddr,
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Relay {
+    fn between(nodes: [&Tunnel; 2]) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let (place, ports) = (socket.local_addr().unwrap(), nodes.map(Tunnel::port));
+        let ended = Arc::new(AtomicBool::new(false));
+        let ending = ended.clone();
+        let thread = std::thread::spawn(move || {
+            IS_TEST.set(true);
+            let (mut frame, mut forwarded) = ([0; 2048], 0);
+            while !ending.load(Ordering::Relaxed) {
+                let Ok(length) = socket.recv(&mut frame) else { continue };
+                // The last bytes of both fields: whose lease it is, and whom it is for.
+                frame.swap(7, 15);
+                let to = (Ipv4Addr::LOCALHOST, ports[usize::from(frame[7])]);
+                socket.send_to(&frame[..length], to).unwrap();
+                forwarded += 1;
+            }
+            forwarded
+        });
+        Self { place, ended, thread }
+    }
+
+    /// Ends it; returns how many datagrams it forwarded.
+    fn stop(self) -> usize {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Has a node reach its only peer through the relay alone.
+fn steer(node: &Tunnel, peer: [u8; 32], relay: &Relay, lease: u32) {
+    node.deliver(Command::SetLeases(vec![Lease { relay: relay.place, lease, network: NET }])).unwrap();
+    let hop = Hop { lease, address: u64::from(1 - lease) };
+    let ways = Ways { primary: Some(Way { remote: relay.place, relay: Some(hop) }), ..Ways::default() };
+    node.deliver(Command::SetWays { network: NET, key: public_key(&peer), ways }).unwrap();
+}
+
 #[test]
 fn a_session_carries_trains_without_allocating() {
     IS_TEST.set(true);
     for core in [Core::Boringtun, Core::Own] {
-        carry(core, Shards::Exactly(1));
+        carry(core, Shards::Exactly(1), false);
+        carry(core, Shards::Exactly(1), true);
     }
     // The device has one queue, which the first shard reads: what is for the other shard's peer is handed over.
     assert_eq!([ONE, TWO].map(|private| public_key(&private)[0] % 2), [1, 1]);
-    carry(Core::Own, Shards::Exactly(2));
+    carry(Core::Own, Shards::Exactly(2), false);
 }
 
-fn carry(core: Core, shards: Shards) {
+fn carry(core: Core, shards: Shards, relayed: bool) {
     let (ours, theirs) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
     let (a, host_a) = node(core, shards, ONE, ours);
     let (b, host_b) = node(core, shards, TWO, theirs);
     introduce(&a, TWO, theirs, b.port());
     introduce(&b, ONE, ours, a.port());
+    let relay = relayed.then(|| Relay::between([&a, &b]));
+    if let Some(relay) = &relay {
+        steer(&a, TWO, relay, 0);
+        steer(&b, ONE, relay, 1);
+    }
     let (header, packet) = frame(ours, theirs, 40);
     let round = || {
         host_a.send_frame(&header, &packet).unwrap();
@@ -129,6 +182,9 @@ fn carry(core: Core, shards: Shards) {
     let before = COUNT.load(Ordering::Relaxed);
     (0..200).for_each(|_| round());
     let allocations = COUNT.load(Ordering::Relaxed) - before;
+    if let Some(relay) = relay {
+        assert!(relay.stop() > 200 * 40, "all went through the relay");
+    }
     // The timer wheel may still find its size; eight thousand packets must not show.
     assert!(allocations <= 16, "{core:?}, {shards} shards: {allocations} allocations for 8,000 packets");
 }

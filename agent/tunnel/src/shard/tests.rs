@@ -11,6 +11,7 @@ use crate::start::{Config, Port, Shards, StartError, Tunnel};
 use crate::tun::device::{Device, MemoryTun};
 use crate::tunnel::{PrivateKey, public_key};
 
+mod relayed;
 mod several;
 
 const NET: NetworkId = NetworkId(3);

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::respond::Arrived;
 use crate::limits;
 use crate::part::Part;
+use crate::way::Lease;
 use crate::wire;
 
 const OF: u8 = 2;
@@ -249,6 +250,32 @@ fn either_side_begins_and_either_engine_reads_the_device() {
         assert_eq!((stats.counters.handshakes, stats.counters.tunnels), (2, 2));
         assert_eq!(stats.counters.device_frames_in, 4, "a frame counts where it was read");
     }
+}
+
+#[test]
+fn of_relayed_datagrams_that_arrive_merged_each_engine_has_its_own() {
+    let mut star = Star::connected();
+    let lease = Lease { relay: far_place(), lease: 7, network: NET };
+    star.halves.iter_mut().for_each(|half| half.engine.set_leases(&[lease]));
+    for owner in [0, 1, 1, 0] {
+        star.far_device(owner, overlay('a'), &[b'0' + owner; 4]);
+        star.far.engine.flush(&mut star.far.out);
+    }
+    let sent = std::mem::take(&mut star.far.out.sent);
+    let frames: Vec<Vec<u8>> = sent
+        .iter()
+        .flat_map(|train| train.bytes.chunks(train.stride))
+        .map(|datagram| [&relay::header(Hop { lease: 7, address: 9 })[..], datagram].concat())
+        .collect();
+    let (now, stride) = (star.now, frames[0].len());
+    let Half { engine, out } = star.half(1);
+    let message =
+        Message { from: far_place(), to: None, ecn: Ecn::NotCapable, stride, bytes: &frames.concat() };
+    engine.on_wire(now, &message, out);
+    star.pass_on();
+    star.flush();
+    assert_eq!((star.heard(0), star.heard(1)), (b"00000000".to_vec(), b"11111111".to_vec()));
+    assert_eq!(star.sum().counters.drop_relayed, 0);
 }
 
 #[test]

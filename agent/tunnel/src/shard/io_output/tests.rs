@@ -74,9 +74,18 @@ fn behind_a_waiting_train_all_wait_in_order_up_to_the_limit() {
 
 #[test]
 fn an_address_without_socket_is_unreachable() {
-    let to =
-        Endpoint { remote: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9)), local: None, relay: None };
-    assert_eq!(output().transmit(&to, Datagrams::single(b"data")), Sent::Unreachable);
+    let remote = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9));
+    let to = Endpoint { remote, local: None, relay: None };
+    let (sender, events) = std::sync::mpsc::channel();
+    let mut output = output();
+    output.events = Arc::new(move |event| drop(sender.send(event)));
+    for _ in 0..limits::REFUSAL_BURST {
+        assert_eq!(output.transmit(&to, Datagrams::single(b"data")), Sent::Unreachable);
+        output.transmit_raw(remote, b"raw", Manner::default());
+    }
+    let told: Vec<Event> = events.try_iter().collect();
+    assert_eq!(told.len(), limits::REFUSAL_BURST as usize, "a busy sender does not flood whoever listens");
+    assert!(told.iter().all(|event| *event == Event::Refused { to: remote }));
 }
 
 #[test]

@@ -6,12 +6,12 @@ use crate::part::Part;
 
 const SHARDS: u8 = 3;
 
-fn several(port: Port, shards: u8) -> Node {
+pub(super) fn several(port: Port, shards: u8) -> Node {
     start_on(Shards::Exactly(shards), port, [1; 32], "10.0.0.1", Offloads::default())
 }
 
 /// A node whose peer is shard `number`'s of `of`; `host` tells it from others of that shard.
-fn node_of(number: u8, of: u8, host: u8) -> Node {
+pub(super) fn node_of(number: u8, of: u8, host: u8) -> Node {
     let private = (0..=u8::MAX)
         .map(|n| [[n; 16], [host; 16]].concat().try_into().unwrap())
         .find(|private| Part::new(number, of).has(&public_key(private)))
