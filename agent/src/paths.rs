@@ -143,7 +143,7 @@ impl Finder {
     }
 
     /// Direct paths that worked.
-    pub(crate) fn last_good(&self) -> &[LastGood] {
+    pub(crate) fn last_good(&self) -> Vec<LastGood> {
         self.paths.last_good()
     }
 

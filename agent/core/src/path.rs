@@ -3,33 +3,57 @@
 //! ```text
 //! records, leases, own addresses, frames, tunnel events ─▶ Paths ─▶ frames to send, ways for the tunnel
 //! ```
-//! One machine for all peers of a node, and in it one small agent for each peer that is in use. The shell hands over
-//! events ([`Paths::handle`]), takes actions until there are none ([`Paths::poll`]) and sleeps until
-//! [`Paths::deadline`].
+//! One machine for all peers of a node, and in it one small agent (`peer`) for each peer that is in use. The shell hands
+//! over events ([`Paths::handle`]), takes actions until there are none ([`Paths::poll`]), and sleeps until
+//! [`Paths::deadline`] or the next event; at the deadline it hands over [`PathEvent::Tick`].
 //!
-//! Invariants: no packet leaves for a peer that nobody uses; data is never sent to an address that has not answered.
+//! Invariants: nothing leaves for a peer that nobody uses, but answers to its authentic probes; data is never sent to an
+//! address that has not answered; whatever comes in, at most `DISCOVERY_RATE` probes a second discover.
+//!
+//! `path/SECURITY.md` argues why frames may be trusted.
 
+mod body;
+mod budget;
 mod candidate;
 mod event;
+mod frame;
 mod greet;
+mod keys;
 pub mod limits;
+mod measure;
+mod memory;
+mod offer;
+mod peer;
+mod punch;
+mod relay;
+mod replay;
+mod roster;
+mod select;
+mod unique;
 mod view;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use lacis_proto::{GroupId, PublicKey};
 
-use self::{candidate::is_private, greet::greet, limits::LAST_GOOD_FOR};
+use self::{
+    budget::Budget,
+    keys::PairKeys,
+    limits::{CALLED_RATE, DISCOVERY_RATE, MAX_ROUNDS, SHORTEST_SLEEP, SLEPT},
+    memory::Memory,
+    offer::Ours,
+    peer::{Agent, Carrier, Scene},
+    roster::Roster,
+    unique::Unique,
+};
 pub use self::{
     candidate::{Candidate, CandidateKind, Mapping, NatSummary},
     event::{LastGood, PathAction, PathEvent, PathsBoot, RelayWay, RemotePeer, Seed, Shared},
     view::{Considered, Fate, PathView},
 };
-use crate::way::{PeerWays, Way};
 
 /// A peer of another node: its group and its key.
 type PeerName = (GroupId, PublicKey);
@@ -37,12 +61,23 @@ type PeerName = (GroupId, PublicKey);
 /// The path agent. See the module's text.
 #[derive(Debug)]
 pub struct Paths {
-    roster: BTreeMap<PeerName, RemotePeer>,
-    own: Vec<Candidate>,
-    nat: NatSummary,
-    relays: Vec<RelayWay>,
-    ways: BTreeMap<PeerName, PeerWays>,
-    last_good: Vec<LastGood>,
+    boot: u64,
+    unique: Unique,
+    groups: BTreeMap<GroupId, Roster>,
+    ours: Ours,
+    /// Agents of the peers that are in use.
+    agents: BTreeMap<PeerName, Agent>,
+    /// When each agent has something to do.
+    due: BTreeSet<(Duration, PeerName)>,
+    due_of: BTreeMap<PeerName, Duration>,
+    /// Agents that probe for something better.
+    discovering: usize,
+    discovery: Budget,
+    called: Budget,
+    moved_at: Option<Duration>,
+    memory: Memory,
+    /// The time of the last event.
+    now: Duration,
     actions: VecDeque<PathAction>,
 }
 
@@ -51,52 +86,81 @@ impl Paths {
     #[must_use]
     pub fn new(boot: PathsBoot) -> Self {
         Self {
-            roster: BTreeMap::new(),
-            own: Vec::new(),
-            nat: NatSummary::default(),
-            relays: Vec::new(),
-            ways: BTreeMap::new(),
-            last_good: boot.last_good.into_iter().filter(|path| path.age < LAST_GOOD_FOR).collect(),
+            boot: boot.boot,
+            unique: Unique::new(boot.seed.0, boot.boot),
+            groups: BTreeMap::new(),
+            ours: Ours::default(),
+            agents: BTreeMap::new(),
+            due: BTreeSet::new(),
+            due_of: BTreeMap::new(),
+            discovering: 0,
+            discovery: Budget::new(DISCOVERY_RATE),
+            called: Budget::new(CALLED_RATE),
+            moved_at: None,
+            memory: Memory::new(boot.last_good),
+            now: Duration::ZERO,
             actions: VecDeque::new(),
         }
     }
 
-    /// Takes in one event. `now` is the time since an origin that stays the same.
-    pub fn handle(&mut self, _now: Duration, event: PathEvent) {
+    /// Takes in one event. `now` is the time since an origin that stays the same; it must count while the host sleeps.
+    pub fn handle(&mut self, now: Duration, event: PathEvent) {
+        let late = self.deadline().map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        self.now = self.now.max(now);
+        self.memory.starts_at(self.now);
+        if late > SLEPT {
+            self.each(Agent::slept);
+        }
+        self.take(event);
+        self.run_due();
+    }
+
+    fn take(&mut self, event: PathEvent) {
         match event {
-            PathEvent::Peer(peer) => {
-                self.roster.insert((peer.group.clone(), peer.key), peer);
-            }
-            PathEvent::PeerGone { group, key } => {
-                self.roster.remove(&(group.clone(), key));
-                self.ways.remove(&(group, key));
-            }
-            PathEvent::OwnCandidates(own) => self.own = own,
-            PathEvent::Nat(nat) => self.nat = nat,
-            PathEvent::Relays(relays) => {
-                self.relays = relays;
-                let known: Vec<PeerName> = self.ways.keys().cloned().collect();
-                known.iter().for_each(|name| self.set_ways(name));
-            }
-            PathEvent::Wanted { group, key } | PathEvent::Sending { group, key } => {
-                let name = (group, key);
-                if !self.ways.contains_key(&name) {
-                    self.set_ways(&name);
+            PathEvent::Peer(remote) => self.put_peer(remote),
+            PathEvent::PeerGone { group, key } => self.remove_peer(group, key),
+            PathEvent::Leaving { group } => self.leave(&group),
+            PathEvent::OwnCandidates(candidates) => {
+                if self.ours.set_candidates(candidates) {
+                    self.each(Agent::own_changed);
                 }
             }
-            PathEvent::Handshake { group, key, way } | PathEvent::Heard { group, key, way } => {
-                self.proven(&(group, key), way);
+            PathEvent::Nat(nat) => {
+                if self.ours.set_nat(nat) {
+                    self.each(Agent::nat_changed);
+                }
             }
-            PathEvent::Silent { .. }
-            | PathEvent::Agreed { .. }
-            | PathEvent::Refused { .. }
-            | PathEvent::PeerUnknown { .. }
-            | PathEvent::Frame { .. }
-            | PathEvent::Signal { .. }
-            | PathEvent::NetworkChanged
-            | PathEvent::Resumed { .. }
-            | PathEvent::Leaving { .. }
-            | PathEvent::Tick => {}
+            PathEvent::Relays(relays) => {
+                self.ours.relays = relays;
+                self.each(Agent::relays_changed);
+            }
+            PathEvent::Agreed { group, key, shared, preshared } => {
+                self.agreed(group, key, shared.as_ref(), preshared.as_ref());
+            }
+            PathEvent::Wanted { group, key } | PathEvent::Sending { group, key } => {
+                self.with(&(group, key), true, Agent::used);
+            }
+            PathEvent::Silent { group, key } => self.with(&(group, key), false, Agent::silent),
+            PathEvent::Heard { group, key, way } => {
+                self.with(&(group, key), true, |agent, scene| agent.heard(scene, way));
+            }
+            PathEvent::Handshake { group, key, way } => {
+                self.with(&(group, key), true, |agent, scene| {
+                    agent.ask_for_keys(scene);
+                    agent.met(scene, way);
+                });
+            }
+            PathEvent::Refused { to } => self.each(|agent, scene| agent.refused(scene, to)),
+            PathEvent::PeerUnknown { way } => self.each(|agent, scene| agent.unknown(scene, way)),
+            PathEvent::Frame { way, payload } => self.frame(None, Carrier::Way(way), &payload),
+            PathEvent::Signal { group, payload } => self.frame(Some(&group), Carrier::Control, &payload),
+            PathEvent::NetworkChanged => {
+                self.moved_at = Some(self.now);
+                self.ours.moved();
+                self.each(Agent::network_changed);
+            }
+            PathEvent::Resumed { asleep } if asleep > SLEPT => self.each(Agent::slept),
+            PathEvent::Resumed { .. } | PathEvent::Tick => {}
         }
     }
 
@@ -107,66 +171,183 @@ impl Paths {
 
     /// When [`PathEvent::Tick`] is due.
     #[must_use]
-    pub const fn deadline(&self) -> Option<Duration> {
-        None
+    pub fn deadline(&self) -> Option<Duration> {
+        let due = self.due.first().map(|(at, _)| *at);
+        [due, self.memory.keep_at()].into_iter().flatten().min()
     }
 
     /// What is known of the paths of every peer that is in use.
     #[must_use]
     pub fn view(&self) -> Vec<PathView> {
-        self.ways.iter().filter_map(|(name, ways)| self.view_of(name, ways)).collect()
+        let views = self.agents.iter().filter_map(|((group, key), agent)| {
+            Some(agent.view(group, self.groups.get(group)?.get(key)?, &self.ours))
+        });
+        views.collect()
     }
 
     /// The direct paths that worked, for the disk.
     #[must_use]
-    pub fn last_good(&self) -> &[LastGood] {
-        &self.last_good
+    pub fn last_good(&self) -> Vec<LastGood> {
+        self.memory.list(self.now)
     }
 
-    fn view_of(&self, name: &PeerName, ways: &PeerWays) -> Option<PathView> {
-        let known = self.roster.get(name)?;
-        Some(PathView {
-            group: known.group.clone(),
-            peer: known.peer.clone(),
-            key: known.key,
-            active: true,
-            primary: ways.primary,
-            also: ways.also,
-            since: None,
-            rtt: None,
-            loss_percent: 0,
-            why: String::new(),
-            candidates: Vec::new(),
-        })
+    /// A peer came, or its record changed.
+    fn put_peer(&mut self, remote: RemotePeer) {
+        let name = (remote.group.clone(), remote.key);
+        if self.groups.get(&remote.group).is_some_and(|roster| roster.own != remote.own) {
+            self.drop_group(&remote.group);
+        }
+        let roster = self.groups.entry(remote.group.clone()).or_insert_with(|| Roster::new(&remote));
+        roster.put(remote);
+        self.with(&name, false, |agent, scene| {
+            agent.refresh_candidates(scene);
+            agent.relays_changed(scene);
+        });
     }
 
-    /// Authentic data or a handshake came by this way: it leads to the peer.
-    fn proven(&mut self, name: &PeerName, way: Way) {
-        if !self.roster.contains_key(name) {
+    fn remove_peer(&mut self, group: GroupId, key: PublicKey) {
+        if let Some(roster) = self.groups.get_mut(&group) {
+            roster.remove(&key);
+        }
+        self.groups.retain(|_, roster| !roster.is_empty());
+        let name = (group, key);
+        self.drop_agent(&name);
+        self.memory.forget(&name);
+    }
+
+    /// This node goes: the peers that are in use hear of it.
+    fn leave(&mut self, group: &GroupId) {
+        let leaving: Vec<PeerName> = self.agents.keys().filter(|(of, _)| of == group).cloned().collect();
+        leaving.iter().for_each(|name| self.with(name, false, Agent::say_goodbye));
+        self.drop_group(group);
+    }
+
+    fn drop_group(&mut self, group: &GroupId) {
+        let gone: Vec<PeerName> = self.agents.keys().filter(|(of, _)| of == group).cloned().collect();
+        gone.iter().for_each(|name| self.drop_agent(name));
+        self.groups.remove(group);
+    }
+
+    fn agreed(
+        &mut self,
+        group: GroupId,
+        key: PublicKey,
+        shared: Option<&Shared>,
+        preshared: Option<&Shared>,
+    ) {
+        let Some(own) = self.groups.get(&group).map(|roster| roster.own) else { return };
+        let keys = shared.map(|shared| {
+            PairKeys::derive(&group, &own, &key, &shared.0, preshared.map(|preshared| &*preshared.0))
+        });
+        self.with(&(group, key), false, |agent, scene| agent.agreed(scene, keys));
+    }
+
+    /// A path frame came. Only who is known by its tag is listened to.
+    fn frame(&mut self, within: Option<&GroupId>, carrier: Carrier, payload: &[u8]) {
+        let Some(tag) = frame::sender(payload) else { return };
+        let mut groups = self.groups.iter().filter(|(group, _)| within.is_none_or(|within| within == *group));
+        let found = groups.find_map(|(group, roster)| Some((group.clone(), roster.sender(&tag)?)));
+        let Some(name) = found else { return };
+        if !self.agents.contains_key(&name) && !self.called.take(self.now) {
             return;
         }
-        let ways = self.ways.entry(name.clone()).or_default();
-        if ways.primary.is_none() || way.is_direct() {
-            ways.primary = Some(way);
-            self.set_ways(name);
+        self.with(&name, true, |agent, scene| {
+            agent.ask_for_keys(scene);
+            agent.frame(scene, carrier, payload);
+        });
+    }
+
+    /// Lets every agent take part in something.
+    fn each(&mut self, act: impl Fn(&mut Agent, &mut Scene<'_>)) {
+        let names: Vec<PeerName> = self.agents.keys().cloned().collect();
+        names.iter().for_each(|name| self.with(name, false, &act));
+    }
+
+    /// Lets the agents act that have something to do now.
+    fn run_due(&mut self) {
+        while let Some((at, name)) = self.due.first().cloned()
+            && at <= self.now
+        {
+            self.with(&name, false, |_, _| {});
+        }
+        if self.memory.take_due(self.now) {
+            self.actions.push_back(PathAction::KeepLastGood);
         }
     }
 
-    fn set_ways(&mut self, name: &PeerName) {
-        let Some(known) = self.roster.get(name) else { return };
-        let relays: Vec<Way> = self
-            .relays
-            .iter()
-            .filter(|lease| lease.group == known.group)
-            .map(|lease| Way::relayed(lease.remote, lease.lease, known.address))
-            .collect();
-        let candidates: Vec<Candidate> = known.endpoints.iter().filter_map(Candidate::of_endpoint).collect();
-        let own: Vec<IpAddr> =
-            self.own.iter().map(|own| own.addr.ip()).filter(|ip| is_private(*ip)).collect();
-        let ways = self.ways.entry(name.clone()).or_default();
-        ways.greet = greet(&relays, &candidates, &own);
+    /// Lets the agent of a peer act, then do what is due. Where there is none, one is made if the peer `is_wanted`.
+    fn with(&mut self, name: &PeerName, is_wanted: bool, act: impl FnOnce(&mut Agent, &mut Scene<'_>)) {
+        let (group, key) = name;
+        let Some(roster) = self.groups.get(group) else { return };
+        let Some(known) = roster.get(key) else { return };
+        let mut agent = self.agents.remove(name);
+        let mut scene = Scene {
+            now: self.now,
+            group,
+            own: roster.own,
+            tag: roster.tag,
+            known,
+            ours: &self.ours,
+            moved_at: self.moved_at,
+            last_good: self.memory.of(name, self.now),
+            has_room: self.discovering < MAX_ROUNDS,
+            boot: self.boot,
+            unique: &mut self.unique,
+            budget: &mut self.discovery,
+            actions: &mut self.actions,
+        };
+        if agent.is_none() && is_wanted {
+            agent = Some(Agent::new(&scene, *key));
+        }
+        let Some(mut agent) = agent else { return };
+        let was_discovering = self.due_of.contains_key(name) && agent.is_discovering();
+        act(&mut agent, &mut scene);
+        agent.run_due(&mut scene);
+        let works = agent.working_address();
+        self.discovering -= usize::from(was_discovering);
+        if let Some(remote) = works {
+            self.memory.works(name, remote, self.now);
+        }
+        if agent.is_over(self.now) {
+            self.retire(name, &agent);
+            return;
+        }
+        self.discovering += usize::from(agent.is_discovering());
+        let at = agent.deadline(self.now).max(self.now + SHORTEST_SLEEP);
+        self.schedule(name, Some(at));
+        self.agents.insert(name.clone(), agent);
+    }
+
+    /// Nobody uses the peer any more: what little must be kept of it goes back to the roster.
+    fn retire(&mut self, name: &PeerName, agent: &Agent) {
+        self.schedule(name, None);
         let (group, key) = name.clone();
-        self.actions.push_back(PathAction::SetWays { group, key, ways: ways.clone() });
+        if let Some(roster) = self.groups.get_mut(&group) {
+            roster.remember(&key, agent.memory());
+        }
+        if let Some(ways) = agent.parting_ways() {
+            self.actions.push_back(PathAction::SetWays { group, key, ways });
+        }
+    }
+
+    fn drop_agent(&mut self, name: &PeerName) {
+        if let Some(agent) = self.agents.remove(name) {
+            self.discovering -= usize::from(agent.is_discovering());
+            self.schedule(name, None);
+        }
+    }
+
+    fn schedule(&mut self, name: &PeerName, at: Option<Duration>) {
+        let before = match at {
+            Some(at) => self.due_of.insert(name.clone(), at),
+            None => self.due_of.remove(name),
+        };
+        if let Some(before) = before {
+            self.due.remove(&(before, name.clone()));
+        }
+        if let Some(at) = at {
+            self.due.insert((at, name.clone()));
+        }
     }
 }
 

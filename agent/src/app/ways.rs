@@ -107,7 +107,7 @@ impl Running {
     }
 
     fn keep_last_good(&mut self) {
-        let saved = self.enroller.state.save_last_good(self.finder.last_good(), self.clock.unix_ms());
+        let saved = self.enroller.state.save_last_good(&self.finder.last_good(), self.clock.unix_ms());
         self.saved(saved);
     }
 }

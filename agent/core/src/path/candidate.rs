@@ -74,6 +74,17 @@ pub enum Mapping {
     AddressAndPortDependent,
 }
 
+impl Mapping {
+    /// Whether the address that observers see says little of the one that a peer would see.
+    #[must_use]
+    pub const fn is_hard(self) -> bool {
+        match self {
+            Self::AddressDependent | Self::AddressAndPortDependent => true,
+            Self::Unknown | Self::EndpointIndependent => false,
+        }
+    }
+}
+
 /// What is known of a node's NAT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NatSummary {

@@ -242,7 +242,8 @@ pub enum PathAction {
         /// The peer's key.
         key: PublicKey,
     },
-    /// Measure this node's NAT once more, then tell [`PathEvent::Nat`] and [`PathEvent::OwnCandidates`].
+    /// Measure this node's NAT once more, then tell [`PathEvent::Nat`] and [`PathEvent::OwnCandidates`]. It counts
+    /// flows, so that the observers must be asked from a flow that did not exist before.
     MeasureNat,
     /// A lease at this relay is needed: a peer that is wanted has its home there.
     NeedRelay {

@@ -27,8 +27,11 @@ fn remote(endpoints: &[(EndpointKind, &str)]) -> PathEvent {
 
 fn greeted(paths: &mut Paths) -> Vec<Way> {
     paths.handle(Duration::ZERO, PathEvent::Wanted { group: group(1), key: key(2) });
-    let Some(PathAction::SetWays { ways, .. }) = paths.poll() else { panic!("no ways") };
-    ways.greet
+    let actions: Vec<PathAction> = std::iter::from_fn(|| paths.poll()).collect();
+    let [PathAction::Agree { .. }, PathAction::SetWays { ways, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    ways.greet.clone()
 }
 
 #[test]

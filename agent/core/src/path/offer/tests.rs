@@ -1,0 +1,78 @@
+use lacis_proto::GroupId;
+
+use super::{Ours, is_probeable, predicted};
+use crate::{
+    fixtures::group,
+    path::candidate::{Candidate, CandidateKind, Mapping, NatSummary},
+};
+
+fn candidate(kind: CandidateKind, addr: &str) -> Candidate {
+    Candidate { kind, addr: addr.parse().unwrap() }
+}
+
+fn offered(own: Vec<Candidate>, nat: NatSummary) -> Vec<Candidate> {
+    let mut ours = Ours::default();
+    ours.set_candidates(own);
+    ours.set_nat(nat);
+    ours.offer(&GroupId::clone(&group(1))).candidates
+}
+
+#[test]
+fn a_nat_that_counts_is_met_at_its_next_eight_ports() {
+    let seen = Some("203.0.113.1:20000".parse().unwrap());
+    let ports = |step| {
+        let nat = NatSummary { seen, step: Some(step), ..NatSummary::default() };
+        predicted(&nat).iter().map(|addr| addr.port()).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(1), (20_001..=20_008).collect::<Vec<_>>());
+    assert_eq!(ports(-2), [19_998, 19_996, 19_994, 19_992, 19_990, 19_988, 19_986, 19_984]);
+    let nat = NatSummary {
+        seen: Some("203.0.113.1:65533".parse().unwrap()),
+        step: Some(1),
+        ..NatSummary::default()
+    };
+    assert_eq!(predicted(&nat).len(), 2, "there is no port above 65535");
+}
+
+#[test]
+fn behind_a_hard_nat_the_own_port_is_guessed_outside() {
+    let own = vec![candidate(CandidateKind::Host, "10.0.0.2:51820")];
+    let nat = NatSummary {
+        mapping: Mapping::AddressDependent,
+        seen: Some("203.0.113.1:31234".parse().unwrap()),
+        ..NatSummary::default()
+    };
+    let guess = candidate(CandidateKind::Guess, "203.0.113.1:51820");
+    assert!(offered(own.clone(), nat).contains(&guess));
+    let easy = NatSummary { mapping: Mapping::EndpointIndependent, ..nat };
+    assert!(!offered(own, easy).contains(&guess));
+}
+
+#[test]
+fn at_most_sixteen_are_offered_each_once_the_likeliest_first() {
+    let mut own: Vec<Candidate> =
+        (0..30).map(|n| candidate(CandidateKind::Host, &format!("10.0.0.{n}:1"))).collect();
+    own.extend((0..30).map(|n| candidate(CandidateKind::Reflexive, &format!("203.0.113.{n}:1"))));
+    own.extend([candidate(CandidateKind::Static, "192.0.2.1:1"); 2]);
+    let offered = offered(own, NatSummary::default());
+    assert_eq!(offered.len(), 16);
+    assert_eq!(offered[0].kind, CandidateKind::Static);
+    assert_eq!(offered.iter().filter(|one| one.kind == CandidateKind::Host).count(), 8);
+}
+
+#[test]
+fn addresses_that_are_nobodys_or_everybodys_are_not_probed() {
+    for addr in [
+        "0.0.0.0:1",
+        "127.0.0.1:1",
+        "224.0.0.1:1",
+        "255.255.255.255:1",
+        "192.0.2.1:0",
+        "[::]:1",
+        "[ff02::1]:1",
+        "[::ffff:127.0.0.1]:1",
+    ] {
+        assert!(!is_probeable(addr.parse().unwrap()), "{addr}");
+    }
+    assert!(is_probeable("10.0.0.1:1".parse().unwrap()));
+}

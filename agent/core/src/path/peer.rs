@@ -1,0 +1,348 @@
+//! The agent of one peer that is in use: events about it go in, frames and ways come out.
+//!
+//! ```text
+//! wanted ─▶ agree on keys ─▶ tell candidates, propose a moment ─▶ probe ─▶ two answers ─▶ primary
+//!             │                                                               │
+//!             └ initiations go to the start set meanwhile                     └ silence, errors ─▶ doubt ─▶ next path
+//! ```
+//! `exchange` tells the peer where this node may be and learns the same, `probing` sends probes and takes in answers,
+//! `choice` decides where data goes, `fates` tells people about it.
+//!
+//! Invariants: the primary has answered or is a relay; probes leave only after keys are agreed on; an agent that
+//! nobody uses sends nothing but answers.
+
+mod choice;
+mod exchange;
+mod fates;
+mod probing;
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+
+use lacis_proto::{GroupId, PublicKey};
+
+use self::choice::Doubt;
+use super::{
+    body::{Body, Offer},
+    budget::Budget,
+    candidate::{Candidate, CandidateKind},
+    event::PathAction,
+    frame,
+    keys::{PairKeys, Tag},
+    limits::{
+        CALLED_FOR, IDLE_AFTER, IN_USE_FOR, MAX_CANDIDATES, MAX_PEER_REFLEXIVE, MAX_RELAYS, MAX_WAITING,
+    },
+    measure::{Hurdle, Path},
+    offer::Ours,
+    punch::Rounds,
+    relay,
+    replay::{Freshness, Starts},
+    roster::Known,
+    unique::Unique,
+};
+use crate::way::{PeerWays, Way};
+
+/// What an agent sees of the rest of the machine while it handles an event.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) now: Duration,
+    pub(super) group: &'a GroupId,
+    /// Key of the own peer in the group, and the tag it sends under.
+    pub(super) own: PublicKey,
+    pub(super) tag: Tag,
+    /// What the peer's record says.
+    pub(super) known: &'a Known,
+    pub(super) ours: &'a Ours,
+    /// When this node last moved.
+    pub(super) moved_at: Option<Duration>,
+    /// A direct path that worked before.
+    pub(super) last_good: Option<SocketAddr>,
+    /// Whether there is room for another round.
+    pub(super) has_room: bool,
+    pub(super) boot: u64,
+    pub(super) unique: &'a mut Unique,
+    pub(super) budget: &'a mut Budget,
+    pub(super) actions: &'a mut VecDeque<PathAction>,
+}
+
+/// How a frame came or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Way(Way),
+    /// As a signal through control.
+    Control,
+}
+
+/// How far the agreement on keys is.
+#[derive(Debug)]
+enum Keys {
+    Unasked,
+    Asked,
+    Agreed(PairKeys),
+    /// The peer's key is no key to agree with.
+    Impossible,
+}
+
+/// The agent of one peer.
+#[derive(Debug)]
+pub(super) struct Agent {
+    key: PublicKey,
+    keys: Keys,
+    /// Frames that came before the keys.
+    waiting: Vec<(Carrier, Vec<u8>)>,
+    starts: Starts,
+    /// Number of the last frame to the peer.
+    seq: u64,
+    /// The last authentic frame of the peer; none if it may be an agent that sends none.
+    heard_at: Option<Duration>,
+    theirs: Offer,
+    /// Revision of the own candidates that the peer has.
+    told: u32,
+    /// Relays first, in the order in which they are preferred, then candidates by kind.
+    paths: Vec<Path>,
+    primary: Option<Way>,
+    since: Duration,
+    /// The primary before, for the packets that go both ways.
+    former: Option<Way>,
+    doubt: Option<Doubt>,
+    /// Since when the direct primary is a detour.
+    detour_since: Option<Duration>,
+    beat_at: Option<Duration>,
+    search_at: Option<Duration>,
+    /// Probes wait until then for the budget.
+    short_until: Option<Duration>,
+    rounds: Rounds,
+    /// Data last left or was wanted.
+    used_at: Option<Duration>,
+    touched_at: Duration,
+    /// What the tunnel was told last.
+    ways: Option<PeerWays>,
+}
+
+impl Agent {
+    pub(super) fn new(scene: &Scene<'_>, key: PublicKey) -> Self {
+        let mut agent = Self {
+            key,
+            keys: Keys::Unasked,
+            waiting: Vec::new(),
+            starts: scene.known.starts(),
+            seq: scene.known.sent,
+            heard_at: None,
+            theirs: Offer::default(),
+            told: 0,
+            paths: Vec::new(),
+            primary: None,
+            since: scene.now,
+            former: None,
+            doubt: None,
+            detour_since: None,
+            beat_at: None,
+            search_at: None,
+            short_until: None,
+            rounds: Rounds::default(),
+            used_at: None,
+            touched_at: scene.now,
+            ways: None,
+        };
+        agent.refresh_relays(scene);
+        agent.refresh_candidates(scene);
+        agent
+    }
+
+    /// What is to be remembered of the peer while nobody uses it: its start, and the last number of a frame to it.
+    pub(super) fn memory(&self) -> (Option<(u64, u64)>, u64) {
+        (self.starts.memory(), self.seq)
+    }
+
+    /// Whether nothing has happened for so long that the agent can go.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        self.over_at() <= now
+    }
+
+    fn over_at(&self) -> Duration {
+        let is_called = self.used_at.is_none() && self.heard_at.is_none();
+        self.touched_at + if is_called { CALLED_FOR } else { IDLE_AFTER }
+    }
+
+    /// Whether data left for the peer lately.
+    pub(super) fn is_in_use(&self, now: Duration) -> bool {
+        self.used_at.is_some_and(|at| now < at + IN_USE_FOR)
+    }
+
+    /// Whether probes that discover are under way.
+    pub(super) fn is_discovering(&self) -> bool {
+        self.paths.iter().any(|path| !path.is_relay() && path.is_discovering())
+    }
+
+    /// Data leaves for the peer, or should.
+    pub(super) fn used(&mut self, scene: &mut Scene<'_>) {
+        self.used_at = Some(scene.now);
+        self.touched_at = scene.now;
+        self.ask_for_keys(scene);
+        if self.beat_at.is_none() {
+            self.beat_at = Some(scene.now + scene.unique.around(super::limits::HEARTBEAT));
+        }
+        if self.search_at.is_none() {
+            self.search_at = Some(scene.now + super::limits::SEARCH_EVERY);
+        }
+        if self.wants_better() && self.rounds.next.is_none() {
+            self.rounds.restart(scene.now);
+        }
+        if self.is_stale(scene.now) {
+            self.begin_doubt(scene.now);
+        }
+    }
+
+    pub(super) fn ask_for_keys(&mut self, scene: &mut Scene<'_>) {
+        if matches!(self.keys, Keys::Unasked) {
+            self.keys = Keys::Asked;
+            scene.actions.push_back(PathAction::Agree { group: scene.group.clone(), key: self.key });
+        }
+    }
+
+    /// The keys are there, or never will be.
+    pub(super) fn agreed(&mut self, scene: &mut Scene<'_>, keys: Option<PairKeys>) {
+        self.keys = keys.map_or(Keys::Impossible, Keys::Agreed);
+        for (carrier, payload) in std::mem::take(&mut self.waiting) {
+            self.frame(scene, carrier, &payload);
+        }
+    }
+
+    /// A frame that names the peer as its sender.
+    pub(super) fn frame(&mut self, scene: &mut Scene<'_>, carrier: Carrier, payload: &[u8]) {
+        let keys = match &self.keys {
+            Keys::Agreed(keys) => keys,
+            Keys::Impossible => return,
+            Keys::Unasked | Keys::Asked => {
+                if self.waiting.len() < MAX_WAITING {
+                    self.waiting.push((carrier, payload.to_vec()));
+                }
+                return;
+            }
+        };
+        let Some(opened) = frame::open(&keys.from_peer, payload) else { return };
+        let freshness = self.starts.take(opened.boot, opened.seq);
+        if freshness == Freshness::New {
+            self.heard_at = Some(scene.now);
+            self.touched_at = scene.now;
+        }
+        self.heard_at.get_or_insert(scene.now);
+        let is_fresh = freshness != Freshness::Old;
+        match opened.body {
+            Body::Ping { transaction, moved } => {
+                if let Carrier::Way(way) = carrier {
+                    self.pinged(scene, way, transaction, moved && is_fresh, is_fresh);
+                }
+            }
+            Body::Pong { transaction, .. } => self.ponged(scene, &transaction, opened.boot),
+            Body::Candidates(offer) if is_fresh => self.offered(scene, offer),
+            Body::Punch(punch) if is_fresh => self.proposed(scene, carrier, punch),
+            Body::PunchAck(punch) if is_fresh => self.accepted(scene, punch),
+            // A recorded goodbye of an earlier start could be played again after a restart.
+            Body::Bye if freshness == Freshness::New => self.left(scene),
+            Body::Candidates(_) | Body::Punch(_) | Body::PunchAck(_) | Body::Bye => {}
+        }
+    }
+
+    /// Seals and sends a message.
+    fn send(&mut self, scene: &mut Scene<'_>, carrier: Carrier, body: &Body, ttl: Option<u8>) {
+        let Keys::Agreed(keys) = &self.keys else { return };
+        self.seq += 1;
+        let nonce = scene.unique.nonce();
+        let payload = frame::seal(&keys.to_peer, scene.tag, &nonce, scene.boot, self.seq, body);
+        scene.actions.push_back(match carrier {
+            Carrier::Way(way) => PathAction::Send { way, payload, ttl, whole: false },
+            Carrier::Control => {
+                PathAction::Signal { group: scene.group.clone(), to: scene.known.peer.clone(), payload }
+            }
+        });
+    }
+
+    /// Tells the peer that this node goes.
+    pub(super) fn say_goodbye(&mut self, scene: &mut Scene<'_>) {
+        if let (Some(primary), Some(_)) = (self.primary, self.heard_at) {
+            self.send(scene, Carrier::Way(primary), &Body::Bye, None);
+        }
+    }
+
+    fn path(&self, way: Way) -> Option<&Path> {
+        self.paths.iter().find(|path| path.way == way)
+    }
+
+    fn path_mut(&mut self, way: Way) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.way == way)
+    }
+
+    fn primary_path(&self) -> Option<&Path> {
+        self.path(self.primary?)
+    }
+
+    /// Brings the relays in line with this node's leases and with what is known of the peer's.
+    pub(super) fn refresh_relays(&mut self, scene: &Scene<'_>) {
+        let ordered = relay::order(scene.ours.leases(scene.group), &self.theirs.relays, &scene.known.relays);
+        let mut relays: Vec<Path> = Vec::new();
+        for lease in ordered.into_iter().take(MAX_RELAYS) {
+            let way = Way::relayed(lease.remote, lease.lease, scene.known.address);
+            relays.push(self.path(way).cloned().unwrap_or_else(|| Path::relayed(way, lease.tls)));
+        }
+        self.paths.retain(|path| !path.is_relay());
+        self.paths.splice(0..0, relays);
+    }
+
+    /// Brings the candidates in line with the peer's record and with what it offers. Paths that answer stay.
+    pub(super) fn refresh_candidates(&mut self, scene: &Scene<'_>) {
+        let last_good = scene.last_good.map(|addr| Candidate { kind: CandidateKind::LastGood, addr });
+        let recorded = scene.known.endpoints.iter().filter_map(Candidate::of_endpoint);
+        let mut wanted: Vec<Candidate> = recorded.chain(last_good).collect();
+        wanted
+            .extend(self.theirs.candidates.iter().filter(|offered| super::offer::is_probeable(offered.addr)));
+        let primary = self.primary;
+        self.paths.retain(|path| {
+            let is_wanted = wanted.iter().any(|candidate| candidate.addr == path.way.remote);
+            let is_observed = path.kind == Some(CandidateKind::PeerReflexive);
+            path.is_relay() || is_wanted || is_observed || path.proven || Some(path.way) == primary
+        });
+        for candidate in wanted {
+            self.add_candidate(scene, candidate);
+        }
+        self.sort_paths();
+    }
+
+    /// Adds a candidate where there is room; returns whether it is there now.
+    fn add_candidate(&mut self, scene: &Scene<'_>, candidate: Candidate) -> bool {
+        let way = Way::direct(candidate.addr);
+        if self.path(way).is_some() {
+            return true;
+        }
+        if self.paths.iter().filter(|path| !path.is_relay()).count() >= MAX_CANDIDATES {
+            return false;
+        }
+        let mut path = Path::direct(way, candidate.kind);
+        if !scene.ours.speaks(candidate.addr.ip()) {
+            path.hurdle = Some(Hurdle::Refused);
+        }
+        self.paths.push(path);
+        true
+    }
+
+    /// Adds the source of something authentic; the oldest unproven one makes room.
+    fn add_observed(&mut self, scene: &Scene<'_>, addr: SocketAddr) -> bool {
+        if self.path(Way::direct(addr)).is_some() {
+            return true;
+        }
+        let is_observed = |path: &Path| path.kind == Some(CandidateKind::PeerReflexive);
+        let primary = self.primary;
+        let can_go = |path: &Path| is_observed(path) && !path.proven && Some(path.way) != primary;
+        if self.paths.iter().filter(|path| is_observed(path)).count() >= MAX_PEER_REFLEXIVE {
+            let Some(oldest) = self.paths.iter().position(can_go) else { return false };
+            self.paths.remove(oldest);
+        }
+        let added = self.add_candidate(scene, Candidate { kind: CandidateKind::PeerReflexive, addr });
+        self.sort_paths();
+        added
+    }
+
+    /// Relays keep their order; candidates stand by kind, the oldest of a kind first.
+    fn sort_paths(&mut self) {
+        self.paths.sort_by_key(|path| path.kind);
+    }
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use super::Rounds;
+
+const MS: Duration = Duration::from_millis(1);
+const HALF: Duration = Duration::from_millis(40);
+
+#[test]
+fn who_leads_and_who_follows_begin_at_the_same_moment() {
+    for knows in [true, false] {
+        let (mut leader, mut follower) = (Rounds::default(), Rounds::default());
+        for _ in 0..5 {
+            let began = 10_000 * MS;
+            let proposed = leader.lead(began, HALF, knows);
+            // The proposal takes half a round trip, and so does the acknowledgement.
+            let wait = if knows { proposed.wait } else { proposed.wait.max(HALF) };
+            let follows = follower.follow(began + HALF, proposed.round, wait);
+            let agreed = leader.agreed(began + HALF * 2, proposed.round).unwrap();
+            let (one, other) = (agreed.instant.unwrap(), follows.instant.unwrap());
+            let apart = one.abs_diff(other);
+            // In later rounds without knowledge the leader learns the addresses late; it begins as soon as it can.
+            assert!(apart.is_zero() || (!knows && one == began + HALF * 2), "round {}", proposed.round);
+        }
+    }
+}
+
+#[test]
+fn rounds_follow_after_2_and_8_seconds_then_ever_more_rarely() {
+    let mut rounds = Rounds::default();
+    rounds.restart(Duration::ZERO);
+    let mut at = Vec::new();
+    while at.len() < 9 {
+        let next = rounds.next.unwrap();
+        at.push(next.as_secs());
+        rounds.lead(next, HALF, true);
+    }
+    assert_eq!(at, [0, 2, 10, 70, 190, 430, 910, 1_510, 2_110]);
+}
+
+#[test]
+fn the_third_round_begins_with_silence() {
+    let mut rounds = Rounds::default();
+    let waits: Vec<Duration> = (0..4).map(|_| rounds.lead(Duration::ZERO, HALF, true).wait).collect();
+    assert_eq!(waits, [Duration::ZERO, 40 * MS, 35_000 * MS, 40 * MS]);
+}
+
+#[test]
+fn of_two_that_propose_at_once_the_lesser_key_leads() {
+    let mut rounds = Rounds::default();
+    rounds.lead(Duration::ZERO, HALF, false);
+    assert!(!rounds.follows(HALF, 1, true));
+    assert!(rounds.follows(HALF, 1, false));
+}
+
+#[test]
+fn a_repeated_proposal_changes_nothing() {
+    let mut rounds = Rounds::default();
+    rounds.follow(Duration::ZERO, 1, HALF);
+    assert!(!rounds.follows(250 * MS, 1, true));
+    assert!(rounds.follows(250 * MS, 2, true));
+    assert!(rounds.follows(5_000 * MS, 1, true), "a new first round, much later");
+}
+
+#[test]
+fn a_proposal_is_repeated_until_the_peer_agrees_but_not_for_ever() {
+    let mut rounds = Rounds::default();
+    rounds.lead(Duration::ZERO, HALF, true);
+    let mut repeated = 0;
+    rounds.proposed(Duration::ZERO, 250 * MS);
+    while let Some(at) = rounds.again_at() {
+        repeated += 1;
+        rounds.proposed(at, 250 * MS);
+    }
+    assert_eq!(repeated, 3);
+    rounds.lead(Duration::ZERO, HALF, true);
+    rounds.proposed(Duration::ZERO, 250 * MS);
+    assert!(rounds.agreed(HALF, 2).is_some() && rounds.again_at().is_none());
+    assert!(rounds.agreed(HALF, 2).is_none(), "known already");
+}

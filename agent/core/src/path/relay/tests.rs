@@ -1,0 +1,57 @@
+use std::time::Duration;
+
+use lacis_proto::{RecordId, RelayHome};
+
+use super::{distances, order};
+use crate::{fixtures::group, path::event::RelayWay};
+
+fn relay(name: &str) -> RecordId {
+    RecordId::parse(&format!("relay_{name}")).unwrap()
+}
+
+fn lease(name: &str, leg_ms: Option<u64>) -> RelayWay {
+    RelayWay {
+        relay: relay(name),
+        group: group(1),
+        remote: "198.51.100.1:3478".parse().unwrap(),
+        lease: 1,
+        rtt: leg_ms.map(Duration::from_millis),
+        tls: false,
+    }
+}
+
+fn names(ordered: &[&RelayWay]) -> Vec<String> {
+    ordered.iter().map(|way| way.relay.to_string()).collect()
+}
+
+#[test]
+fn both_ends_choose_the_relay_with_the_smallest_sum_of_legs() {
+    let ours = [lease("a", Some(10)), lease("b", Some(30)), lease("c", Some(5))];
+    let theirs = [lease("a", Some(50)), lease("b", Some(10)), lease("c", Some(80))];
+    let seen_here = order(ours.iter(), &distances(theirs.iter()), &[]);
+    let seen_there = order(theirs.iter(), &distances(ours.iter()), &[]);
+    assert_eq!(names(&seen_here), ["relay_b", "relay_a", "relay_c"]);
+    assert_eq!(names(&seen_here), names(&seen_there));
+}
+
+#[test]
+fn a_tie_is_broken_alike_at_both_ends() {
+    let ours = [lease("a", Some(10)), lease("b", Some(20))];
+    let theirs = [lease("b", Some(10)), lease("a", Some(20))];
+    let here = names(&order(ours.iter(), &distances(theirs.iter()), &[]));
+    assert_eq!(here, names(&order(theirs.iter(), &distances(ours.iter()), &[])));
+}
+
+#[test]
+fn before_anything_is_known_of_the_peer_its_home_comes_first_and_only_its_homes_count() {
+    let ours = [lease("a", Some(1)), lease("b", Some(9)), lease("c", None)];
+    let home = |name: &str, rank| RelayHome { relay: relay(name), rank };
+    let ordered = order(ours.iter(), &[], &[home("c", 0), home("b", 1)]);
+    assert_eq!(names(&ordered), ["relay_c", "relay_b"]);
+}
+
+#[test]
+fn a_leg_over_tls_comes_after_every_other() {
+    let ours = [RelayWay { tls: true, ..lease("a", Some(1)) }, lease("b", None)];
+    assert_eq!(names(&order(ours.iter(), &[], &[])), ["relay_b", "relay_a"]);
+}
