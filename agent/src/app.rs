@@ -11,6 +11,7 @@ mod change;
 mod degraded;
 mod enrol;
 mod gone;
+mod mapped;
 mod metrics;
 mod names;
 mod probes;
@@ -84,6 +85,8 @@ pub struct Options {
     pub resolv_conf: PathBuf,
     /// Where the service manager starts guards of the host's resolver.
     pub helper: PathBuf,
+    /// Whether the gateway is asked for a port.
+    pub portmap: bool,
     /// Where figures are offered over TCP, beside the local API.
     pub metrics: Option<SocketAddr>,
     /// What the agent says.
@@ -289,6 +292,8 @@ enum Input {
     Core(Box<lacis_agent_core::Event>),
     /// From the tunnel.
     Tunnel(lacis_tunnel::Event),
+    /// The gateway maps another port than before, or none.
+    Mapped,
     /// From the local API.
     Ask(ask::Question),
     /// A join or leave has ended.

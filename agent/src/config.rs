@@ -158,6 +158,9 @@ pub struct UpArgs {
     /// Publish this endpoint instead of the host's addresses. Repeatable.
     #[arg(long, value_name = "IP:PORT")]
     pub endpoint: Vec<SocketAddr>,
+    /// Do not ask the gateway for a port by PCP, NAT-PMP or UPnP.
+    #[arg(long)]
+    pub no_portmap: bool,
     /// Who has this host's resolver ask the agent for names of its groups.
     #[arg(long, env = "LACIS_DNS", value_enum, default_value = "host", value_name = "WHO")]
     pub dns: HostDns,
@@ -346,6 +349,7 @@ impl UpArgs {
             dns: self.dns,
             resolv_conf: self.resolv_conf,
             helper: self.guard,
+            portmap: !self.no_portmap,
             metrics: self.metrics,
             journal: journal_unit(),
             logs,
@@ -397,6 +401,9 @@ impl UpArgs {
         }
         if let Some(metrics) = self.metrics {
             add("--metrics", metrics.to_string());
+        }
+        if self.no_portmap {
+            all.push("--no-portmap".to_owned());
         }
         all
     }

@@ -25,6 +25,7 @@ mod logs;
 mod management;
 mod overlay;
 mod paths;
+mod portmap;
 mod socket;
 mod state;
 mod status;

@@ -202,6 +202,7 @@ impl Node {
             helper: PathBuf::new(),
             metrics: None,
             logs: Logs::default(),
+            portmap: false,
             journal: None,
         }
     }

@@ -15,6 +15,9 @@ use crate::{
 /// Numbers of sites: as many as there are /28 in a /24, without the first.
 pub(crate) const SITES: std::ops::RangeInclusive<u8> = 1..=15;
 
+/// Outer addresses of routers that map ports; of no documentation, see [`crate::gateway`].
+pub(crate) const SECOND: &str = "198.52.100.0/24";
+
 /// Hops across: more than a packet that is only meant to open the sender's own NAT lives.
 const HOPS: u8 = 8;
 
@@ -57,6 +60,7 @@ impl Internet {
             writeln!(script, "ip addr add 198.51.100.{number}/24 dev eth0").unwrap();
             writeln!(script, "ip addr add 2001:db8::{number}/64 dev eth0 nodad").unwrap();
         }
+        writeln!(script, "ip route add {SECOND} dev eth0").unwrap();
         space.sh(&script);
         space.feed("ip", &["-batch", "-"], &(routes(None) + &routes6(None)));
         PublicHost { space, port, numbers: numbers.to_vec() }

@@ -3,13 +3,20 @@
 //!
 //! Runs inside a world of its own (`deploy/world`); `./tests/run nat` does that.
 
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed step fails the test, and whoever runs it is told what was seen"
+)]
 
 mod classify;
 mod events;
+mod gateway;
 mod internet;
 mod kind;
 mod kinds;
+mod mesh;
+mod portmap;
 mod responder;
 mod sea;
 mod site;

@@ -1,11 +1,14 @@
 //! Sites: a router with an outer side on the Internet or inside a carrier, and clients behind it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use support::{Namespace, eventually, run, serial};
 
 use crate::{
-    internet::{Internet, PublicHost, routes, routes6},
+    internet::{Internet, PublicHost, SECOND, routes, routes6},
     kind::Rules,
     wires,
 };
@@ -14,7 +17,7 @@ use crate::{
 pub(crate) struct Site {
     number: u8,
     pub(crate) router: Namespace,
-    pub(crate) clients: Vec<Namespace>,
+    pub(crate) clients: Vec<Arc<Namespace>>,
     /// Its port in the sea; none where it is a carrier's customer.
     pub(crate) port: Option<usize>,
     pub(crate) wan: Ipv4Addr,
@@ -42,6 +45,7 @@ impl Site {
         let mut site = Self::make(router, number, wan, lan, rules.into());
         site.port = Some(port);
         site.router.feed("ip", &["-batch", "-"], &routes(Some(number)));
+        site.router.ip(&["route", "add", SECOND, "dev", "wan"]);
         site.add_client();
         site
     }
@@ -90,16 +94,16 @@ impl Site {
     }
 
     /// One more client.
-    pub(crate) fn add_client(&mut self) -> &Namespace {
+    pub(crate) fn add_client(&mut self) -> &Arc<Namespace> {
         let client = Namespace::new();
         self.plug(&client, "eth0");
-        self.clients.push(client);
+        self.clients.push(Arc::new(client));
         self.address_clients();
         self.clients.last().unwrap()
     }
 
     /// The first client.
-    pub(crate) fn client(&self) -> &Namespace {
+    pub(crate) fn client(&self) -> &Arc<Namespace> {
         &self.clients[0]
     }
 

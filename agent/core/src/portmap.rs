@@ -5,7 +5,7 @@
 //! idle ───────────────▶ asking by PCP ───────────────────▶ NAT-PMP ──────────▶ UPnP ──▶ resting, then again
 //!                           │ granted         │ granted                │ granted
 //!                           ▼                 ▼                        ▼
-//!                         held: renewed at half of its life by the same protocol, at once when the gateway
+//!                         held: renewed within half of its life by the same protocol, at once when the gateway
 //!                         has restarted (epoch); forgotten with the gateway; removed at the end
 //! ```
 //! The shell hands over events ([`PortMap::handle`]), takes actions until there are none ([`PortMap::poll`]) and
@@ -42,7 +42,7 @@ pub struct Gateway {
 pub enum PortMapEvent {
     /// The network has changed; this is the gateway now.
     Gateway(Option<Gateway>),
-    /// A datagram from a gateway's port for mappings, or an announcement.
+    /// A datagram from a gateway's port for mappings.
     Datagram {
         /// Who sent it.
         from: Ipv4Addr,

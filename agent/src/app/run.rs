@@ -18,7 +18,7 @@ use super::{
     change::Changing,
     degraded::{Troubles, state_trouble},
     enrol::{AGENT, Enroller, hosted, key_of},
-    names,
+    mapped, names,
     probes::Probes,
     sessions::Sessions,
     status::{is_ready, status},
@@ -33,6 +33,7 @@ use crate::{
     http,
     overlay::{Devices, Overlay},
     paths::{Finder, Found, from_tunnel},
+    portmap::PortMapper,
     socket,
     state::{Enrolment, State},
     status::GoneGroup,
@@ -79,6 +80,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
     let finder = Finder::new(random(), clock.unix_ms(), enroller.state.last_good(clock.unix_ms()));
     let running = Running {
+        mapper: mapped::start(&options, enroller.host.as_ref(), port, inputs.clone()),
         core: AgentCore::new(boot),
         clock,
         overlay,
@@ -152,7 +154,7 @@ fn keep_port(state: &State, enrolment: &mut Enrolment, port: u16, troubles: &mut
     }
 }
 
-async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {
+pub(super) async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {
     if !options.endpoints.is_empty() {
         return options.endpoints.clone();
     }
@@ -231,6 +233,8 @@ pub(super) struct Running {
     pub(super) scope_changed: BTreeMap<ScopeId, Duration>,
     look_at_host: Option<Duration>,
     pub(super) ending: Option<Ending>,
+    /// None where no port is to be mapped.
+    pub(super) mapper: Option<PortMapper>,
 }
 
 /// Why the loop ends.
@@ -289,6 +293,9 @@ impl Running {
 
     async fn end(&mut self) {
         self.serving.iter().for_each(AbortHandle::abort);
+        if let Some(mapper) = self.mapper.take() {
+            mapper.end().await;
+        }
         if let Some(names) = self.names.take() {
             names.end().await;
         }
@@ -316,6 +323,7 @@ impl Running {
         match input {
             Input::Core(event) => self.feed(*event).await,
             Input::Tunnel(event) => self.take_tunnel(event).await,
+            Input::Mapped => drop(self.look_at_endpoints().await),
             Input::Ask(Question::Status(answer)) => {
                 let degraded = self.degradations();
                 let heard = self.heard.borrow().clone();
@@ -494,12 +502,11 @@ impl Running {
     /// Addresses of the host came or went: interfaces may lack something, and peers must know.
     async fn look_at_host(&mut self) {
         self.reconcile().await;
-        let now = endpoints(self.enroller.host.as_ref(), &self.options, self.overlay.tunnel.port()).await;
-        if now != self.endpoints {
-            self.endpoints.clone_from(&now);
-            self.finder.reachable_at(self.clock.now(), &now, &mut self.overlay);
+        if let Some(mapper) = &self.mapper {
+            mapper.network_changed();
+        }
+        if self.look_at_endpoints().await {
             self.find(Found::Moved).await;
-            self.feed(Event::EndpointsChanged(now)).await;
             self.feed(Event::NetworkChanged).await;
         }
     }

@@ -59,6 +59,13 @@ impl Host {
         Ok(to.map(|(prefix, _)| prefix).collect())
     }
 
+    /// The router by which packets of IPv4 leave this host for everywhere; none where there is none.
+    pub(crate) async fn gateway(&self) -> Result<Option<Ipv4Addr>, HostError> {
+        let routes = self.routes().await?;
+        let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
+        Ok(defaults.filter_map(priority_and_gateway).min().map(|(_, gateway)| gateway))
+    }
+
     async fn routes(&self) -> Result<Vec<RouteMessage>, HostError> {
         let _alone = self.listing.lock().await;
         let mut routes = Vec::new();
@@ -117,6 +124,18 @@ fn prefix_and_interface(route: &RouteMessage) -> Option<(IpNetwork, u32)> {
         .find_map(|attribute| if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None });
     let prefix = IpNetwork::new(destination?, route.header.destination_prefix_length).ok()?;
     Some((prefix, index?))
+}
+
+fn priority_and_gateway(route: &RouteMessage) -> Option<(u32, Ipv4Addr)> {
+    let (mut priority, mut gateway) = (0, None);
+    for attribute in &route.attributes {
+        if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
+            gateway = Some(*address);
+        } else if let RouteAttribute::Priority(number) = attribute {
+            priority = *number;
+        }
+    }
+    Some((priority, gateway?))
 }
 
 /// Whether two ranges share an address.

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// Where PCP and NAT-PMP are answered (RFC 6887 §19, RFC 6886 §3).
 pub const SERVER_PORT: u16 = 5351;
 
-/// Where gateways announce that they have restarted (RFC 6887 §14.1, RFC 6886 §3.2.1).
-pub const CLIENT_PORT: u16 = 5350;
-
 /// The lease asked for, in seconds: what RFC 6886 §3.3 recommends. A mapping that nobody removes is gone by then.
 pub const LEASE_S: u32 = 7_200;
 
@@ -19,8 +16,9 @@ pub const LADDER: [Duration; 3] =
 /// Shortest time to a renewal: a gateway that grants leases of a second is not asked every half of it.
 pub const MIN_RENEWAL: Duration = Duration::from_secs(30);
 
-/// Longest time to a renewal: a gateway that forgot without a word is found out within the hour.
-pub const MAX_RENEWAL: Duration = Duration::from_secs(3_600);
+/// Longest time to a renewal: a gateway that has restarted without a word, and without a link that went down, is
+/// found out within this.
+pub const MAX_RENEWAL: Duration = Duration::from_secs(600);
 
 /// Where nobody maps ports, all is tried again after this: somebody may have switched it on.
 pub const ASK_AGAIN: Duration = Duration::from_secs(600);
