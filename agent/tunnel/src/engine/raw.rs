@@ -18,7 +18,7 @@ use std::time::Instant;
 use super::inbound::Arrival;
 use super::{Engine, Output};
 use crate::limits;
-use crate::mailbox::Event;
+use crate::mailbox::{Event, NetworkId};
 use crate::path::Endpoint;
 use crate::relay;
 use crate::timers::Bucket;
@@ -28,7 +28,7 @@ use crate::wire::Raw;
 
 /// The leases we hold, and the network each leads to.
 #[derive(Debug, Default)]
-pub(super) struct Leases(BTreeMap<(SocketAddr, u32), u32>);
+pub(super) struct Leases(BTreeMap<(SocketAddr, u32), NetworkId>);
 
 /// How many datagrams of each kind the control side is told of.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ impl RawLimits {
 }
 
 impl Engine {
-    /// Replaces the leases. Those of unknown networks are ignored.
+    /// Replaces the leases.
     pub(crate) fn set_leases(&mut self, leases: &[Lease]) {
-        let known = leases.iter().take(limits::LEASES).filter_map(|lease| {
+        let leases = leases.iter().take(limits::LEASES).map(|lease| {
             let place = SocketAddr::new(lease.relay.ip().to_canonical(), lease.relay.port());
-            Some(((place, lease.lease), self.slot(lease.network)?))
+            ((place, lease.lease), lease.network)
         });
-        self.leases = Leases(known.collect());
+        self.leases = Leases(leases.collect());
     }
 
     /// Sends a datagram of the control side.
@@ -80,7 +80,7 @@ impl Engine {
             return Some(datagram);
         };
         if arrival.from.relay != Some(hop) {
-            let network = *self.leases.0.get(&(arrival.from.remote, hop.lease))?;
+            let network = self.slot(*self.leases.0.get(&(arrival.from.remote, hop.lease))?)?;
             arrival.came_by(Some(hop), Some(network));
         }
         Some(inside)

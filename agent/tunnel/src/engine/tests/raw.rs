@@ -122,3 +122,17 @@ fn datagrams_of_the_control_side_leave_as_they_are_or_framed() {
     assert_eq!(side.out.raw, expected);
     assert_eq!((side.counters().raw_out, side.counters().drop_raw), (2, 1));
 }
+
+#[test]
+fn a_lease_stays_with_its_network_when_that_is_made_again_in_another_place() {
+    let mut side = leased();
+    let now = side.engine.now;
+    let former = side.slot();
+    side.engine.remove_network(NET);
+    side.wire(relay_place(), &relayed(HOP, PATH));
+    assert_eq!((side.told(), side.counters().drop_relayed), (Vec::new(), 1));
+    assert_eq!(side.join(now, 'a', NetworkId(2)), former, "another network has its place");
+    assert_ne!(side.join(now, 'a', NET), former);
+    side.wire(relay_place(), &relayed(HOP, PATH));
+    assert_eq!(side.told().len(), 1);
+}
