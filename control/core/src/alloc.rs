@@ -1,6 +1,6 @@
 //! Addresses: which host number a new peer gets, and which pool a new group.
 //!
-//! Numbers are given in order until the pool's end, so they are used again as late as possible; then the
+//! Numbers are given in order, so they are used again late; where many rest, or the pool has ended, the
 //! one that rested longest. It must have rested for the DNS TTL, and every connected agent must know
 //! that its former peer is gone (DESIGN ruling 5).
 
@@ -11,7 +11,8 @@ use lacis_proto::{Code, FIRST_PEER_HOST, GroupId, Host, Problem, Revision, capac
 
 use crate::{
     State,
-    limits::{HOST_REST_MS, POOL_PREFIX, SUPER_NET},
+    limits::{HOST_REST_MS, MAX_RESTING, POOL_PREFIX, SUPER_NET},
+    row::ReleasedHost,
     state::Group,
 };
 
@@ -34,7 +35,8 @@ pub struct PoolExhausted {
 /// [`PoolExhausted`] where all are in use or rest.
 pub fn allocate(group: &Group, now_ms: u64, applied: Option<Revision>) -> Result<Host, PoolExhausted> {
     let next = group.row.next_host.max(FIRST_PEER_HOST);
-    if overlay4(group.row.pool, next).is_some() {
+    let unused = overlay4(group.row.pool, next).map(|_| next);
+    if let Some(next) = unused.filter(|_| group.released.len() < MAX_RESTING) {
         return Ok(next);
     }
     let known_gone = || {
@@ -48,7 +50,9 @@ pub fn allocate(group: &Group, now_ms: u64, applied: Option<Revision>) -> Result
         let future = known_gone().filter(|released| released.released_ms > now_ms);
         future.min_by_key(|released| (released.revision, released.host))
     };
-    longest.or_else(unknown).map(|released| released.host).ok_or_else(|| PoolExhausted {
+    let again = |released: &ReleasedHost| released.host;
+    let host = longest.map(again).or(unused).or_else(|| unknown().map(again));
+    host.ok_or_else(|| PoolExhausted {
         group: group.row.id.clone(),
         label: group.row.label.clone(),
         pool: group.row.pool,

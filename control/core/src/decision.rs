@@ -12,8 +12,7 @@ use lacis_proto::{Change, GroupId, MemberId, NodeId, PeerId, RecordId, Revision,
 
 use crate::{
     Facts, Random, Reply, State,
-    limits::MAX_TOMBSTONES,
-    netmap,
+    netmap, retention,
     row::{Actor, AuditRow, GroupRow, MemberRow, NodeRow, NodeState, PeerRow, Row, TombstoneRow},
 };
 
@@ -207,9 +206,7 @@ impl<'a> Effects<'a> {
     }
 
     fn bury(&mut self, scope: ScopeId, record: RecordId, revision: Revision) {
-        let dead = self.state.tombstones.get(&scope);
-        let oldest = dead.filter(|dead| dead.len() >= MAX_TOMBSTONES).and_then(|dead| dead.values().min());
-        if let Some(floor) = oldest.copied() {
+        if let Some(floor) = retention::floor(self.state, &scope) {
             self.raise_floor(&scope, floor);
         }
         self.changes.push((scope.clone(), Change::Del(record.clone())));

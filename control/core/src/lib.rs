@@ -30,6 +30,7 @@ mod range;
 mod receipt;
 mod registered;
 mod report;
+mod retention;
 mod row;
 mod scopes;
 mod search;

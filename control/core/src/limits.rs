@@ -49,8 +49,17 @@ pub const MAX_AGENT_BYTES: usize = 64;
 /// no cached name leads to another peer.
 pub const HOST_REST_MS: u64 = 5_000;
 
-/// Tombstones of one scope; readers that were away for more removals get everything once.
+/// Tombstones of one scope at most; readers that were away for more removals get everything once.
 pub const MAX_TOMBSTONES: usize = 10_000;
+
+/// Tombstones of one scope that are kept however little else it holds: more groups than a node is ever in, so that
+/// a node that was away learns of each that it has lost.
+pub const MIN_TOMBSTONES: usize = 1_000;
+
+/// Host numbers of one group that may rest while there are some that nobody has had: beyond it the one that
+/// rested longest is given, after so many others have gone, so that their list does not grow with every peer
+/// that comes and goes.
+pub const MAX_RESTING: usize = 1_000;
 
 /// Attempts to make a label unique by a number behind it: more than members of a group can need.
 pub const MAX_LABEL_NUMBER: usize = MAX_MEMBERS + 1;
