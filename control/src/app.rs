@@ -27,7 +27,7 @@ use crate::{
     keys::{Keys, KeysError},
     listener::{self, Drain},
     live::{Live, Places, Uses},
-    metrics,
+    metrics, retention,
     store::{AuditLog, Installation, Store, StoreError},
     tls::{self, Leaf, LeafError},
     writer::Writer,
@@ -225,6 +225,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     }
     drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
     drain.tasks.spawn(write_uses(Arc::clone(&control)));
+    drain.tasks.spawn(retention::run(Arc::clone(&control), config.keep));
     drain.tasks.spawn(renew(control, leaf, names));
     Ok(Running { addr, ready, drain, writer, socket, _folder: folder })
 }

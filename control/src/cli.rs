@@ -113,6 +113,12 @@ struct ServeArgs {
     #[arg(long = "oauth-consumer", env = "LACIS_CONTROL_OAUTH_CONSUMER", value_delimiter = ',',
         value_parser = consumer, value_name = "KEY:SECRET")]
     consumers: Vec<(String, String)>,
+    /// Forget what was done after this long, as a number and s, m, h or d; or never.
+    #[arg(long, env = "LACIS_CONTROL_KEEP_AUDIT", default_value = "400d", value_parser = token::lifetime, value_name = "TIME")]
+    keep_audit: token::Lifetime,
+    /// Forget tokens that ended, and nodes that were revoked or left every group, after this long; or never.
+    #[arg(long, env = "LACIS_CONTROL_KEEP_ENDED", default_value = "90d", value_parser = token::lifetime, value_name = "TIME")]
+    keep_ended: token::Lifetime,
     /// Callers of the management API may send as much as they can: for load tests.
     #[arg(long)]
     no_limits: bool,

@@ -3,6 +3,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use lacis_control_core::limits;
+
 /// The port that control listens on unless told otherwise.
 pub(crate) const PORT: u16 = 8443;
 
@@ -27,10 +29,21 @@ pub struct Config {
     pub consumers: Vec<(String, String)>,
     /// Whether callers of the management API have a limited rate.
     pub limits: bool,
+    /// How long what has ended is kept.
+    pub keep: Keep,
     /// A line comes on each watch stream at least this often.
     pub beat: Duration,
     /// A watch stream ends cleanly after about this long.
     pub max_age: Duration,
+}
+
+/// How long what has ended is kept; for ever without a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Entries of the audit.
+    pub audit: Option<Duration>,
+    /// Tokens, and nodes that were revoked or are in no group any more.
+    pub ended: Option<Duration>,
 }
 
 impl Config {
@@ -42,9 +55,13 @@ impl Config {
             listen: None,
             public_urls: Vec::new(),
             metrics: None,
-            suffixes: vec![lacis_control_core::limits::DEFAULT_SUFFIX.to_owned()],
+            suffixes: vec![limits::DEFAULT_SUFFIX.to_owned()],
             consumers: Vec::new(),
             limits: true,
+            keep: Keep {
+                audit: Some(Duration::from_millis(limits::KEEP_AUDIT_MS)),
+                ended: Some(Duration::from_millis(limits::KEEP_ENDED_MS)),
+            },
             // Short enough that proxies keep an idle stream, and three missed beats are still noticed soon.
             beat: Duration::from_secs(30),
             // Heals half-dead paths, and checks again who may read.

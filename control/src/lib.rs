@@ -21,6 +21,7 @@ mod limits;
 mod listener;
 mod live;
 mod metrics;
+mod retention;
 mod store;
 mod tls;
 mod writer;
@@ -29,7 +30,7 @@ mod writer;
 mod tests;
 
 pub use app::{Ready, Running, StartError, serve};
-pub use config::Config;
+pub use config::{Config, Keep};
 pub use data::DataError;
 pub use hosts::UrlError;
 pub use keys::KeysError;

@@ -109,7 +109,7 @@ pub enum StoreError {
 const INSTALLATION: &str = "SELECT control_id, epoch, change FROM installation WHERE id = 1";
 const INSTALL: &str =
     "INSERT INTO installation (id, control_id, epoch, change, created_ms) VALUES (1, $1, $2, 1, $3)";
-/// Entries of the audit that are kept: years of a busy installation, and some hundred megabytes at most.
+/// Entries of the audit that are kept, however young: years of a busy installation, some hundred megabytes at most.
 const KEPT_AUDIT: i64 = 1_000_000;
 
 /// How many commits lie between two looks at the length of the audit.

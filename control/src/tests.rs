@@ -10,6 +10,7 @@ mod input;
 mod manage;
 mod neighbours;
 mod refusals;
+mod retention;
 mod start;
 mod streams;
 mod writers;

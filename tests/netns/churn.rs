@@ -29,7 +29,10 @@ struct Taken {
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { resident_kib, anonymous_kib, descriptors, threads } = self;
-        write!(f, "{resident_kib} KiB, {anonymous_kib} KiB of them its own, {descriptors} descriptors, {threads} threads")
+        write!(
+            f,
+            "{resident_kib} KiB, {anonymous_kib} KiB of them its own, {descriptors} descriptors, {threads} threads"
+        )
     }
 }
 

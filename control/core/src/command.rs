@@ -8,7 +8,7 @@ use lacis_proto::{
 use crate::{
     Batch, Decision, State, access, api_token,
     decision::Effects,
-    group, join, member, node, owner, peer, registered, report,
+    group, join, member, node, owner, peer, registered, report, retention,
     row::{Actor, ApiTokenRow, JoinTokenRow, OwnerRow},
 };
 
@@ -138,6 +138,8 @@ pub enum Command {
         /// The owner that asks, if one does.
         owner: Option<OwnerId>,
     },
+    /// What ended long ago is forgotten.
+    Forget(retention::Kept),
     /// A node tells where its peers can be reached.
     Report {
         /// Who tells.
@@ -252,6 +254,7 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
         Command::EditPeer { group, peer, edit } => registered::edit(fx, group, peer, edit),
         Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
         Command::RevokeNode { node, owner } => node::revoke(fx, node, owner.as_ref()),
+        Command::Forget(kept) => Ok(retention::forget(fx, kept)),
         Command::Report { node, peers } => report::report(fx, node, peers),
     }
 }
@@ -281,6 +284,7 @@ impl Command {
             | Self::RevokeApiToken { .. }
             | Self::NoteApiTokenUses { .. }
             | Self::RemovePeer { by: None, .. }
+            | Self::Forget(_)
             | Self::RevokeNode { .. } => Actor::Control,
         }
     }
@@ -308,6 +312,7 @@ impl Command {
             | Self::Join { .. }
             | Self::RemovePeer { .. }
             | Self::RevokeNode { .. }
+            | Self::Forget(_)
             | Self::Report { .. } => None,
         }
     }

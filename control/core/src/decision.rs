@@ -11,8 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lacis_proto::{Change, GroupId, MemberId, NodeId, PeerId, RecordId, Revision, ScopeId};
 
 use crate::{
-    Facts, Random, Reply, State,
-    netmap, retention,
+    Facts, Random, Reply, State, netmap, retention,
     row::{Actor, AuditRow, GroupRow, MemberRow, NodeRow, NodeState, PeerRow, Row, TombstoneRow},
 };
 
@@ -80,7 +79,7 @@ impl<'a> Effects<'a> {
     /// The decision that writes its rows and is no deed of anybody: it stands in no audit.
     pub(crate) fn unlogged(self, reply: Reply) -> Decision {
         debug_assert!(self.groups.is_empty() && self.nodes.is_empty());
-        Decision { reply, rows: self.rows, changes: Vec::new() }
+        Decision { reply, rows: self.rows, changes: self.changes }
     }
 
     /// The decision about a group, answered by its id: without effect where nothing was touched.
@@ -131,6 +130,14 @@ impl<'a> Effects<'a> {
     /// A group is gone: its scope ends.
     pub(crate) fn gone(&mut self, id: &GroupId) {
         self.changes.push((id.into(), Change::Del(id.into())));
+    }
+
+    /// A node is forgotten: its scope ends, and no tombstone of it is left.
+    pub(crate) fn forget_node(&mut self, row: &NodeRow) {
+        let scope = ScopeId::from(&row.id);
+        self.row(Row::Forgotten(scope.clone(), row.revision));
+        self.row(Row::NodeGone(row.id.clone()));
+        self.changes.push((scope, Change::Del((&row.id).into())));
     }
 
     pub(crate) fn new_node(&mut self, row: NodeRow) {

@@ -138,6 +138,7 @@ fn enrol(fx: &mut Effects<'_>, asked: &Asked<'_>, owner: &OwnerId) -> Result<Nod
         revision: Revision(1),
         record_revision: Revision(1),
         floor: Revision(0),
+        ended_ms: None,
     });
     Ok(id)
 }

@@ -51,6 +51,7 @@ pub use member::NewMember;
 pub use netmap::{scope_of_group, scope_of_node, scopes_for};
 pub use receipt::{Receipt, confirm_within_ms, receipt};
 pub use registered::{NewPeer, PeerEdit};
+pub use retention::Kept;
 pub use row::{
     Access, Actor, ApiTokenRow, AuditRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow,
     MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,

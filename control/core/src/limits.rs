@@ -74,6 +74,14 @@ pub const SUPER_NET: (std::net::Ipv4Addr, u8) = (std::net::Ipv4Addr::new(10, 128
 /// Prefix of a pool that control chooses: 128 of them fit the super-net, each with room for 65,530 peers.
 pub const POOL_PREFIX: u8 = 16;
 
+/// How long entries of the audit are kept unless configured otherwise, in milliseconds: somebody looks back a year, and a
+/// month late.
+pub const KEEP_AUDIT_MS: u64 = 400 * 24 * 60 * 60 * 1_000;
+
+/// How long tokens and nodes that have ended are kept unless configured otherwise, in milliseconds: a quarter, in which
+/// somebody who finds a machine of old still reads why it is not let in.
+pub const KEEP_ENDED_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
+
 /// How long the join token of the first start may be used, in milliseconds: a day, as any token by default.
 /// It is printed on a terminal, where it stays in sight.
 pub const FIRST_TOKEN_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -1,11 +1,32 @@
 //! What is kept of things that have ended, and for how long.
+//!
+//! Tombstones are kept by number, for readers that were away. Everything else is kept by time, for people who want
+//! to know what became of it: what was done, tokens, nodes that were revoked or have no group left.
+//!
+//! A revoked node that is forgotten could be let in again by a token that still lets anybody in; who has such a token
+//! could as well come as a new node. What it used of older tokens is forgotten with it, so that they do not know it.
 
-use lacis_proto::{GroupId, NodeId, Revision, ScopeId};
+use std::collections::BTreeSet;
+
+use lacis_proto::{GroupId, IdentityKey, NodeId, Revision, ScopeId, TokenId};
 
 use crate::{
-    State,
+    Decision, Reply, State, access,
+    decision::Effects,
     limits::{MAX_TOMBSTONES, MIN_TOMBSTONES},
+    row::{JoinTokenRow, NodeRow, NodeState, Row},
 };
+
+/// What is kept, and what the rows do not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Entries of the audit from before this time are forgotten, in Unix milliseconds; none without it.
+    pub audit_since_ms: Option<u64>,
+    /// Tokens and nodes that ended before this time are forgotten, in Unix milliseconds; none without it.
+    pub ended_since_ms: Option<u64>,
+    /// Nodes that are connected now: they have not ended.
+    pub connected: BTreeSet<NodeId>,
+}
 
 /// The revision up to which a scope's tombstones are to be forgotten before it gets another one.
 ///
@@ -17,6 +38,66 @@ pub(crate) fn floor(state: &State, scope: &ScopeId) -> Option<Revision> {
     let mut revisions: Vec<Revision> = state.tombstones(scope).map(|(_, revision)| revision).collect();
     let (_, floor, _) = revisions.select_nth_unstable(too_many - 1);
     Some(*floor)
+}
+
+/// Forgets what ended long ago, and notes which nodes have ended since the last time.
+pub(crate) fn forget(mut fx: Effects<'_>, kept: &Kept) -> Decision {
+    let state = fx.state;
+    if let Some(since_ms) = kept.ended_since_ms {
+        let tokens = state.join_tokens().filter(|row| ended_before(row, since_ms));
+        let tokens: BTreeSet<TokenId> = tokens.map(|row| row.id.clone()).collect();
+        access::forget_join_tokens(&mut fx, &tokens);
+        let expired =
+            state.api_tokens().filter(|row| row.expires_ms.is_some_and(|expires| expires < since_ms));
+        for token in expired {
+            fx.row(Row::ApiTokenGone(token.id.clone()));
+        }
+        forget_nodes(&mut fx, kept, since_ms, &tokens);
+    }
+    if let Some(since_ms) = kept.audit_since_ms {
+        fx.row(Row::AuditGone(since_ms));
+    }
+    fx.unlogged(Reply::Done)
+}
+
+/// When a token was revoked is not known: what counts then is when it was made.
+fn ended_before(row: &JoinTokenRow, since_ms: u64) -> bool {
+    row.expires_ms.is_some_and(|expires| expires < since_ms) || row.revoked && row.created_ms < since_ms
+}
+
+fn forget_nodes(fx: &mut Effects<'_>, kept: &Kept, since_ms: u64, tokens_gone: &BTreeSet<TokenId>) {
+    let (state, now_ms) = (fx.state, fx.now_ms);
+    let named = nodes_named(state);
+    let mut gone: BTreeSet<IdentityKey> = BTreeSet::new();
+    for row in state.nodes() {
+        let is_over = row.state == NodeState::Revoked || !kept.connected.contains(&row.id);
+        match row.ended_ms {
+            _ if !is_over || named.contains(&row.id) => {
+                if row.ended_ms.is_some() {
+                    fx.row(Row::Node(NodeRow { ended_ms: None, ..row.clone() }));
+                }
+            }
+            None => fx.row(Row::Node(NodeRow { ended_ms: Some(now_ms), ..row.clone() })),
+            Some(ended) if ended < since_ms => {
+                gone.insert(row.identity);
+                fx.forget_node(row);
+            }
+            Some(_) => {}
+        }
+    }
+    let uses = state.join_uses.keys();
+    for (token, identity) in uses.filter(|(token, who)| gone.contains(who) && !tokens_gone.contains(token)) {
+        fx.row(Row::JoinUseGone(token.clone(), *identity));
+    }
+}
+
+/// Nodes that a grant, a peer or a member names.
+fn nodes_named(state: &State) -> BTreeSet<NodeId> {
+    let granted = state.grants.keys().map(|(node, _, _)| node);
+    let hosting = state.groups().flat_map(|group| group.peers.values().filter_map(|peer| peer.node.as_ref()));
+    let stood_for =
+        state.groups().flat_map(|group| group.members.values().filter_map(|member| member.of_node.as_ref()));
+    granted.chain(hosting).chain(stood_for).cloned().collect()
 }
 
 /// How many records a scope holds, besides the one that describes it.

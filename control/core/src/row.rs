@@ -28,6 +28,8 @@ pub enum Row {
     MemberGone(GroupId, MemberId),
     /// A node is new or has a new revision.
     Node(NodeRow),
+    /// A node is forgotten; what refers to it is gone before it.
+    NodeGone(NodeId),
     /// A node may run a peer of a member.
     Grant(GrantRow),
     /// A node may no longer run a peer of a member.
@@ -64,6 +66,8 @@ pub enum Row {
     ApiTokenGone(TokenId),
     /// What was done, once per effect; never read back into memory.
     Audit(AuditRow),
+    /// What was done before this time, in Unix milliseconds, is forgotten.
+    AuditGone(u64),
 }
 
 /// An organisation or a person that owns groups.
@@ -164,6 +168,8 @@ pub struct NodeRow {
     pub record_revision: Revision,
     /// Tombstones of its scope at or below it are forgotten.
     pub floor: Revision,
+    /// Since when it has been found at an end, in Unix milliseconds: revoked, or without a group and not connected.
+    pub ended_ms: Option<u64>,
 }
 
 /// A node's permission to run a peer of a member.

@@ -137,6 +137,7 @@ impl State {
                 self.node_of.insert(row.identity, row.id.clone());
                 self.nodes.insert(row.id.clone(), row);
             }
+            Row::NodeGone(id) => self.forget_node(&id),
             Row::Grant(row) => {
                 let key = (row.node.clone(), row.group.clone(), row.member.clone());
                 self.grants.insert(key, row);
@@ -149,15 +150,7 @@ impl State {
                 }
                 self.in_group(&row.group.clone(), |group| group.put_peer(row));
             }
-            Row::PeerGone(group, id) => {
-                self.group_of.remove(&id);
-                let peer = self.groups.get(&group).and_then(|held| held.peers.get(&id));
-                let node = peer.and_then(|peer| peer.node.as_ref());
-                if let Some(groups) = node.and_then(|node| self.peers_of.get_mut(node)) {
-                    groups.remove(&group);
-                }
-                self.in_group(&group, |group| group.remove_peer(&id));
-            }
+            Row::PeerGone(group, id) => self.remove_peer(&group, &id),
             Row::Statement(said) => self.in_group(&said.statement.group.clone(), |group| {
                 group.statements.insert(said.statement.peer.clone(), said);
             }),
@@ -187,7 +180,7 @@ impl State {
             Row::JoinUseGone(token, identity) => drop(self.join_uses.remove(&(token, identity))),
             Row::ApiToken(row) => drop(self.api_tokens.insert(row.id.clone(), row)),
             Row::ApiTokenGone(id) => drop(self.api_tokens.remove(&id)),
-            Row::Audit(_) => {}
+            Row::Audit(_) | Row::AuditGone(_) => {}
         }
     }
 
@@ -198,6 +191,24 @@ impl State {
                 self.groups.insert(row.id.clone(), Group::new(row));
             }
         }
+    }
+
+    fn forget_node(&mut self, id: &NodeId) {
+        if let Some(row) = self.nodes.remove(id) {
+            self.node_of.remove(&row.identity);
+        }
+        self.peers_of.remove(id);
+        self.tombstones.remove(&ScopeId::from(id));
+    }
+
+    fn remove_peer(&mut self, group: &GroupId, id: &PeerId) {
+        self.group_of.remove(id);
+        let peer = self.groups.get(group).and_then(|held| held.peers.get(id));
+        let node = peer.and_then(|peer| peer.node.as_ref());
+        if let Some(groups) = node.and_then(|node| self.peers_of.get_mut(node)) {
+            groups.remove(group);
+        }
+        self.in_group(group, |held| held.remove_peer(id));
     }
 
     fn bury(&mut self, row: TombstoneRow) {

@@ -2,6 +2,7 @@
 
 mod domains;
 mod manage;
+mod retention;
 mod rules;
 mod sequences;
 

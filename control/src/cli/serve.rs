@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Format, ServeArgs};
-use crate::{Config, Ready, config, serve as start};
+use crate::{Config, Keep, Ready, config, serve as start};
 
 /// The one line that `--format json` prints.
 #[derive(Serialize)]
@@ -36,6 +36,7 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         suffixes: args.suffixes,
         consumers: args.consumers,
         limits: !args.no_limits,
+        keep: Keep { audit: args.keep_audit.0, ended: args.keep_ended.0 },
         ..Config::new(data)
     };
     let running = start(config).await?;

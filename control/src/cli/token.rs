@@ -99,9 +99,9 @@ enum Access {
     Write,
 }
 
-/// How long a token may be used; `None` for ever.
+/// How long a token may be used, or something is kept; `None` for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lifetime(Option<Duration>);
+pub(super) struct Lifetime(pub(super) Option<Duration>);
 
 impl Lifetime {
     fn milliseconds(self) -> Option<u64> {
@@ -230,7 +230,7 @@ fn remaining(expires_ms: u64) -> String {
     }
 }
 
-fn lifetime(text: &str) -> Result<Lifetime, LifetimeError> {
+pub(super) fn lifetime(text: &str) -> Result<Lifetime, LifetimeError> {
     lacis_proto::parse_lifetime(text).map(Lifetime)
 }
 

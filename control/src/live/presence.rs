@@ -167,6 +167,14 @@ impl Presence {
         Now(self.lock())
     }
 
+    /// These nodes are no more.
+    pub(crate) fn forget<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) {
+        let mut known = self.lock();
+        for node in nodes {
+            known.remove(node);
+        }
+    }
+
     fn tell(&self) {
         self.news.send_modify(|count| *count += 1);
     }

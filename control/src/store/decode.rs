@@ -172,6 +172,7 @@ fn node(row: &Reader<'_>) -> Result<Row, StoreError> {
         revision: row.revision("revision")?,
         record_revision: row.revision("record_revision")?,
         floor: row.revision("floor")?,
+        ended_ms: row.maybe_unsigned("ended_ms")?,
     }))
 }
 

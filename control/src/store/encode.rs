@@ -21,10 +21,11 @@ const MEMBER: &str = "INSERT INTO members (group_id, id, kind, label, domain, of
     label = excluded.label, domain = excluded.domain, of_node = excluded.of_node, revision = excluded.revision";
 const MEMBER_GONE: &str = "DELETE FROM members WHERE group_id = $1 AND id = $2";
 const GROUP_BACK: &str = "DELETE FROM deleted_groups WHERE id = $1";
-const NODE: &str = "INSERT INTO nodes (id, identity, owner_id, label, state, revision, record_revision, floor) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET label = excluded.label, \
+const NODE: &str = "INSERT INTO nodes (id, identity, owner_id, label, state, revision, record_revision, floor, ended_ms) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET label = excluded.label, \
     state = excluded.state, revision = excluded.revision, record_revision = excluded.record_revision, \
-    floor = excluded.floor";
+    floor = excluded.floor, ended_ms = excluded.ended_ms";
+const NODE_GONE: &str = "DELETE FROM nodes WHERE id = $1";
 const GRANT: &str = "INSERT INTO grants (node_id, group_id, member_id, issued_ms) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (node_id, group_id, member_id) DO UPDATE SET issued_ms = excluded.issued_ms";
 const GRANT_GONE: &str = "DELETE FROM grants WHERE node_id = $1 AND group_id = $2 AND member_id = $3";
@@ -57,6 +58,7 @@ const API_TOKEN: &str = "INSERT INTO api_tokens (id, secret_hash, owner_id, labe
 const API_TOKEN_GONE: &str = "DELETE FROM api_tokens WHERE id = $1";
 const AUDIT: &str =
     "INSERT INTO audit (scope_id, revision, at_ms, actor, action, target) VALUES ($1, $2, $3, $4, $5, $6)";
+const AUDIT_GONE: &str = "DELETE FROM audit WHERE at_ms < $1";
 
 /// What is left of a group, in its last statement.
 const GROUP_GONE: [&str; 2] = [
@@ -85,6 +87,7 @@ fn statement(row: &Row) -> Statement {
         Row::Member(row) => member(row),
         Row::MemberGone(group, id) => sql(MEMBER_GONE).bind(group.to_string()).bind(id.to_string()),
         Row::Node(row) => node(row),
+        Row::NodeGone(id) => sql(NODE_GONE).bind(id.to_string()),
         Row::Grant(GrantRow { node, group, member, issued_ms }) => sql(GRANT)
             .bind(node.to_string())
             .bind(group.to_string())
@@ -128,6 +131,7 @@ fn statement(row: &Row) -> Statement {
             .bind(actor.to_string())
             .bind(*action)
             .bind(target.clone()),
+        Row::AuditGone(before_ms) => sql(AUDIT_GONE).bind(before_ms.cast_signed()),
     }
 }
 
@@ -177,6 +181,7 @@ fn node(row: &NodeRow) -> Statement {
         .bind(number(row.revision))
         .bind(number(row.record_revision))
         .bind(number(row.floor))
+        .bind(row.ended_ms.map(u64::cast_signed))
 }
 
 fn peer(row: &PeerRow) -> Statement {

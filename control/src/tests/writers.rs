@@ -201,7 +201,7 @@ async fn execute(path: &Path, sql: &'static str) {
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
 }
 
-async fn number(path: &Path, sql: &'static str) -> i64 {
+pub(super) async fn number(path: &Path, sql: &'static str) -> i64 {
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
 }

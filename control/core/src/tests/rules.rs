@@ -2,11 +2,11 @@
 
 use lacis_proto::{
     Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, RecordId, Revision,
-    ScopeId, Secret,
+    Secret,
 };
 
 use super::World;
-use crate::{Command, GroupEdit, NewGroup, Reply, Row, TombstoneRow, limits};
+use crate::{Command, GroupEdit, NewGroup, Reply, limits};
 
 #[test]
 fn a_join_is_idempotent_on_identity_and_token() {
@@ -205,45 +205,6 @@ fn a_revoked_node_loses_its_peers_and_is_not_let_in_again() {
     let token = world.token.clone();
     assert_eq!(world.refused(world.join_as(1, &token, "web")).code, Code::NodeRevoked);
     assert_eq!(world.refused(world.peer(&node, &member, 1)).code, Code::NodeRevoked);
-}
-
-#[test]
-fn the_oldest_tombstones_go_where_they_outnumber_what_is_there() {
-    let mut world = World::new();
-    let (node, member) = world.join(1);
-    let peer = world.add(&node, &member, 1).peer;
-    let scope = ScopeId::from(&world.group);
-    let old = (0..limits::MAX_TOMBSTONES).map(|n| {
-        let record = RecordId::parse(&format!("old-{n}")).unwrap();
-        let revision = if n < limits::MAX_TOMBSTONES - 500 { Revision(1) } else { Revision(2) };
-        Row::Tombstone(TombstoneRow { scope: scope.clone(), record, revision })
-    });
-    world.state.apply(old);
-    world.ask(Command::RemovePeer { peer, by: None }).unwrap();
-    // Those of one revision go together, hence more than had to.
-    assert_eq!(world.state.groups[&world.group].row.floor, Revision(1));
-    // The newer ones, the peer, and the member that went with it.
-    assert_eq!(world.state.tombstones(&scope).count(), 500 + 2);
-}
-
-#[test]
-fn tombstones_and_resting_hosts_stay_few_however_often_peers_come_and_go() {
-    let mut world = World::new();
-    let group = world.group.clone();
-    for round in 0..limits::MIN_TOMBSTONES + 50 {
-        let (node, member) = world.join(1);
-        let peer = world.add(&node, &member, 1).peer;
-        world.ask(Command::RemovePeer { peer, by: Some(node.clone()) }).unwrap();
-        world.now_ms += limits::HOST_REST_MS;
-        for scope in [ScopeId::from(&group), ScopeId::from(&node)] {
-            // One more, for the peer's member goes with it in one step.
-            assert!(world.state.tombstones(&scope).count() <= limits::MIN_TOMBSTONES + 1, "round {round}");
-        }
-        assert!(world.state.groups[&group].released.len() <= limits::MAX_RESTING, "round {round}");
-    }
-    let held = &world.state.groups[&group];
-    assert_eq!(held.released.len(), limits::MAX_RESTING);
-    assert!(held.row.floor > Revision(0), "readers that were away for longer get everything");
 }
 
 #[test]
