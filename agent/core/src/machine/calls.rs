@@ -21,6 +21,9 @@ use crate::{
     limits::{CALL_AGAIN, MAX_CALLS},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Peers by group and key.
 type Peers = BTreeMap<GroupId, BTreeSet<PublicKey>>;
 
@@ -30,6 +33,8 @@ pub(super) struct Calls {
     spoken: Peers,
     /// Peers that may look for this node where it no longer is.
     owed: Peers,
+    /// Who was called last: where more are owed than one round calls, the next goes on behind it.
+    last: Option<(GroupId, PublicKey)>,
     again: Option<Duration>,
 }
 
@@ -105,13 +110,16 @@ impl Calls {
             return Vec::new();
         }
         self.again = Some(now + CALL_AGAIN);
-        let mut room = MAX_CALLS;
-        let mut take = |keys: &BTreeSet<PublicKey>| {
-            let taken: Vec<PublicKey> = keys.iter().take(room).copied().collect();
-            room -= taken.len();
-            taken
-        };
-        let due = self.owed.iter().map(|(group, keys)| (group.clone(), take(keys)));
-        due.filter(|(_, keys)| !keys.is_empty()).collect()
+        let owed = || self.owed.iter().flat_map(|(group, keys)| keys.iter().map(move |key| (group, key)));
+        let last = self.last.as_ref().map(|(group, key)| (group, key));
+        let (before, behind): (Vec<_>, Vec<_>) = owed().partition(|peer| Some(*peer) <= last);
+        let mut due: BTreeMap<GroupId, Vec<PublicKey>> = BTreeMap::new();
+        let mut called = None;
+        for (group, key) in behind.into_iter().chain(before).take(MAX_CALLS) {
+            due.entry(group.clone()).or_default().push(*key);
+            called = Some((group.clone(), *key));
+        }
+        self.last = called;
+        due.into_iter().collect()
     }
 }
