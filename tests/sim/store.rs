@@ -40,7 +40,8 @@ impl Store {
             Row::JoinToken(row) => (9, row.id.to_string()),
             Row::JoinUse(row) => (10, format!("{} {}", row.token, row.identity)),
             Row::ApiToken(row) => (11, row.id.to_string()),
-            Row::Audit(_) => return,
+            Row::Audit(_) | Row::AuditGone(_) => return,
+            Row::NodeGone(id) => return self.delete(3, id.as_str()),
             // Loaded after the groups, so that none of them is dropped again.
             Row::GroupGone(row) => {
                 self.delete(2, row.id.as_str());
