@@ -19,7 +19,7 @@ fn root() -> PathBuf {
 }
 
 /// Files of the project with this ending, and their text.
-fn files(ending: &str) -> Vec<(String, String)> {
+pub(crate) fn files(ending: &str) -> Vec<(String, String)> {
     let mut command = Command::new("git");
     let listed =
         run_ok(command.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root()));

@@ -6,3 +6,4 @@
 mod crates;
 mod edges;
 mod files;
+mod limits;

@@ -220,6 +220,14 @@ mod tests {
     }
 
     #[test]
+    fn so_many_candidates_are_kept() {
+        let many: Vec<SocketAddr> = (1..100).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+        let mut path = Path::default();
+        path.set_candidates(&many);
+        assert_eq!(remotes(&path, true), many[..limits::CANDIDATES]);
+    }
+
+    #[test]
     fn chosen_ways_are_kept_to_until_others_are_chosen() {
         let [straight, other] = [at("192.0.2.1:1"), at("192.0.2.2:2")].map(Way::straight);
         let relayed = Way { relay: Some(Hop { lease: 7, address: 8 }), ..other };

@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn the_cores_decide_how_many_shards_there_are() {
-        let table = [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 3), (8, 4), (64, 4)];
+        let (from, most) = (limits::CORES_FOR_SHARDS, u8::try_from(limits::SHARDS_AUTOMATIC).unwrap());
+        let table = [(1, 1), (2, 1), (from - 1, 1), (from, 2), (5, 2), (6, 3), (8, most), (64, most)];
         for (cores, shards) in table {
             assert_eq!(on_cores(cores), shards, "{cores} cores");
         }

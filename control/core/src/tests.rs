@@ -1,6 +1,7 @@
 //! The rules by example, and over sequences of operations.
 
 mod domains;
+mod full;
 mod manage;
 mod retention;
 mod rules;

@@ -504,6 +504,18 @@ fn a_storm_of_bad_streams_is_bounded_in_attempts_and_notices() {
 }
 
 #[test]
+fn notices_that_nobody_takes_are_counted_only() {
+    let mut lab = Lab::new();
+    let (more, before) = (3, lab.core.notices_lost());
+    for _ in 0..MAX_NOTICES + more {
+        lab.core.tell(Notice::InSync);
+    }
+    assert_eq!(lab.core.notices_lost() - before, u64::try_from(more).unwrap());
+    lab.drain();
+    assert_eq!(lab.notices.iter().filter(|notice| **notice == Notice::InSync).count(), MAX_NOTICES);
+}
+
+#[test]
 fn a_broken_answer_is_asked_for_again_without_its_cursor() {
     let mut lab = Lab::new();
     lab.serve();

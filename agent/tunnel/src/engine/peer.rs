@@ -157,6 +157,13 @@ mod tests {
         assert_eq!(pending.push(&vec![0; 60_000], &mut budget), 0);
         assert_eq!(pending.push(&vec![0; 60_000], &mut budget), 1);
         assert_eq!(budget, 60_000);
+        assert_eq!(
+            pending.push(&vec![0; limits::PENDING_BYTES + 1], &mut budget),
+            2,
+            "too long, whatever waits"
+        );
+        assert_eq!(pending.push(&vec![0; limits::PENDING_BYTES], &mut budget), 0);
+        assert_eq!(budget, limits::PENDING_BYTES);
         let mut full = limits::PENDING_TOTAL - 10;
         assert_eq!(Pending::default().push(&[0; 20], &mut full), 1);
         assert_eq!(full, limits::PENDING_TOTAL - 10);

@@ -263,8 +263,8 @@ mod tests {
     #[test]
     fn the_least_recently_used_train_leaves_when_there_are_too_many() {
         let (mut trains, mut out) = (Trains::new(64), Recorder::default());
-        for peer in 0..=8 {
-            fill(&mut trains, &mut out, peer, &[100 + peer as usize]);
+        for peer in 0..=limits::OPEN_TRAINS {
+            fill(&mut trains, &mut out, u32::try_from(peer).unwrap(), &[100 + peer]);
         }
         assert_eq!(shapes(&out), [(100, 100)]);
     }

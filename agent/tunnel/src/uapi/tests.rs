@@ -43,6 +43,15 @@ fn requests_are_told_apart() {
 }
 
 #[test]
+fn a_longer_line_than_any_that_means_something_ends_the_stream() {
+    let line = |length: u64| "a".repeat(usize::try_from(length).unwrap());
+    let longest = line(limits::UAPI_LINE - 1);
+    assert!(matches!(parse(&format!("{longest}\n\n")), Ok(Some(Err(Malformed)))));
+    let longer = line(limits::UAPI_LINE);
+    assert!(parse(&format!("{longer}\n\n")).is_err());
+}
+
+#[test]
 fn the_interface_is_changed_line_by_line() {
     let all = changes(&format!("private_key={KEY}\nlisten_port=51820\nfwmark=51820\nreplace_peers=true\n"));
     assert_eq!(all.private_key.unwrap().unwrap().to_bytes(), [1; 32]);

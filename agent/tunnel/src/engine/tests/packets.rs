@@ -140,6 +140,11 @@ fn an_address_without_peer_is_answered_at_once_but_not_for_ever() {
     let answers = lab.a.packets();
     assert_eq!(answers.len(), limits::ICMP_BURST as usize);
     assert_eq!((answers[0][9], answers[0][20], answers[0][21]), (packet::ICMP, 3, 1));
+    lab.now += Duration::from_millis(100);
+    for _ in 0..1000 {
+        lab.a.tun(lab.now, &samples::udp("10.0.0.1", "10.0.0.99", 5000, b"anybody?"));
+    }
+    assert_eq!(lab.a.packets().len(), limits::ICMP_PER_SECOND as usize / 10);
     lab.a.tun(lab.now, &samples::udp("10.0.0.1", "192.0.2.99", 5000, b"outside the pool"));
     assert!(lab.a.packets().is_empty());
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits;
 use crate::udp::raw::Manner;
-use crate::way::{Lease, Way};
+use crate::way::{Lease, Way, Ways};
 
 struct Own;
 
@@ -135,4 +135,33 @@ fn a_lease_stays_with_its_network_when_that_is_made_again_in_another_place() {
     assert_ne!(side.join(now, 'a', NET), former);
     side.wire(relay_place(), &relayed(HOP, PATH));
     assert_eq!(side.told().len(), 1);
+}
+
+#[test]
+fn so_many_leases_and_ways_to_greet_are_kept() {
+    let mut side = leased();
+    let most = u32::try_from(limits::LEASES).unwrap();
+    let lease = |lease| Lease { relay: relay_place(), lease, network: NET };
+    side.engine.set_leases(&(0..=most).map(lease).collect::<Vec<_>>());
+    for (number, told) in [(most - 1, 1), (most, 0)] {
+        side.wire(relay_place(), &relayed(Hop { lease: number, ..HOP }, PATH));
+        assert_eq!(side.told().len(), told, "lease {number}");
+    }
+    let greet = (1..100).map(|host| Way::straight(address('b', host))).collect();
+    assert_eq!(Ways { greet, ..Ways::default() }.limited().greet.len(), limits::GREETED);
+}
+
+#[test]
+fn after_a_flood_so_many_a_second_reach_the_control_side() {
+    let mut side = leased();
+    let all = limits::RAW_BURST + limits::RAW_PER_SECOND;
+    let count = |side: &mut Side| {
+        for _ in 0..all {
+            side.wire(address('b', 0), PATH);
+        }
+        side.told().len()
+    };
+    assert_eq!(count(&mut side), limits::RAW_BURST as usize);
+    side.engine.now += Duration::from_millis(100);
+    assert_eq!(count(&mut side), limits::RAW_PER_SECOND as usize / 10);
 }

@@ -369,6 +369,12 @@ fn strangers_cannot_keep_other_engines_busy() {
         star.arrive(data.len(), &data);
     }
     assert_eq!(star.half(0).out.errands.len(), limits::NUDGES_PASSED_BURST as usize);
+    star.now += Duration::from_millis(100);
+    for _ in 0..10_000 {
+        star.arrive(data.len(), &data);
+    }
+    let more = limits::NUDGES_PASSED_BURST + limits::NUDGES_PASSED_PER_SECOND / 10;
+    assert_eq!(star.half(0).out.errands.len(), more as usize);
     // An index of an engine that there is not is nobody's.
     let data = [&[4, 0, 0, 0, 1, 15, 2, 3][..], &[0; 40]].concat();
     star.arrive(data.len(), &data);

@@ -125,3 +125,29 @@ fn the_socket_is_private_and_goes_with_its_owner() {
     drop(next);
     assert!(!path.exists());
 }
+
+#[test]
+fn so_many_clients_are_served_at_once_and_another_is_let_go() {
+    let lab = lab("clients");
+    let path = lab.folder.0.join("wg0.sock");
+    let mut clients: Vec<UnixStream> = Vec::new();
+    for _ in 0..limits::UAPI_CLIENTS {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"get=1\n\n").unwrap();
+        // An answer tells that the client is counted.
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 1);
+        clients.push(client);
+    }
+    let mut one_more = UnixStream::connect(&path).unwrap();
+    assert!(matches!(one_more.read(&mut [0; 1]), Ok(0) | Err(_)));
+    drop(clients);
+    // A place is free once the thread of a client has seen that it is gone.
+    let is_served = || {
+        let mut client = UnixStream::connect(&path).unwrap();
+        let asked = client.write_all(b"get=1\n\n");
+        asked.is_ok() && client.read(&mut [0; 1]).is_ok_and(|read| read == 1)
+    };
+    while !is_served() {
+        std::thread::yield_now();
+    }
+}

@@ -122,10 +122,35 @@ fn flows_merge_side_by_side_and_networks_stay_apart() {
 }
 
 #[test]
-fn a_run_has_at_most_sixty_four_segments() {
+fn a_run_has_so_many_segments_at_most() {
     let packets: Vec<_> = (0..100).map(|n| segment(n, 100)).collect();
-    assert_eq!(counts(&packets), [64, 36]);
+    assert_eq!(counts(&packets), [limits::RUN_SEGMENTS, 100 - limits::RUN_SEGMENTS]);
     assert_eq!(split_all(coalesce(&packets)), packets);
+}
+
+#[test]
+fn of_too_many_flows_the_least_recently_opened_gives_way() {
+    let of = |flow: usize, n: u32| {
+        let tcp = Tcp { port: 4000 + flow as u16, seq: 1000 + n * 100, id: 10 + n as u16, ..Tcp::default() };
+        samples::tcp("10.0.0.1", "10.0.0.2", tcp, &[0; 100])
+    };
+    let mut packets: Vec<_> = (0..=limits::OPEN_FLOWS).map(|flow| of(flow, 0)).collect();
+    packets.extend([of(1, 1), of(0, 1)]);
+    let mut expected = vec![1; limits::OPEN_FLOWS + 2];
+    expected[1] = 2;
+    assert_eq!(counts(&packets), expected);
+}
+
+#[test]
+fn a_flush_is_asked_for_when_the_runs_are_used_up() {
+    let mut coalescer = Coalescer::new();
+    let packet = samples::udp("10.0.0.1", "10.0.0.2", 9, b"one of its own");
+    coalescer.set(false, false);
+    for _ in 0..limits::RUNS {
+        assert!(!coalescer.is_full());
+        coalescer.push(1, &packet, 0, packet.len());
+    }
+    assert!(coalescer.is_full());
 }
 
 #[test]
