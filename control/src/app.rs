@@ -24,7 +24,7 @@ use crate::{
     data::{DataError, DataFolder},
     hosts::{self, UrlError},
     http::{self, Consumers, Limiter},
-    keys::{Keys, KeysError},
+    keys::{self, Keys, KeysError},
     listener::{self, Drain},
     live::{Live, Places, Uses},
     metrics, retention,
@@ -32,6 +32,9 @@ use crate::{
     tls::{self, Leaf, LeafError},
     writer::Writer,
 };
+
+/// The file that holds the database.
+const DATABASE: &str = "control.db";
 
 /// The file that holds the addresses of the last start.
 const URLS: &str = "urls";
@@ -62,6 +65,17 @@ pub enum StartError {
     Data {
         /// Why.
         source: DataError,
+    },
+    /// The keys of an installation are there, and the database has none.
+    #[error(
+        "the database {path:?} holds no installation, but beside it stands {beside:?} of one; restore the database from a \
+         backup, or begin anew in an empty folder"
+    )]
+    Lost {
+        /// The database.
+        path: PathBuf,
+        /// What tells that there was an installation.
+        beside: PathBuf,
     },
     /// The database cannot be used.
     #[error("cannot use the database")]
@@ -281,7 +295,7 @@ impl Opened {
     fn remember_urls(&self, urls: &[String]) -> Result<(), StartError> {
         let failed = |source| StartError::Data { source };
         let text: String = urls.iter().map(|url| format!("{url}\n")).collect();
-        if self.folder.read(URLS).map_err(failed)?.as_deref() == Some(&text) {
+        if self.folder.read(URLS).is_ok_and(|held| held.as_deref() == Some(&text)) {
             return Ok(());
         }
         self.folder.write(URLS, &text).map_err(failed)
@@ -292,9 +306,17 @@ impl Opened {
 pub(crate) async fn open(data: &std::path::Path, suffixes: &[String]) -> Result<Opened, StartError> {
     let folder = DataFolder::open(data).map_err(|source| StartError::Data { source })?;
     let failed = |source| StartError::Store { source };
-    let database = folder.private("control.db").map_err(|source| StartError::Data { source })?;
+    let lost = |sign: &str| StartError::Lost { path: folder.file(DATABASE), beside: folder.file(sign) };
+    // A first start makes the database before any key, and writes its addresses down after the installation.
+    if let Some(sign) = keys::FILES.into_iter().find(|key| !folder.holds(DATABASE) && folder.holds(key)) {
+        return Err(lost(sign));
+    }
+    let database = folder.private(DATABASE).map_err(|source| StartError::Data { source })?;
     let mut store = Store::open(&database).await.map_err(failed)?;
     let known = store.installation().await.map_err(failed)?;
+    if known.is_none() && folder.holds(URLS) {
+        return Err(lost(URLS));
+    }
     let keys = Keys::open(&folder, known.as_ref().map(|known| &known.control));
     let keys = keys.map_err(|source| StartError::Keys { source })?;
     let (epoch, first) = match known {

@@ -38,7 +38,7 @@ pub enum DataError {
         holder: String,
     },
     /// A file cannot be read.
-    #[error("cannot read {path:?}")]
+    #[error("cannot read {path:?}; let this user read it, or restore it from a backup")]
     Read {
         /// The file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file cannot be written.
-    #[error("cannot write {path:?}")]
+    #[error("cannot write {path:?}; make room, and a file of it that this user may write")]
     Write {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,8 @@ impl DataFolder {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut lock = options.open(path.join("lock")).map_err(failed)?;
+        let file = path.join("lock");
+        let mut lock = options.open(&file).map_err(|source| DataError::Write { path: file, source })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -98,6 +99,11 @@ impl DataFolder {
         }
     }
 
+    /// Whether there is anything of this name, and anything in it.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.file(name)).is_ok_and(|found| found.len() > 0)
+    }
+
     /// The path of a file that others write in place, made where there is none: for this user alone.
     pub(crate) fn private(&self, name: &str) -> Result<PathBuf, DataError> {
         let path = self.file(name);
@@ -116,7 +122,10 @@ impl DataFolder {
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&beside).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&beside, &path).map_err(failed)?;
+        fs::rename(&beside, &path).map_err(|source| {
+            let _ = fs::remove_file(&beside);
+            failed(source)
+        })?;
         File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 }

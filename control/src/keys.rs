@@ -30,6 +30,9 @@ const INSTALLATION: &str = "installation.key";
 const CA_KEY: &str = "ca.key";
 const CA: &str = "ca.pem";
 
+/// Files that tell an installation from others.
+pub(crate) const FILES: [&str; 3] = [INSTALLATION, CA_KEY, CA];
+
 /// Ten years: replacing an authority needs every agent to learn a second pin first.
 const CA_DAYS: u64 = 3_652;
 
@@ -92,10 +95,13 @@ impl Keys {
             return Err(KeysError::Wrong { path: folder.file(INSTALLATION) });
         }
         let ca_key = ca_key(folder, known.is_some())?;
-        let pin: [u8; 32] = Sha256::digest(ca_key.subject_public_key_info()).into();
+        let spki = ca_key.subject_public_key_info();
+        let pin: [u8; 32] = Sha256::digest(&spki).into();
         let pin = Pin::try_new(pin).expect("a SHA-256 of all zeroes is not met");
         let params = ca_params(&control)?;
-        let certificate = match read(folder, CA)?.and_then(|pem| tls::parse_certificate(&pem)) {
+        // A certificate that is gone or damaged is made again: agents know the authority by its key.
+        let kept = folder.read(CA).ok().flatten().and_then(|pem| tls::parse_certificate(&pem));
+        let certificate = match kept.filter(|kept| kept.windows(spki.len()).any(|part| part == spki)) {
             Some(certificate) => certificate,
             None => {
                 let made = params.self_signed(&ca_key).map_err(|source| KeysError::Certificate { source })?;

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod credentials;
+mod damage;
 mod document;
 mod flow;
 mod identity;

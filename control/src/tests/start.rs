@@ -161,7 +161,7 @@ async fn sql(path: &Path, statement: &'static str) {
     connection.close().await.unwrap();
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
