@@ -66,6 +66,7 @@ pub async fn run(cli: Cli, logs: Logs) -> ExitCode {
         Command::Down(args) => membership::down(args).await,
         Command::Join(args) => membership::join(args).await,
         Command::Leave(args) => membership::leave(args).await,
+        Command::RotateKey(args) => membership::rotate_key(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Ng(args) => ng::ng(*args).await,

@@ -84,6 +84,8 @@ pub enum Command {
     Join(JoinArgs),
     /// Leave a group, or everything.
     Leave(LeaveArgs),
+    /// Take a new WireGuard key in a group, or in all; peers learn of it from control, signed by this node.
+    RotateKey(RotateKeyArgs),
     /// Show this node, its groups and their peers.
     Status(StatusArgs),
     /// Ask a peer for an echo through its tunnel, by name, label, id or address.
@@ -252,6 +254,17 @@ pub struct LeaveArgs {
     /// Leave every group, end the agent, and leave nothing behind on this host.
     #[arg(long, conflicts_with = "group")]
     pub purge: bool,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `lacis rotate-key`.
+#[derive(Debug, Args)]
+pub struct RotateKeyArgs {
+    /// Id or label of the group; every group of this node without it.
+    #[arg(value_name = "GROUP")]
+    pub group: Option<String>,
     /// Socket and format.
     #[command(flatten)]
     pub common: Common,

@@ -61,6 +61,11 @@ pub enum Request {
         /// Its id or label.
         group: String,
     },
+    /// Take a new key.
+    RotateKey {
+        /// Id or label of the group; in every group without it.
+        group: Option<String>,
+    },
     /// Leave every group, end, and leave nothing behind on this host.
     Purge {},
     /// End; membership stays.

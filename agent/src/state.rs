@@ -181,6 +181,12 @@ impl State {
         self.secret(self.dir.join("keys").join(format!("{group}.key")), make)
     }
 
+    /// Puts another key in the place of a group's.
+    pub(crate) fn replace_tunnel_key(&self, group: &GroupId, secret: &[u8; 32]) -> Result<(), StateError> {
+        let path = self.dir.join("keys").join(format!("{group}.key"));
+        write_whole(&path, format!("{}\n", STANDARD.encode(secret)).as_bytes())
+    }
+
     /// Removes the key of a group that this node has left.
     pub(crate) fn remove_tunnel_key(&self, group: &GroupId) -> Result<(), StateError> {
         remove(self.dir.join("keys").join(format!("{group}.key")))

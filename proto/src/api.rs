@@ -109,6 +109,9 @@ pub struct PeerRequest {
     /// Where it can be reached, as far as it knows.
     #[serde(default)]
     pub endpoints: Vec<Endpoint>,
+    /// The node's word on a key that takes the place of another; others may see both at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<SignedStatement>,
 }
 
 /// Answer of `POST /agent/v1/peers`.

@@ -25,5 +25,6 @@ mod random_kill;
 mod resolved;
 mod resolver;
 mod revoke;
+mod rotate;
 mod service;
 mod talk;

@@ -97,7 +97,7 @@ pub fn plan(want: &Desired, seen: &Observed) -> Plan {
     let mut steps = Vec::new();
     for (name, found) in &seen.interfaces {
         match by_name.get(name.as_str()) {
-            Some((group, wanted)) if fits(group, wanted, found) => removals(&mut steps, wanted, found),
+            Some((group, wanted)) if found.group == **group => removals(&mut steps, wanted, found),
             Some(_) | None => {
                 for addr in &found.resolvers {
                     steps.push(Step::StopResolver { interface: name.clone(), addr: *addr });
@@ -107,15 +107,10 @@ pub fn plan(want: &Desired, seen: &Observed) -> Plan {
         }
     }
     for (name, (group, wanted)) in by_name {
-        let found = seen.interfaces.get(name).filter(|found| fits(group, wanted, found));
+        let found = seen.interfaces.get(name).filter(|found| found.group == *group);
         additions(&mut steps, group, wanted, found);
     }
     Plan { revision: want.revision, steps }
-}
-
-/// Whether an interface can become the wanted one without being made anew.
-fn fits(group: &GroupId, wanted: &Interface, found: &ObservedInterface) -> bool {
-    found.group == *group && found.key == wanted.key
 }
 
 fn removals(steps: &mut Vec<Step>, wanted: &Interface, found: &ObservedInterface) {
@@ -157,10 +152,14 @@ fn additions(steps: &mut Vec<Step>, group: &GroupId, wanted: &Interface, found: 
             key: wanted.key,
             mtu: wanted.mtu,
         }),
-        Some(found) if found.mtu != wanted.mtu => {
-            steps.push(Step::SetMtu { interface: interface(), mtu: wanted.mtu });
+        Some(found) => {
+            if found.key != wanted.key {
+                steps.push(Step::SetKey { interface: interface(), key: wanted.key });
+            }
+            if found.mtu != wanted.mtu {
+                steps.push(Step::SetMtu { interface: interface(), mtu: wanted.mtu });
+            }
         }
-        Some(_) => {}
     }
     for address in addresses(wanted) {
         if !found.is_some_and(|found| found.addresses.contains(&address)) {
@@ -230,6 +229,7 @@ impl ObservedInterface {
             Step::RemovePeer { key, .. } => drop(self.peers.remove(key)),
             Step::RemoveRoute { route, .. } => drop(self.routes.remove(route)),
             Step::RemoveAddress { address, .. } => drop(self.addresses.remove(address)),
+            Step::SetKey { key, .. } => self.key = *key,
             Step::SetMtu { mtu, .. } => self.mtu = *mtu,
             Step::AddAddress { address, .. } => drop(self.addresses.insert(*address)),
             Step::AddRoute { route, .. } => drop(self.routes.insert(*route)),

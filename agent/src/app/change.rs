@@ -21,11 +21,15 @@ pub(crate) enum Change {
     Join(Box<JoinToken>),
     /// Leave a group: its id or label.
     Leave(String),
+    /// Take a new key in a group, by its id or label, or in all.
+    RotateKey(Option<String>),
     /// Leave every group, end, and leave nothing behind on this host.
     Purge,
     /// End; membership stays.
     Down,
 }
+
+const NO_SUCH_GROUP: &str = "this node is in no group of that id or label";
 
 /// Where the answer to a change goes.
 pub(super) type Answer = oneshot::Sender<Result<(), String>>;
@@ -88,10 +92,19 @@ impl Running {
                 Some(group) => {
                     self.set_off(false, Some(answer), async move { leave(&enroller, &[group]).await });
                 }
-                None => {
-                    tell(answer, Err(&AgentError::Change("this node is in no group of that id or label")))
-                }
+                None => tell(answer, Err(&AgentError::Change(NO_SUCH_GROUP))),
             },
+            Change::RotateKey(name) => {
+                let found = name.as_ref().map(|name| self.group_called(name));
+                let groups: Vec<GroupId> = match found {
+                    Some(Some(group)) => vec![group],
+                    Some(None) => return tell(answer, Err(&AgentError::Change(NO_SUCH_GROUP))),
+                    None => self.core.local().hosted.keys().cloned().collect(),
+                };
+                let endpoints = self.endpoints.clone();
+                let rotate = async move { rotate_keys(&enroller, &groups, &endpoints).await };
+                self.set_off(false, Some(answer), rotate);
+            }
             Change::Purge => {
                 let all: Vec<GroupId> = self.core.local().hosted.keys().cloned().collect();
                 self.set_off(true, Some(answer), async move { leave(&enroller, &all).await });
@@ -143,9 +156,9 @@ impl Running {
         }
         for peer in &enrolment.peers {
             let hosted_now = self.core.local().hosted.get(&peer.group);
-            if hosted_now.is_none_or(|hosted| hosted.peer != peer.peer) {
-                let key = key_of(&self.enroller.state, &peer.group)?;
-                let hosted = hosted(&enrolment, peer, &key, &self.enroller.identity);
+            let key = key_of(&self.enroller.state, &peer.group)?;
+            let hosted = hosted(&enrolment, peer, &key, &self.enroller.identity);
+            if hosted_now.is_none_or(|now| now.peer != hosted.peer || now.key != hosted.key) {
                 self.overlay.add_key(peer.group.clone(), key);
                 self.feed(Event::PeerReady { group: peer.group.clone(), hosted }).await;
             }
@@ -195,6 +208,18 @@ async fn join(
     let known = enroller.state.enrolment()?.ok_or(AgentError::NotEnrolled)?;
     let mut enrolment = enroller.join(Some(known), token).await?;
     enroller.host_peers(&mut enrolment, endpoints, taken).await
+}
+
+async fn rotate_keys(
+    enroller: &Enroller,
+    groups: &[GroupId],
+    endpoints: &[Endpoint],
+) -> Result<(), AgentError> {
+    let mut enrolment = enroller.state.enrolment()?.ok_or(AgentError::NotEnrolled)?;
+    for group in groups {
+        enroller.rotate_key(&mut enrolment, group, endpoints).await?;
+    }
+    Ok(())
 }
 
 async fn leave(enroller: &Enroller, groups: &[GroupId]) -> Result<(), AgentError> {

@@ -123,6 +123,7 @@ impl Enroller {
                 key: public_key(&key_of(&self.state, &grant.group)?),
                 label: self.host_name.clone(),
                 endpoints: endpoints.to_vec(),
+                statement: None,
             };
             let reply = match client.add_peer(&caller, &request).await {
                 Err(error) if error.problem().is_some_and(|problem| problem.code == Code::NoGrant) => {
@@ -143,6 +144,36 @@ impl Enroller {
             enrolment.peers.push(HostedPeer { group, member, peer: reply.peer, host: reply.host, serial });
             self.state.save_enrolment(enrolment)?;
         }
+        Ok(())
+    }
+
+    /// Takes a new key in a group: control hears of it first, with the node's word on it, so that nobody holds it for
+    /// another node's. Killed in between, the node starts with the former key and says that one again.
+    pub(super) async fn rotate_key(
+        &self,
+        enrolment: &mut Enrolment,
+        group: &GroupId,
+        endpoints: &[Endpoint],
+    ) -> Result<(), AgentError> {
+        let (client, caller) = self.client_of(enrolment)?;
+        let Some(at) = enrolment.peers.iter().position(|peer| peer.group == *group) else { return Ok(()) };
+        let key = PrivateKey::from(generate_private_key());
+        let mut peer = enrolment.peers[at].clone();
+        peer.serial = self.clock.unix_ms().max(peer.serial.saturating_add(1));
+        let request = PeerRequest {
+            group: group.clone(),
+            member: peer.member.clone(),
+            instance: enrolment.node.as_str().to_owned(),
+            key: public_key(&key),
+            label: self.host_name.clone(),
+            endpoints: endpoints.to_vec(),
+            statement: hosted(enrolment, &peer, &key, &self.identity).statement,
+        };
+        client.add_peer(&caller, &request).await?;
+        enrolment.peers[at] = peer;
+        self.state.replace_tunnel_key(group, &key.to_bytes())?;
+        self.state.save_enrolment(enrolment)?;
+        tracing::info!(%group, "took a new key");
         Ok(())
     }
 

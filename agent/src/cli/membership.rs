@@ -1,10 +1,11 @@
-//! `lacis join`, `lacis leave` and `lacis down`: which groups a running agent is in.
+//! `lacis join`, `lacis leave`, `lacis rotate-key` and `lacis down`: which groups a running agent is in, and with
+//! which key.
 
 use serde_json::json;
 
 use super::{Failure, failed, print};
 use crate::{
-    config::{Common, Format, JoinArgs, LeaveArgs},
+    config::{Common, Format, JoinArgs, LeaveArgs, RotateKeyArgs},
     socket::{Reply, Request, ask},
 };
 
@@ -23,6 +24,11 @@ pub(super) async fn leave(args: LeaveArgs) -> Result<(), Failure> {
             change(&args.common, Request::Purge {}, "nothing of Lacis is left running or stored here").await
         }
     }
+}
+
+pub(super) async fn rotate_key(args: RotateKeyArgs) -> Result<(), Failure> {
+    let request = Request::RotateKey { group: args.group };
+    change(&args.common, request, "took a new key; peers follow as they hear of it").await
 }
 
 pub(super) async fn down(args: Common) -> Result<(), Failure> {

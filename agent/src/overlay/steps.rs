@@ -19,6 +19,11 @@ impl Overlay {
                 self.create(interface, group, key, *mtu).await
             }
             Step::RemoveInterface { interface } => self.remove(interface),
+            Step::SetKey { interface, key } => {
+                let (network, group) = self.up(interface).map(|up| (up.network, up.group.clone()))?;
+                let key = self.private_key(&group, key)?;
+                self.deliver(Command::SetPrivateKey { network, key })
+            }
             Step::SetMtu { interface, mtu } => self.set_mtu(interface, *mtu).await,
             Step::AddAddress { interface, address } => self.add_address(interface, address).await,
             Step::RemoveAddress { interface, address } => self.remove_address(interface, address).await,
@@ -53,9 +58,7 @@ impl Overlay {
         key: &PublicKey,
         mtu: u16,
     ) -> Result<(), ApplyError> {
-        let private_key = self.keys.get(group).map(|key| PrivateKey::from(key.to_bytes()));
-        let private_key = private_key.filter(|private| private.public() == *key.as_bytes());
-        let private_key = private_key.ok_or_else(|| ApplyError::Key { group: group.clone() })?;
+        let private_key = self.private_key(group, key)?;
         let device = self.make_device(interface, group, mtu)?;
         let index = device.index();
         if let Devices::Kernel(host) = &self.devices {
@@ -76,6 +79,13 @@ impl Overlay {
         self.deliver(Command::AddNetwork(Box::new(config)))?;
         self.up.insert(interface.to_owned(), Up { network, group: group.clone(), index });
         Ok(())
+    }
+
+    /// This node's key in a group, by its public half.
+    fn private_key(&self, group: &GroupId, key: &PublicKey) -> Result<PrivateKey, ApplyError> {
+        let private_key = self.keys.get(group).map(|key| PrivateKey::from(key.to_bytes()));
+        let private_key = private_key.filter(|private| private.public() == *key.as_bytes());
+        private_key.ok_or_else(|| ApplyError::Key { group: group.clone() })
     }
 
     fn remove(&mut self, interface: &str) -> Result<(), ApplyError> {

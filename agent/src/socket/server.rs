@@ -129,6 +129,7 @@ async fn respond(request: Request, trusted: bool, ask: &Ask, answer: &mut Answer
             Err(error) => Some(failure(ErrorKind::BadRequest, error.to_string())),
         },
         Request::Leave { group } => Some(change(Change::Leave(group), trusted, ask).await),
+        Request::RotateKey { group } => Some(change(Change::RotateKey(group), trusted, ask).await),
         Request::Purge {} => Some(change(Change::Purge, trusted, ask).await),
         Request::Down {} => Some(change(Change::Down, trusted, ask).await),
         Request::Status {} => {

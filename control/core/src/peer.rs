@@ -12,7 +12,7 @@ use crate::{
     Decision, Reply, alloc,
     decision::Effects,
     join::{member_conflict, revoked_node},
-    limits,
+    limits, report,
     row::{GroupRow, NodeState, PeerRow, ReleasedHost, Row},
     state::Group,
     text,
@@ -54,6 +54,11 @@ pub(crate) fn add(mut fx: Effects<'_>, node: &NodeId, request: &PeerRequest) -> 
             Ok(fx.unchanged(reply))
         }
         Some(_) => {
+            let stated =
+                request.statement.as_ref().filter(|stated| report::is_news(&fx, node, &said, stated));
+            if let Some(stated) = stated {
+                fx.row(Row::Statement(stated.clone()));
+            }
             fx.put_peer(said.clone(), false);
             let reply = reply(fx.group(&request.group), &said);
             Ok(fx.finish(reply, "peer.change", said.id.as_str()))

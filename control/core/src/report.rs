@@ -41,7 +41,7 @@ pub(crate) fn report(mut fx: Effects<'_>, node: &NodeId, peers: &[PeerReport]) -
 }
 
 /// Whether a statement is about the peer as it is, newer than the one that is kept, and signed by the node.
-fn is_news(fx: &Effects<'_>, node: &NodeId, peer: &PeerRow, said: &SignedStatement) -> bool {
+pub(crate) fn is_news(fx: &Effects<'_>, node: &NodeId, peer: &PeerRow, said: &SignedStatement) -> bool {
     let stated = &said.statement;
     let kept = fx.state.groups[&peer.group].statements.get(&peer.id);
     stated.group == peer.group

@@ -174,6 +174,7 @@ impl World {
             key: PublicKey::try_new([key; 32]).unwrap(),
             label: format!("peer-{key}"),
             endpoints: Vec::new(),
+            statement: None,
         };
         Command::AddPeer { node: node.clone(), request }
     }

@@ -300,6 +300,7 @@ pub(super) fn peer(join: &JoinReply, key: u8) -> PeerRequest {
         key: PublicKey::try_new([key; 32]).unwrap(),
         label: format!("peer-{key}"),
         endpoints: Vec::new(),
+        statement: None,
     }
 }
 

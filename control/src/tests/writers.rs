@@ -155,6 +155,7 @@ impl Bench {
             key: PublicKey::try_new([client; 32]).unwrap(),
             label: label.to_owned(),
             endpoints: Vec::new(),
+            statement: None,
         };
         Command::AddPeer { node: node.clone(), request }
     }

@@ -47,6 +47,7 @@ impl World {
             key: it.key(group, random),
             label: format!("n{node}"),
             endpoints: it.endpoints.clone(),
+            statement: None,
         })
     }
 

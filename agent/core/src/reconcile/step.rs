@@ -26,6 +26,13 @@ pub enum Step {
         /// MTU.
         mtu: u16,
     },
+    /// Changes the key of the tunnels; sessions made with the former one end.
+    SetKey {
+        /// Name of the interface.
+        interface: String,
+        /// Public half of the key.
+        key: PublicKey,
+    },
     /// Changes the MTU.
     SetMtu {
         /// Name of the interface.
@@ -100,6 +107,7 @@ impl Step {
         match self {
             Self::RemoveInterface { interface }
             | Self::CreateInterface { interface, .. }
+            | Self::SetKey { interface, .. }
             | Self::SetMtu { interface, .. }
             | Self::AddAddress { interface, .. }
             | Self::RemoveAddress { interface, .. }
@@ -121,6 +129,7 @@ impl Step {
             Self::StartResolver { addr, .. } => addr.is_ipv6(),
             Self::RemoveInterface { .. }
             | Self::CreateInterface { .. }
+            | Self::SetKey { .. }
             | Self::SetMtu { .. }
             | Self::RemoveAddress { .. }
             | Self::RemoveRoute { .. }
@@ -137,6 +146,7 @@ impl fmt::Display for Step {
         match self {
             Self::RemoveInterface { .. } => write!(f, "remove interface"),
             Self::CreateInterface { group, mtu, .. } => write!(f, "create interface for {group} mtu {mtu}"),
+            Self::SetKey { key, .. } => write!(f, "set key {key}"),
             Self::SetMtu { mtu, .. } => write!(f, "set mtu {mtu}"),
             Self::AddAddress { address, .. } => write!(f, "add address {address}"),
             Self::RemoveAddress { address, .. } => write!(f, "remove address {address}"),

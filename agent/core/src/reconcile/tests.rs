@@ -83,7 +83,7 @@ fn a_group_that_goes_takes_its_resolver_and_interface_with_it() {
 }
 
 #[test]
-fn another_own_key_makes_the_interface_anew() {
+fn another_own_key_leaves_the_interface_and_all_that_is_on_it() {
     let netmaps = netmaps(&[(1, &small_group(1))]);
     let mut local = local(&[1]);
     let mut seen = Observed::default();
@@ -91,7 +91,7 @@ fn another_own_key_makes_the_interface_anew() {
     local.hosted.get_mut(&group(1)).unwrap().key = key(99);
     let want = desired(2, &netmaps, &local);
     let plan = plan(&want, &seen);
-    assert!(text(&plan).contains(&"remove interface".to_owned()));
+    assert_eq!(text(&plan), [format!("set key {}", key(99))]);
     apply(&mut seen, &plan);
     assert!(super::plan(&want, &seen).is_empty());
 }

@@ -136,6 +136,7 @@ fn keys_instances_and_members_are_not_shared() {
             key: PublicKey::try_new([key; 32]).unwrap(),
             label: "x".to_owned(),
             endpoints: Vec::new(),
+            statement: None,
         };
         Command::AddPeer { node: b.clone(), request }
     };
