@@ -11,6 +11,7 @@ mod change;
 mod degraded;
 mod enrol;
 mod gone;
+mod heard;
 mod mapped;
 mod metrics;
 mod names;
@@ -21,7 +22,7 @@ mod status;
 mod watching;
 mod ways;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use ipnetwork::IpNetwork;
@@ -36,7 +37,7 @@ pub(crate) use self::{
 };
 use crate::{
     clock::Clock,
-    control::{CallError, TrustError},
+    control::{CallError, Proxy, TrustError},
     host::HostError,
     logs::Logs,
     socket::SocketError,
@@ -89,6 +90,8 @@ pub struct Options {
     pub portmap: bool,
     /// Where figures are offered over TCP, beside the local API.
     pub metrics: Option<SocketAddr>,
+    /// The proxy through which control and relays are reached over TLS.
+    pub proxy: Option<Arc<Proxy>>,
     /// What the agent says.
     pub logs: Logs,
     /// The unit under which the journal keeps what the agent says, where it does.
@@ -302,6 +305,9 @@ enum Input {
 
 /// Inputs that wait for the loop; whoever finds it full waits.
 const INPUTS: usize = 1024;
+
+/// News of connections to relays that wait for the loop: a few for each relay.
+const FINDS: usize = 64;
 
 /// Recent sessions are written at most this often: it bounds what a kill can take, and the wear of disks.
 const SAVE_SESSIONS: Duration = Duration::from_secs(2);

@@ -1,9 +1,11 @@
 //! The command line: asks the agent, prints, and turns failures into exit codes.
 
 mod detach;
+mod explain;
 mod install;
 mod logs;
 mod membership;
+mod netcheck;
 pub mod ng;
 mod ping;
 mod print;
@@ -69,6 +71,8 @@ pub async fn run(cli: Cli, logs: Logs) -> ExitCode {
         Command::RotateKey(args) => membership::rotate_key(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Ping(args) => ping::ping(args).await,
+        Command::Explain(args) => explain::explain(args).await,
+        Command::Netcheck(args) => netcheck::netcheck(args).await,
         Command::Ng(args) => ng::ng(*args).await,
         Command::Completion { shell } => ng::complete::script(shell),
         Command::Logs(args) => logs::logs(args).await,
@@ -104,7 +108,13 @@ fn failed(reply: Reply) -> Failure {
                 | ErrorKind::Failed,
             message,
         } => Failure::Failed(message),
-        Reply::Status(_) | Reply::Pong(_) | Reply::Log { .. } | Reply::Journal { .. } | Reply::Done {} => {
+        Reply::Status(_)
+        | Reply::Explained(_)
+        | Reply::Netcheck(_)
+        | Reply::Pong(_)
+        | Reply::Log { .. }
+        | Reply::Journal { .. }
+        | Reply::Done {} => {
             Failure::Failed("the agent answered something else; are both of the same version?".to_owned())
         }
     }

@@ -9,6 +9,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,7 +17,7 @@ use clap_complete::Shell;
 use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
 use lacis_tunnel::{Core, Offloads, Shards};
 
-use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options};
+use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options, Proxy, ProxyError};
 use lacis_agent_core::Proofs;
 
 /// Smallest MTU of an overlay interface: IPv6 does not work below (RFC 8200 §5).
@@ -68,6 +69,7 @@ First steps:
   lacis up TOKEN             on each machine
   lacis status               who is there
   lacis ping NAME            is it reachable
+  lacis explain NAME         why it is reached the way it is; `lacis netcheck` tells of this node's network
   lacis join TOKEN           one more group; `lacis leave GROUP` ends it
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no agent runs here,
@@ -90,6 +92,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Ask a peer for an echo through its tunnel, by name, label, id or address.
     Ping(PingArgs),
+    /// Tell why a peer is reached the way it is: what became of each address at which it may be, and of each relay.
+    Explain(ExplainArgs),
+    /// Find out what this node's network lets through: UDP, IPv6, the kind of NAT, the relays and how far they are.
+    Netcheck(Common),
     /// Manage network groups through control's API.
     Ng(Box<ng::NgArgs>),
     /// Show what the agent says.
@@ -312,6 +318,16 @@ pub struct PingArgs {
     pub common: Common,
 }
 
+/// Arguments of `lacis explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Name, label, id or overlay address of a peer.
+    pub target: String,
+    /// Socket and format.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Arguments that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -326,6 +342,9 @@ pub enum ConfigError {
     /// Text that is no join token.
     #[error(transparent)]
     Token(#[from] lacis_proto::TokenError),
+    /// A proxy that is none.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// More endpoints than a peer may have.
     #[error("a peer publishes at most {MAX_ENDPOINTS} endpoints")]
     Endpoints,
@@ -365,6 +384,7 @@ impl UpArgs {
             portmap: !self.no_portmap,
             metrics: self.metrics,
             journal: journal_unit(),
+            proxy: proxy()?,
             logs,
         })
     }
@@ -468,6 +488,21 @@ pub(crate) fn profiles_path() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var(name).ok().map(PathBuf::from).filter(|path| path.is_absolute());
     let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
     Some(config.join("lacis/profiles.json"))
+}
+
+/// The proxy for HTTPS, where the environment names one, as curl(1) reads it.
+///
+/// # Errors
+/// What it names is no proxy that we can use.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+pub(crate) fn proxy() -> Result<Option<Arc<Proxy>>, ProxyError> {
+    let either = |lower: &str, upper: &str| {
+        let text = std::env::var(lower).or_else(|_| std::env::var(upper)).ok()?;
+        (!text.is_empty()).then_some(text)
+    };
+    let Some(proxy) = either("https_proxy", "HTTPS_PROXY") else { return Ok(None) };
+    let except = either("no_proxy", "NO_PROXY").unwrap_or_default();
+    Ok(Some(Arc::new(proxy.parse::<Proxy>()?.except(&except))))
 }
 
 /// The unit under which the journal keeps what this process says, where its standard error leads there

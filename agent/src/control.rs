@@ -12,6 +12,7 @@
 //! clock (`clock_skew`) teaches the offset and is tried once more.
 
 mod call;
+mod dial;
 mod pin;
 mod watch;
 
@@ -32,8 +33,10 @@ use lacis_proto::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::dial::{Proxy, ProxyError};
 pub(crate) use self::{
-    call::{Attempt, CallError, Outgoing},
+    call::{Attempt, AttemptError, CallError, Outgoing, host_and_port},
+    dial::Dialer,
     pin::{Trust, TrustError},
     watch::{StreamError, WatchStream},
 };
@@ -54,7 +57,7 @@ pub(crate) struct ControlClient {
 #[derive(Debug)]
 struct Inner {
     urls: Vec<String>,
-    trust: Trust,
+    dialer: Dialer,
     identity: SigningKey,
     clock: Clock,
     /// The header that tells this process from others of the node.
@@ -76,14 +79,14 @@ impl ControlClient {
     /// A client for these addresses of control, in the order in which they are tried.
     pub(crate) fn new(
         urls: Vec<String>,
-        trust: Trust,
+        dialer: Dialer,
         identity: SigningKey,
         clock: Clock,
         run: &Run,
     ) -> Self {
         let (offset_ms, last_good) = (AtomicI64::new(0), AtomicUsize::new(0));
         let run = run.to_string();
-        Self { inner: Arc::new(Inner { urls, trust, identity, clock, run, offset_ms, last_good }) }
+        Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, last_good }) }
     }
 
     /// How far control's clock is ahead of this host's, as far as control has complained.
@@ -94,12 +97,12 @@ impl ControlClient {
     /// The same client for other addresses. What it knows of control's clock stays, and the address that answered
     /// last is asked first as long as it answers.
     pub(crate) fn with_urls(&self, urls: Vec<String>) -> Self {
-        let Inner { urls: before, trust, identity, clock, run, offset_ms, last_good } = &*self.inner;
+        let Inner { urls: before, dialer, identity, clock, run, offset_ms, last_good } = &*self.inner;
         let good = before.get(last_good.load(Ordering::Relaxed));
         let last_good = AtomicUsize::new(urls.iter().position(|url| Some(url) == good).unwrap_or(0));
         let offset_ms = AtomicI64::new(offset_ms.load(Ordering::Relaxed));
-        let (trust, identity, clock, run) = (trust.clone(), identity.clone(), *clock, run.clone());
-        Self { inner: Arc::new(Inner { urls, trust, identity, clock, run, offset_ms, last_good }) }
+        let (dialer, identity, clock, run) = (dialer.clone(), identity.clone(), *clock, run.clone());
+        Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, last_good }) }
     }
 
     /// Brings the node into the group of a token.
@@ -203,7 +206,7 @@ impl ControlClient {
             let headers = &[(RUN, self.inner.run.as_str())];
             let outgoing =
                 Outgoing { method, path, authorization: &authorization, headers, body: body.to_vec() };
-            match tokio::time::timeout(CALL, Attempt::send(url, &self.inner.trust, outgoing)).await {
+            match tokio::time::timeout(CALL, Attempt::send(url, &self.inner.dialer, outgoing)).await {
                 Ok(Ok(attempt)) => {
                     self.inner.last_good.store(index, Ordering::Relaxed);
                     return attempt.or_problem().await;

@@ -32,9 +32,11 @@ mod status;
 
 pub use app::{Agent, AgentError, DEFAULT_MTU, DEFAULT_PORT, HostDns, Interfaces, Options, StateProblem};
 pub use clock::Clock;
+pub use control::{Proxy, ProxyError};
 pub use lacis_agent_core::Proofs;
 pub use logs::{Entry, Logs};
 pub use socket::{AskError, Conversation, ErrorKind, PingRequest, Reply, Request, Until, ask};
 pub use status::{
-    AlarmStatus, ControlStatus, Degraded, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Pong, Status,
+    AlarmStatus, CandidateStatus, ControlStatus, Degraded, Explained, GoneGroup, GroupStatus, NamesStatus,
+    Netcheck, PeerStatus, Pong, RelayStatus, Status, ViaStatus,
 };

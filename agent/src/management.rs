@@ -21,7 +21,7 @@ pub(crate) use self::{
     find::{Named, NotOne, one},
     view::{AuditEntry, Group, JoinToken, Member, Node, Peer, Presence, Receipt, Token},
 };
-use crate::control::{Attempt, CallError, Outgoing, Trust};
+use crate::control::{Attempt, CallError, Dialer, Outgoing};
 
 /// A call that has not been answered by then is given up, unless it was asked to wait longer.
 const CALL: Duration = Duration::from_secs(15);
@@ -35,13 +35,13 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug)]
 pub(crate) struct Management {
     api: String,
-    trust: Trust,
+    dialer: Dialer,
     bearer: String,
 }
 
 impl Management {
-    pub(crate) fn new(api: String, trust: Trust, token: &str) -> Self {
-        Self { api, trust, bearer: format!("Bearer {token}") }
+    pub(crate) fn new(api: String, dialer: Dialer, token: &str) -> Self {
+        Self { api, dialer, bearer: format!("Bearer {token}") }
     }
 
     /// Reads what is at a path.
@@ -108,7 +108,7 @@ impl Management {
         let body = body.map(|body| serde_json::to_vec(body).expect("every body has a JSON form"));
         let body = body.unwrap_or_default();
         let outgoing = Outgoing { method, path, authorization: &self.bearer, headers, body };
-        let attempt = Attempt::send(&self.api, &self.trust, outgoing);
+        let attempt = Attempt::send(&self.api, &self.dialer, outgoing);
         let unreachable = |why: String| CallError::Unreachable { tried: vec![(self.api.clone(), why)] };
         let attempt = tokio::time::timeout(patience, attempt).await;
         let attempt =

@@ -10,9 +10,13 @@
 
 mod candidates;
 mod convert;
+mod sleep;
+mod tls;
+mod view;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -20,15 +24,19 @@ use lacis_agent_core::{
     LastGood, PathAction, PathEvent, Paths, PathsBoot, PeerWays, RelayAction, RelayEvent, RelayLease,
     RelayWay, Relays, RelaysBoot, RemotePeer, Seed, Shared, Way,
 };
-use lacis_proto::{Endpoint, GroupId, PeerId, PublicKey, RecordId, RelayHome, relay};
-use lacis_tunnel::{Command, Lease};
+use lacis_proto::{Endpoint, GroupId, PeerId, PublicKey, RecordId, RelayHome, RelayId, relay};
+use lacis_tunnel::{Command, Lease, NetworkId};
 
-use self::candidates::Own;
 pub(crate) use self::convert::from_tunnel;
+pub(crate) use self::tls::Bridges;
+use self::{candidates::Own, sleep::Sleep, tls::Bridge};
 use crate::overlay::Overlay;
 
 /// The first byte of path frames.
 const PATH_FRAME: u8 = 0x0D;
+
+/// Relays that do not answer for so long are worth a word: UDP, TLS and a restart of control have had their time.
+const RELAY_LACKED: Duration = Duration::from_secs(10);
 
 /// What the event loop is to do.
 #[derive(Debug)]
@@ -50,7 +58,9 @@ pub(crate) enum Found {
     Relay(RelayEvent),
     /// A datagram that is no message of WireGuard's.
     Datagram { way: Way, payload: Vec<u8> },
-    /// The host has other addresses, or was asleep.
+    /// A datagram could not be sent: the host knows no way there.
+    Refused(SocketAddr),
+    /// The host has other addresses.
     Moved,
 }
 
@@ -64,14 +74,24 @@ pub(crate) struct Finder {
     own: BTreeMap<GroupId, PublicKey>,
     candidates: Own,
     leases: Vec<RelayLease>,
+    /// The groups' names in the tunnel, as it was last told leases by.
+    networks: BTreeMap<GroupId, NetworkId>,
+    /// Since when no lease is held, though there are relays.
+    without_lease: Option<Duration>,
+    /// Changes of ways to peers since the start.
+    moves: u64,
     ways: BTreeMap<(GroupId, PublicKey), PeerWays>,
     map: relay::Relays,
     errands: VecDeque<Errand>,
+    bridges: Bridges,
+    /// Connections over TLS, by relay.
+    open: BTreeMap<RelayId, Bridge>,
+    sleep: Sleep,
 }
 
 impl Finder {
     /// Starts with what earlier runs have left: paths that worked, and relays.
-    pub(crate) fn new(seed: [u8; 32], unix_ms: u64, last_good: Vec<LastGood>) -> Self {
+    pub(crate) fn new(seed: [u8; 32], unix_ms: u64, last_good: Vec<LastGood>, bridges: Bridges) -> Self {
         let spread = u64::from_be_bytes(*seed.first_chunk().expect("a seed is longer"));
         let seed = Seed(zeroize::Zeroizing::new(seed));
         Self {
@@ -81,9 +101,15 @@ impl Finder {
             own: BTreeMap::new(),
             candidates: Own::default(),
             leases: Vec::new(),
+            networks: BTreeMap::new(),
+            without_lease: None,
+            moves: 0,
             ways: BTreeMap::new(),
             map: relay::Relays::default(),
             errands: VecDeque::new(),
+            bridges,
+            open: BTreeMap::new(),
+            sleep: Sleep::default(),
         }
     }
 
@@ -103,6 +129,10 @@ impl Finder {
             Found::Datagram { way, payload } => {
                 self.relays.handle(now, RelayEvent::Frame { from: way.remote, payload });
             }
+            Found::Refused(to) => {
+                self.relays.handle(now, RelayEvent::Refused { to });
+                self.paths.handle(now, PathEvent::Refused { to });
+            }
             Found::Moved => {
                 self.relays.handle(now, RelayEvent::NetworkChanged);
                 self.paths.handle(now, PathEvent::NetworkChanged);
@@ -118,6 +148,11 @@ impl Finder {
 
     /// The deadline has come, or has not: that costs nothing.
     pub(crate) fn tick(&mut self, now: Duration, overlay: &mut Overlay) {
+        if let Some(asleep) = sleep::uptime().and_then(|uptime| self.sleep.look(now, uptime)) {
+            tracing::info!(asleep_s = asleep.as_secs(), "this host slept; every way is tried anew");
+            self.relays.handle(now, RelayEvent::NetworkChanged);
+            self.paths.handle(now, PathEvent::Resumed { asleep });
+        }
         self.relays.handle(now, RelayEvent::Tick);
         self.paths.handle(now, PathEvent::Tick);
         self.drain(now, overlay);
@@ -126,15 +161,33 @@ impl Finder {
     /// These relays there are, and these tokens for them.
     pub(crate) fn use_relays(&mut self, now: Duration, map: relay::Relays, overlay: &mut Overlay) {
         self.map.clone_from(&map);
+        self.look_for_leases(now);
         self.take(now, Found::Relay(RelayEvent::Map(map)), overlay);
     }
 
-    /// This node may be reached at these addresses, as far as it knows itself.
-    pub(crate) fn reachable_at(&mut self, now: Duration, endpoints: &[Endpoint], overlay: &mut Overlay) {
-        if self.candidates.set_endpoints(endpoints) {
+    /// This node may be reached at these addresses, as far as it knows itself. Returns whether that is news.
+    pub(crate) fn reachable_at(
+        &mut self,
+        now: Duration,
+        endpoints: &[Endpoint],
+        overlay: &mut Overlay,
+    ) -> bool {
+        let is_news = self.candidates.set_endpoints(endpoints);
+        if is_news {
             self.tell_candidates(now);
             self.drain(now, overlay);
         }
+        is_news
+    }
+
+    /// Whether no relay has answered for a while, though there are some.
+    pub(crate) fn lacks_relay(&self, now: Duration) -> bool {
+        self.without_lease.is_some_and(|since| since + RELAY_LACKED <= now)
+    }
+
+    fn look_for_leases(&mut self, now: Duration) {
+        let lacking = self.leases.is_empty() && !self.map.relays.is_empty() && !self.map.tokens.is_empty();
+        self.without_lease = lacking.then(|| self.without_lease.unwrap_or(now));
     }
 
     /// The next thing that the event loop is to do.
@@ -155,6 +208,13 @@ impl Finder {
         peers: BTreeMap<(GroupId, PublicKey), RemotePeer>,
         overlay: &mut Overlay,
     ) {
+        let networks = own.keys().filter_map(|group| Some((group.clone(), overlay.network_of(group)?)));
+        let networks = networks.collect();
+        if self.networks != networks {
+            // An interface was made anew: the tunnel has forgotten the leases of its group.
+            self.networks = networks;
+            self.tell_leases(now, overlay);
+        }
         if self.own != own {
             self.own.clone_from(&own);
             self.relays.handle(now, RelayEvent::Own(own));
@@ -209,6 +269,7 @@ impl Finder {
             }
             RelayAction::Leases(leases) => {
                 self.leases = leases;
+                self.look_for_leases(now);
                 self.tell_leases(now, overlay);
             }
             RelayAction::Outside { addresses, nat } => {
@@ -219,11 +280,11 @@ impl Finder {
             RelayAction::PeerUnknown { remote, lease, address } => {
                 self.paths.handle(now, PathEvent::PeerUnknown { way: Way::relayed(remote, lease, address) });
             }
-            RelayAction::OpenTls { relay, .. } => {
-                let why = "it is not spoken yet".to_owned();
-                self.relays.handle(now, RelayEvent::TlsDown { relay, why });
+            RelayAction::OpenTls { relay, urls } => {
+                let bridge = self.bridges.open(relay.clone(), urls);
+                self.open.insert(relay, bridge);
             }
-            RelayAction::CloseTls { .. } => {}
+            RelayAction::CloseTls { relay } => drop(self.open.remove(&relay)),
             RelayAction::Home(homes) => self.errands.push_back(Errand::Home(homes)),
         }
     }
@@ -251,12 +312,13 @@ impl Finder {
             PathAction::Initiate { group, key } => overlay.initiate(&group, &[(key, None)].into()),
             PathAction::MeasureNat => self.relays.handle(now, RelayEvent::Measure),
             PathAction::NeedRelay { relay, .. } => {
-                if let Ok(relay) = lacis_proto::RelayId::parse(relay.as_str()) {
+                if let Ok(relay) = RelayId::parse(relay.as_str()) {
                     self.relays.handle(now, RelayEvent::Wanted(relay));
                 }
             }
             PathAction::KeepLastGood => self.errands.push_back(Errand::KeepLastGood),
             PathAction::Moved { group, peer, from, to } => {
+                self.moves += 1;
                 let shown = |way: Option<Way>| way.map_or_else(|| "none".to_owned(), |way| way.to_string());
                 tracing::debug!(%group, %peer, from = shown(from), to = shown(to), "the way to a peer changed");
             }

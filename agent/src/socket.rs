@@ -10,6 +10,8 @@
 //! {"wait":{"until":{"peer":"web-2"},"timeout_ms":10000}}  ─▶ {"done":{}}
 //! {"ping":{"target":"web-2","count":3,"interval_ms":200,"timeout_ms":2000,"family":null}}
 //!                                                         ─▶ {"pong":{…}} … {"done":{}}
+//! {"explain":{"target":"web-2"}}                          ─▶ {"explained":{…}}
+//! {"netcheck":{}}                                         ─▶ {"netcheck":{…}}
 //! {"logs":{"lines":50,"follow":false}}                    ─▶ {"log":{"line":"…"}} … {"done":{}}
 //! {"join":{"token":"lacis_join_…"}} {"leave":{"group":"main"}} {"purge":{}} {"down":{}}
 //!                                                         ─▶ {"done":{}}
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::client::{AskError, Conversation, ask};
 pub(crate) use self::server::{SocketError, serve};
-use crate::status::{Pong, Status};
+use crate::status::{Explained, Netcheck, Pong, Status};
 
 /// Longest line in either direction: the status of a group of 10,000 peers has 4 MB.
 const MAX_LINE: usize = 16 << 20;
@@ -44,6 +46,13 @@ pub enum Request {
     },
     /// Is this peer there?
     Ping(PingRequest),
+    /// Why is this peer reached the way it is?
+    Explain {
+        /// Name, label, id or address.
+        target: String,
+    },
+    /// What does this node's network let through?
+    Netcheck {},
     /// What has the agent said?
     Logs {
         /// How many of the last lines.
@@ -105,6 +114,10 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Ping`], once per attempt.
     Pong(Pong),
+    /// To [`Request::Explain`].
+    Explained(Box<Explained>),
+    /// To [`Request::Netcheck`].
+    Netcheck(Box<Netcheck>),
     /// To [`Request::Logs`], once per line.
     Log {
         /// The line.

@@ -15,8 +15,10 @@
 //!  "tunnel":{"handshakes":2,"drop_no_route":0,…},
 //!  "degraded":[{"kind":"no_ipv6","what":"this host has no IPv6: …","remedy":"allow IPv6 …"}]}
 //! ```
-//! Times end in `_s` and are seconds; `null` means never. `path` is `direct` while a session is up,
-//! `none` before and after.
+//! Times end in `_s` and are seconds; `null` means never. `path` is `direct` or `relayed` while a session is up,
+//! `none` before and after; `via` tells more of it (`status/paths.rs`).
+
+mod paths;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +28,8 @@ use std::{
 use lacis_agent_core::Degradation;
 use lacis_proto::{GroupId, MemberId, NodeId, PeerId, Revision};
 use serde::{Deserialize, Serialize};
+
+pub use self::paths::{CandidateStatus, Explained, Netcheck, RelayStatus, ViaStatus};
 
 /// The whole of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +54,9 @@ pub struct Status {
     pub gone: Vec<GoneGroup>,
     /// How this host's programs come to ask this agent for names.
     pub names: NamesStatus,
+    /// Relays, the nearest first.
+    #[serde(default)]
+    pub relays: Vec<RelayStatus>,
     /// What the tunnel counts since the agent's start, by name.
     pub tunnel: BTreeMap<String, u64>,
     /// What does not work, each with its remedy.
@@ -168,8 +175,11 @@ pub struct PeerStatus {
     pub address4: Ipv4Addr,
     /// Its IPv6 address.
     pub address6: Ipv6Addr,
-    /// `direct` or `none`.
+    /// `direct`, `relayed` or `none`.
     pub path: String,
+    /// The way that packets take, while a session is up.
+    #[serde(default)]
+    pub via: Option<ViaStatus>,
     /// Where it was last authenticated.
     pub endpoint: Option<SocketAddr>,
     /// Age of the last handshake, in seconds.
@@ -191,8 +201,11 @@ pub struct Pong {
     pub name: String,
     /// Round trip in milliseconds; `None` when no answer came in time.
     pub rtt_ms: Option<f64>,
-    /// How the answer came: `direct` or `local`.
+    /// How the answer came: `direct`, `relayed` or `local`.
     pub path: Option<String>,
+    /// The way that it came.
+    #[serde(default)]
+    pub via: Option<Box<ViaStatus>>,
     /// Where the answering peer is.
     pub endpoint: Option<SocketAddr>,
 }

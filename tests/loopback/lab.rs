@@ -201,6 +201,7 @@ impl Node {
             resolv_conf: PathBuf::new(),
             helper: PathBuf::new(),
             metrics: None,
+            proxy: None,
             logs: Logs::default(),
             portmap: false,
             journal: None,

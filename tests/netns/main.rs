@@ -22,6 +22,7 @@ mod names;
 mod operate;
 mod plain;
 mod random_kill;
+mod relayed;
 mod resolved;
 mod resolver;
 mod revoke;

@@ -27,6 +27,11 @@ pub enum Degradation {
         /// Peers called in vain.
         peers: usize,
     },
+    /// No relay answers, though there are some.
+    NoRelay {
+        /// Whether control, of which a relay may be part, is away, too.
+        control_away: bool,
+    },
     /// The kernel refuses to send datagrams.
     UdpRefused {
         /// Trains of datagrams refused of late.
@@ -107,6 +112,7 @@ impl Degradation {
             Self::NotApplied { .. } => "not_applied",
             Self::NoIpv6 => "no_ipv6",
             Self::UdpUnanswered { .. } => "udp_unanswered",
+            Self::NoRelay { .. } => "no_relay",
             Self::UdpRefused { .. } => "udp_refused",
             Self::PortTaken { .. } => "port_taken",
             Self::NamesUnanswered { .. } => "names_unanswered",
@@ -129,6 +135,13 @@ impl Degradation {
             }
             Self::UdpUnanswered { port, .. } => {
                 format!("let UDP out, and in to port {port}, at the firewalls on the way")
+            }
+            Self::NoRelay { control_away: true } => {
+                "the relay is part of control, unless others were set up: start control again, or run a relay apart from it"
+                    .to_owned()
+            }
+            Self::NoRelay { control_away: false } => {
+                "let UDP out, or TLS, to the relays; `lacis netcheck` tells which answers".to_owned()
             }
             Self::UdpRefused { .. } => "let the agent send UDP: look at the host's own firewall".to_owned(),
             Self::PortTaken { wanted, .. } => {
@@ -167,6 +180,9 @@ impl Degradation {
             Self::NoIpv6 => "this host has no IPv6: peers are reached by IPv4 only".to_owned(),
             Self::UdpUnanswered { peers, .. } => {
                 format!("none of the {peers} peers called has answered over UDP")
+            }
+            Self::NoRelay { .. } => {
+                "no relay answers: peers that no direct path leads to cannot be reached".to_owned()
             }
             Self::UdpRefused { trains } => {
                 format!("the kernel refused to send {trains} times of late")
@@ -270,6 +286,8 @@ mod tests {
                 Degradation::NamesUnanswered { addr, reason: "taken".into(), remedy: "free it" },
                 "10.128.0.1:53: taken; free it",
             ),
+            (Degradation::NoRelay { control_away: true }, "start control again"),
+            (Degradation::NoRelay { control_away: false }, "lacis netcheck"),
             (Degradation::UpstreamLoop { server: addr }, "10.128.0.1:53 ask other name servers"),
         ] {
             assert!(degradation.to_string().contains(says), "{degradation}");

@@ -118,7 +118,12 @@ impl Relays {
     pub fn handle(&mut self, now: Duration, event: RelayEvent) {
         match event {
             RelayEvent::Map(map) => self.use_map(now, map),
-            RelayEvent::Own(own) => self.own = own,
+            RelayEvent::Own(own) => {
+                let before = std::mem::replace(&mut self.own, own);
+                for (group, _) in before.iter().filter(|(group, key)| self.own.get(*group) != Some(*key)) {
+                    self.sites.values_mut().for_each(|site| site.forget(group));
+                }
+            }
             RelayEvent::Agreed { group, relay, shared } => self.agreed(now, &group, &relay, shared.as_ref()),
             RelayEvent::Frame { from, payload } => self.frame(now, from, &payload),
             RelayEvent::Refused { to } => self.sites.values_mut().for_each(|site| site.refused(to, now)),
@@ -171,9 +176,10 @@ impl Relays {
     /// Takes in what control told of relays. It is whole: what it does not name is gone.
     fn use_map(&mut self, now: Duration, map: RelayMap) {
         self.tokens = map.tokens.into_iter().map(|grant| (grant.group, grant.token)).collect();
-        let mut sites = BTreeMap::new();
+        let (mut sites, mut is_new) = (BTreeMap::new(), false);
         for entry in map.relays.into_iter().take(MAX_RELAYS) {
             let kept = self.sites.remove(&entry.id).filter(|site| site.entry == entry);
+            is_new |= kept.is_none();
             sites.insert(entry.id.clone(), kept.unwrap_or_else(|| Site::new(entry)));
         }
         let gone = std::mem::replace(&mut self.sites, sites);
@@ -182,7 +188,9 @@ impl Relays {
         let sites = &self.sites;
         self.choice.keep(|id| sites.contains_key(id));
         self.guests.retain(|id, _| sites.contains_key(id));
-        self.measure(now);
+        if is_new {
+            self.measure(now);
+        }
     }
 
     fn agreed(&mut self, now: Duration, group: &GroupId, relay: &PublicKey, shared: Option<&Shared>) {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Change, Input, Options, status::peer_label};
 use crate::{
     logs::Logs,
-    status::{Pong, Status},
+    status::{Explained, Netcheck, Pong, Status},
 };
 
 /// A peer that was meant.
@@ -25,6 +25,9 @@ pub(crate) struct Resolved {
 pub(crate) enum Question {
     Status(oneshot::Sender<Status>),
     Metrics(oneshot::Sender<String>),
+    Explain { peer: Resolved, answer: oneshot::Sender<Option<Explained>> },
+    Measure(oneshot::Sender<()>),
+    Netcheck(oneshot::Sender<Netcheck>),
     Resolve { target: String, family: Option<u8>, answer: oneshot::Sender<Option<Resolved>> },
     Probe { to: Resolved, seq: u16, answer: oneshot::Sender<Pong> },
     Change { change: Change, answer: oneshot::Sender<Result<(), String>> },
@@ -62,6 +65,21 @@ impl Ask {
     /// What the agent tells of itself.
     pub(crate) async fn status(&self) -> Option<Status> {
         self.ask(Question::Status).await
+    }
+
+    /// Why a peer is reached the way it is; inside `None` for this node itself.
+    pub(crate) async fn explain(&self, peer: Resolved) -> Option<Option<Explained>> {
+        self.ask(|answer| Question::Explain { peer, answer }).await
+    }
+
+    /// Has relays measured and observers asked.
+    pub(crate) async fn measure(&self) -> Option<()> {
+        self.ask(Question::Measure).await
+    }
+
+    /// How this node stands to the outside, as far as it is known now.
+    pub(crate) async fn netcheck(&self) -> Option<Netcheck> {
+        self.ask(Question::Netcheck).await
     }
 
     /// The peer of this name, label, id or address.

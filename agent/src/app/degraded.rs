@@ -42,6 +42,8 @@ impl Running {
         all.extend(self.names_trouble());
         all.extend((trains > 0).then_some(Degradation::UdpRefused { trains }));
         all.extend(unanswered(&self.core, now, used));
+        let control_away = !self.core.control().in_sync;
+        all.extend(self.finder.lacks_relay(now).then_some(Degradation::NoRelay { control_away }));
         all.extend((used != wanted).then_some(Degradation::PortTaken { wanted, used }));
         all.extend(clock_trouble(self.client.0.clock_offset_ms()));
         all.extend(self.troubles.state.clone());

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use ipnetwork::IpNetwork;
 use lacis_agent_core::{Hosted, interface_name};
 use lacis_proto::{
-    Code, ControlId, Endpoint, GroupId, JoinRequest, JoinToken, PeerReply, PeerRequest, PeerStatement,
+    Code, ControlId, Endpoint, GroupId, JoinRequest, JoinToken, PeerReply, PeerRequest, PeerStatement, Pin,
     PublicKey, Run, Signature, SignedStatement, Signer, version,
 };
 use lacis_tunnel::{PrivateKey, generate_private_key};
@@ -17,7 +17,7 @@ use lacis_tunnel::{PrivateKey, generate_private_key};
 use super::AgentError;
 use crate::{
     clock::Clock,
-    control::{Caller, ControlClient, Trust, identity_key},
+    control::{Caller, ControlClient, Dialer, Proxy, Trust, identity_key},
     host::{Host, overlap},
     state::{Enrolment, HostedPeer, SignedGrant, State},
 };
@@ -34,6 +34,8 @@ pub(super) struct Enroller {
     pub(super) host_name: String,
     /// Tells this process from others of the node.
     pub(super) run: Run,
+    /// The way out, where it leads through a proxy.
+    pub(super) proxy: Option<Arc<Proxy>>,
     /// Absent where interfaces are in memory: there are no routes to overlap.
     pub(super) host: Option<Host>,
 }
@@ -44,11 +46,16 @@ pub(super) type Range = (String, IpNetwork);
 impl Enroller {
     /// A client for the control that this node belongs to, and how the node signs.
     pub(super) fn client_of(&self, enrolment: &Enrolment) -> Result<(ControlClient, Caller), AgentError> {
-        let trust = Trust::new(&enrolment.pins)?;
+        let dialer = self.dialer(&enrolment.pins)?;
         let client =
-            ControlClient::new(enrolment.urls.clone(), trust, self.identity.clone(), self.clock, &self.run);
+            ControlClient::new(enrolment.urls.clone(), dialer, self.identity.clone(), self.clock, &self.run);
         let audience = ControlId::of(&enrolment.control_key).as_str().to_owned();
         Ok((client, Caller { signer: Signer::Node(enrolment.node.clone()), audience }))
+    }
+
+    /// Reaches whoever these pins stand for.
+    pub(super) fn dialer(&self, pins: &[Pin]) -> Result<Dialer, AgentError> {
+        Ok(Dialer::new(Trust::new(pins)?, self.proxy.clone()))
     }
 
     /// Where this node belongs after a join with the token; at once where it has been used here before.
@@ -62,9 +69,9 @@ impl Enroller {
         {
             return Ok(known.clone());
         }
-        let trust = Trust::new(&token.pins)?;
+        let dialer = self.dialer(&token.pins)?;
         let client =
-            ControlClient::new(token.urls.clone(), trust, self.identity.clone(), self.clock, &self.run);
+            ControlClient::new(token.urls.clone(), dialer, self.identity.clone(), self.clock, &self.run);
         let request = JoinRequest {
             token: token.id.clone(),
             secret: token.secret.clone(),

@@ -31,12 +31,12 @@ impl Running {
         if let Some(addr) = self.mapper.as_ref().and_then(PortMapper::mapped) {
             now.push(Endpoint { kind: EndpointKind::Portmap, addr: addr.into() });
         }
-        if now == self.endpoints {
-            return false;
-        }
+        let is_news = now != self.endpoints;
         self.endpoints.clone_from(&now);
-        self.finder.reachable_at(self.clock.now(), &now, &mut self.overlay);
-        self.feed(Event::EndpointsChanged(now)).await;
-        true
+        let has_moved = self.tell_addresses().await;
+        if is_news {
+            self.feed(Event::EndpointsChanged(now)).await;
+        }
+        is_news || has_moved
     }
 }

@@ -11,7 +11,7 @@ use super::{
     run::Running,
     status::{is_ready, peer_label, seconds},
 };
-use crate::host::Limits;
+use crate::{host::Limits, paths::from_tunnel};
 
 impl Running {
     /// All figures, as of now.
@@ -31,6 +31,7 @@ impl Running {
         self.control(&mut all);
         self.scopes(&mut all);
         self.peers(&mut all, &stats.networks);
+        self.ways(&mut all, &stats.networks);
         counters(&mut all, &stats.counters);
         self.names(&mut all);
         process(&mut all);
@@ -115,6 +116,40 @@ impl Running {
         );
         family(Figure::Counter, "lacis_peer_received_bytes_total", "Bytes of packets from a peer.", &rx);
         family(Figure::Counter, "lacis_peer_sent_bytes_total", "Bytes of packets to a peer.", &tx);
+    }
+
+    /// Ways to peers with a session, by kind, and how relays are reached.
+    fn ways(&self, all: &mut Exposition, networks: &[NetworkStats]) {
+        let seen = networks.iter().flat_map(|network| &network.peers).filter(|peer| peer.session);
+        let ways = seen.filter_map(|peer| peer.way.map(from_tunnel)).map(|way| self.finder.via(way, None));
+        let mut kinds = BTreeMap::from([("lan", 0u64), ("v4", 0), ("v6", 0), ("relay", 0)]);
+        for via in ways {
+            if let Some(count) = kinds.get_mut(via.kind.as_str()) {
+                *count += 1;
+            }
+        }
+        let mut paths =
+            all.family(Figure::Gauge, "lacis_peers_by_path", "Peers with a session, by their path.");
+        for (kind, count) in kinds {
+            paths.sample(&[("path", kind)], count);
+        }
+        let moves = self.finder.moves();
+        all.one(Figure::Counter, "lacis_path_changes_total", "Changes of the way to a peer.", moves);
+        let found = self.finder.netcheck();
+        let mut leases = all.family(
+            Figure::Gauge,
+            "lacis_relay_lease",
+            "Whether a lease is held at a relay, by transport.",
+        );
+        for relay in &found.relays {
+            let transport = relay.transport.as_deref().unwrap_or("none");
+            let labels = [("relay", relay.label.as_str()), ("transport", transport)];
+            leases.sample(&labels, u8::from(relay.transport.is_some()));
+        }
+        let mut distances = all.family(Figure::Gauge, "lacis_relay_rtt_seconds", "Round trip to a relay.");
+        for (relay, rtt_ms) in found.relays.iter().filter_map(|relay| Some((relay, relay.rtt_ms?))) {
+            distances.sample(&[("relay", relay.label.as_str())], rtt_ms / 1000.0);
+        }
     }
 
     fn names(&self, all: &mut Exposition) {

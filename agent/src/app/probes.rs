@@ -1,12 +1,13 @@
 //! Echo requests that wait for their answer.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
+use lacis_agent_core::Way;
 use lacis_tunnel::{Command, NetworkId, Tunnel};
 use tokio::sync::oneshot;
 
-use super::Resolved;
-use crate::status::Pong;
+use super::{Resolved, status::path_word};
+use crate::status::{Pong, ViaStatus};
 
 /// Probes that wait at the same time; the oldest is given up for the next.
 const MAX_WAITING: usize = 256;
@@ -51,13 +52,14 @@ impl Probes {
     }
 
     /// An echo reply came.
-    pub(super) fn answered(&mut self, ident: u16, number: u16, rtt: Duration, endpoint: Option<SocketAddr>) {
+    pub(super) fn answered(&mut self, ident: u16, number: u16, rtt: Duration, via: Option<(Way, ViaStatus)>) {
         let id = u32::from(ident) << 16 | u32::from(number);
         let Some(Waiting { to, seq, answer }) = self.waiting.remove(&id) else { return };
-        let path = if endpoint.is_some() { "direct" } else { "local" };
+        let path = via.as_ref().map_or("local", |(way, _)| path_word(*way));
         let rtt_ms = Some(rtt.as_secs_f64() * 1000.0);
         let (address, name, path) = (to.address, to.name, Some(path.to_owned()));
         // Whoever asked may have gone away.
-        let _ = answer.send(Pong { seq, address, name, rtt_ms, path, endpoint });
+        let (endpoint, via) = via.map(|(way, via)| (way.remote, Box::new(via))).unzip();
+        let _ = answer.send(Pong { seq, address, name, rtt_ms, path, via, endpoint });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 
-use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, Zones};
+use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, RelayEvent, Zones};
 use lacis_proto::{Endpoint, EndpointKind, GroupId, PeerId, PublicKey, ReportRequest, Run, ScopeId};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
@@ -23,7 +23,7 @@ use super::{
     sessions::Sessions,
     status::{is_ready, status},
     watching::{Heard, Watching, watch as start_watching},
-    ways::signals,
+    ways::{finder, signals},
 };
 use crate::{
     clock::{Clock, random},
@@ -32,7 +32,7 @@ use crate::{
     host::{Host, resolver::HostResolver},
     http,
     overlay::{Devices, Overlay},
-    paths::{Finder, Found, from_tunnel},
+    paths::{Finder, Found},
     portmap::PortMapper,
     socket,
     state::{Enrolment, State},
@@ -52,9 +52,9 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         }
         Interfaces::Memory(hosts) => (Devices::Memory(hosts), None, None),
     };
-    let (clock, host_name) = (options.clock, options.host_name.clone());
+    let (clock, host_name, proxy) = (options.clock, options.host_name.clone(), options.proxy.clone());
     let run = Run::new(u64::from_be_bytes(random()), &options.host_name);
-    let enroller = Enroller { state, identity, clock, host_name, run, host };
+    let enroller = Enroller { state, identity, clock, host_name, run, proxy, host };
     let known = enroller.state.enrolment()?;
     let mut enrolment = match &options.token {
         Some(token) => enroller.join(known, token).await?,
@@ -78,7 +78,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let serving = serve(&options, &ask).await?;
     let (stop, stopped) = mpsc::channel(1);
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
-    let finder = Finder::new(random(), clock.unix_ms(), enroller.state.last_good(clock.unix_ms()));
+    let (finder, finds) = finder(&enroller, &enrolment, port)?;
     let running = Running {
         mapper: mapped::start(&options, enroller.host.as_ref(), port, inputs.clone()),
         core: AgentCore::new(boot),
@@ -108,7 +108,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         look_at_host: None,
         ending: None,
     };
-    let task = tokio::spawn(running.run(input, stopped, host_changes));
+    let task = tokio::spawn(running.run(input, finds, stopped, host_changes));
     Ok(Agent { node, port, stop, ask, task })
 }
 
@@ -216,7 +216,7 @@ pub(super) struct Running {
     pub(super) changing: Option<Changing>,
     pub(super) inputs: mpsc::Sender<Input>,
     watching: Option<Watching>,
-    probes: Probes,
+    pub(super) probes: Probes,
     zones: watch::Sender<Zones>,
     changed: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
@@ -251,11 +251,12 @@ impl Running {
     async fn run(
         mut self,
         mut input: mpsc::Receiver<Input>,
+        mut finds: mpsc::Receiver<Found>,
         mut stopped: mpsc::Receiver<()>,
         mut host_changes: Option<mpsc::Receiver<()>>,
     ) -> Result<(), AgentError> {
         self.sessions = Sessions::remembered(self.enroller.state.recent_sessions());
-        self.begin_to_find();
+        self.begin_to_find().await;
         self.feed(Event::Started).await;
         self.ask_for_missing_peers();
         loop {
@@ -269,6 +270,7 @@ impl Running {
                 Some(()) = changes(&mut host_changes) => {
                     self.look_at_host.get_or_insert(self.clock.now() + SETTLE);
                 }
+                Some(found) = finds.recv() => self.find(found).await,
                 Some(input) = input.recv() => self.take(input).await,
                 () = sleep_until(wake) => self.due().await,
             }
@@ -329,12 +331,19 @@ impl Running {
                 let heard = self.heard.borrow().clone();
                 let gone = self.gone.clone();
                 let (names, now) = (self.names_status(), self.clock.now());
-                let status = status(&self.core, &self.overlay, heard, &degraded, gone, names, now);
+                let ways = (&self.overlay, &self.finder);
+                let status = status(&self.core, ways, heard, &degraded, gone, names, now);
                 let _ = answer.send(status);
             }
             Input::Ask(Question::Metrics(answer)) => {
                 let _ = answer.send(self.metrics());
             }
+            Input::Ask(Question::Explain { peer, answer }) => drop(answer.send(self.explain(&peer))),
+            Input::Ask(Question::Measure(answer)) => {
+                self.find(Found::Relay(RelayEvent::Measure)).await;
+                let _ = answer.send(());
+            }
+            Input::Ask(Question::Netcheck(answer)) => drop(answer.send(self.finder.netcheck())),
             Input::Ask(Question::Resolve { target, family, answer }) => {
                 let _ = answer.send(resolve(&self.core, &target, family));
             }
@@ -346,51 +355,6 @@ impl Running {
             Input::Ask(Question::Change { change, answer }) => self.begin(change, answer),
             Input::Changed(result) => self.changed(result).await,
         }
-    }
-
-    async fn take_tunnel(&mut self, event: lacis_tunnel::Event) {
-        use lacis_tunnel::Event as Tunnel;
-        match event {
-            Tunnel::HandshakeDone { network, key, way } => {
-                let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group.clone(), key, way);
-                self.feed(Event::HandshakeDone { group, key }).await;
-            }
-            Tunnel::EndpointChanged { network, key, way } => {
-                let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group, key, way);
-            }
-            Tunnel::HandshakeUnanswered { network, key } | Tunnel::HandshakeFailed { network, key } => {
-                let Some((group, key)) = self.peer(network, key) else { return };
-                self.feed(Event::HandshakeUnanswered { group, key }).await;
-            }
-            Tunnel::ProbeReply { ident, seq, rtt, way, .. } => {
-                self.probes.answered(ident, seq, rtt, way.map(|way| way.remote));
-            }
-            Tunnel::Datagram { way, payload, .. } => {
-                self.find(Found::Datagram { way: from_tunnel(way), payload }).await;
-            }
-            // Nobody owns the address: whoever asked waits out its time, as for a silent peer. And no way is chosen yet.
-            Tunnel::ProbeFailed { .. }
-            | Tunnel::Wanted { .. }
-            | Tunnel::Sending { .. }
-            | Tunnel::Silent { .. }
-            | Tunnel::Heard { .. }
-            | Tunnel::Refused { .. } => {}
-            Tunnel::DeviceGone { network } => {
-                tracing::warn!("an overlay interface went away; making it again");
-                if let Some(group) = self.overlay.group_of(network).cloned() {
-                    self.finder.forget(self.clock.now(), &group, &mut self.overlay);
-                }
-                self.overlay.device_gone(network);
-                self.reconcile().await;
-            }
-            Tunnel::Fatal { reason } => self.ending = Some(Ending::Broken(reason)),
-        }
-    }
-
-    fn peer(&self, network: lacis_tunnel::NetworkId, key: [u8; 32]) -> Option<(GroupId, PublicKey)> {
-        Some((self.overlay.group_of(network)?.clone(), PublicKey::try_new(key).ok()?))
     }
 
     pub(super) async fn feed(&mut self, event: Event) {
@@ -450,7 +414,7 @@ impl Running {
         }
     }
 
-    async fn reconcile(&mut self) {
+    pub(super) async fn reconcile(&mut self) {
         let desired = Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
         self.tell_peers().await;

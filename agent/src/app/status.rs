@@ -2,22 +2,24 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap, Notice};
-use lacis_proto::{GroupId, PeerId, Revision, in_suffix, member_name, overlay_addrs, sanitize};
+use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap, Notice, PathView, Way};
+use lacis_proto::{GroupId, PeerId, PublicKey, Revision, in_suffix, member_name, overlay_addrs, sanitize};
 use lacis_tunnel::{NetworkId, PeerStats, Stats};
 
 use super::{enrol::AGENT, watching::Heard};
 use crate::{
     overlay::Overlay,
+    paths::{Finder, from_tunnel},
     status::{AlarmStatus, ControlStatus, GoneGroup, GroupStatus, NamesStatus, PeerStatus, Status},
 };
 
+type Views = BTreeMap<(GroupId, PublicKey), PathView>;
 type Figures = BTreeMap<(NetworkId, [u8; 32]), PeerStats>;
 
 /// The status at `now`.
 pub(super) fn status(
     core: &AgentCore,
-    overlay: &Overlay,
+    (overlay, finder): (&Overlay, &Finder),
     heard: Heard,
     degraded: &[Degradation],
     gone: Vec<GoneGroup>,
@@ -28,6 +30,7 @@ pub(super) fn status(
     let tunnel = stats.counters.named().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     let figures = figures(stats);
     let control = core.control();
+    let views = finder.views().into_iter().map(|view| ((view.group.clone(), view.key), view)).collect();
     Status {
         agent: AGENT.to_owned(),
         node: core.local().node.clone(),
@@ -42,11 +45,14 @@ pub(super) fn status(
         groups: core
             .netmaps()
             .iter()
-            .filter_map(|(group, netmap)| group_status(group, netmap, core, overlay, &figures))
+            .filter_map(|(group, netmap)| {
+                group_status(group, netmap, core, (overlay, finder), (&figures, &views))
+            })
             .collect(),
         alarms: alarms(core, now),
         gone,
         names,
+        relays: finder.netcheck().relays,
         tunnel,
         degraded: degraded.iter().map(Into::into).collect(),
     }
@@ -91,8 +97,8 @@ fn group_status(
     group: &GroupId,
     netmap: &Netmap,
     core: &AgentCore,
-    overlay: &Overlay,
-    figures: &Figures,
+    (overlay, finder): (&Overlay, &Finder),
+    (figures, views): (&Figures, &Views),
 ) -> Option<GroupStatus> {
     let own: &Hosted = core.local().hosted.get(group)?;
     let addrs = overlay_addrs(netmap.pool, netmap.prefix6, own.host)?;
@@ -115,14 +121,20 @@ fn group_status(
             .into_iter()
             .map(|(id, peer)| {
                 let seen = network.and_then(|network| figures.get(&(network, *peer.key.as_bytes())));
+                let way = seen.filter(|seen| seen.session).and_then(|seen| seen.way).map(from_tunnel);
+                let view = views.get(&(group.clone(), peer.key));
                 PeerStatus {
                     id: id.clone(),
                     member: peer.member.clone(),
                     name: peer_label(netmap, id),
                     address4: peer.addrs.v4,
                     address6: peer.addrs.v6,
-                    path: if seen.is_some_and(|seen| seen.session) { "direct" } else { "none" }.to_owned(),
-                    endpoint: seen.and_then(|seen| seen.way).map(|way| way.remote),
+                    path: way.map_or("none", path_word).to_owned(),
+                    via: way.map(|way| finder.via(way, view)),
+                    endpoint: seen
+                        .and_then(|seen| seen.way)
+                        .filter(|way| way.relay.is_none())
+                        .map(|way| way.remote),
                     last_handshake_s: seen.and_then(|seen| seen.last_handshake).map(seconds),
                     rx_bytes: seen.map_or(0, |seen| seen.rx_bytes),
                     tx_bytes: seen.map_or(0, |seen| seen.tx_bytes),
@@ -149,6 +161,11 @@ pub(super) fn peer_label(netmap: &Netmap, peer: &PeerId) -> String {
         (Some(label), Some(group)) if is_alone => in_suffix(&in_suffix(&label, &group), suffix),
         _ => member_name(&peer.member, &netmap.group, suffix),
     }
+}
+
+/// Whether a way is direct, in a word.
+pub(super) const fn path_word(way: Way) -> &'static str {
+    if way.is_direct() { "direct" } else { "relayed" }
 }
 
 pub(super) fn seconds(duration: Duration) -> f64 {

@@ -5,20 +5,37 @@ use std::{collections::BTreeMap, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_agent_core::{Event, PathEvent, RemotePeer};
 use lacis_proto::{GroupId, PeerId, Signal, relay};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::run::Running;
-use crate::paths::{Errand, Found};
+use super::{AgentError, FINDS, Resolved, enrol::Enroller, run::Running, status::path_word};
+use crate::{
+    clock::random,
+    paths::{Bridges, Errand, Finder, Found, from_tunnel},
+    state::Enrolment,
+    status::Explained,
+};
 
 /// Signals under way at the same time; further ones are dropped, as a network would: whoever sends them does so again.
 const MAX_SIGNALS: usize = 32;
 
 impl Running {
     /// Tells what is known from the start: relays of earlier runs, and own addresses.
-    pub(super) fn begin_to_find(&mut self) {
+    pub(super) async fn begin_to_find(&mut self) {
+        self.tell_addresses().await;
         let now = self.clock.now();
-        self.finder.reachable_at(now, &self.endpoints, &mut self.overlay);
         self.finder.use_relays(now, self.enroller.state.relays(), &mut self.overlay);
+    }
+
+    /// Tells this node's own addresses: what is configured, and the host's beside it. Returns whether they are others
+    /// than before.
+    pub(super) async fn tell_addresses(&mut self) -> bool {
+        let mut all = self.endpoints.clone();
+        if !self.options.endpoints.is_empty()
+            && let Some(host) = &self.enroller.host
+        {
+            all.extend(host.endpoints(self.overlay.tunnel.port()).await.unwrap_or_default());
+        }
+        self.finder.reachable_at(self.clock.now(), &all, &mut self.overlay)
     }
 
     /// Something happened that concerns the ways to peers.
@@ -80,6 +97,29 @@ impl Running {
         }
     }
 
+    /// Why a peer is reached the way it is; nothing of this node's own.
+    pub(super) fn explain(&self, peer: &Resolved) -> Option<Explained> {
+        let netmap = self.core.netmaps().get(&peer.group)?;
+        let (id, known) = netmap.peer_with_addr(peer.address)?;
+        if self.core.local().hosted.get(&peer.group).is_some_and(|own| own.peer == *id) {
+            return None;
+        }
+        let network = self.overlay.network_of(&peer.group);
+        let stats = self.overlay.tunnel.stats().unwrap_or_default();
+        let seen = stats.networks.into_iter().filter(|net| Some(net.id) == network).flat_map(|net| net.peers);
+        let way = seen
+            .filter(|seen| seen.key == *known.key.as_bytes() && seen.session)
+            .find_map(|seen| seen.way.map(from_tunnel));
+        let view = self.finder.view_of(&peer.group, &known.key);
+        Some(Explained {
+            id: id.clone(),
+            name: peer.name.clone(),
+            path: way.map_or("none", path_word).to_owned(),
+            via: way.map(|way| self.finder.via(way, view.as_ref())),
+            candidates: view.map(|view| self.finder.candidates(&view)).unwrap_or_default(),
+        })
+    }
+
     async fn run_errands(&mut self) {
         while let Some(errand) = self.finder.next_errand() {
             match errand {
@@ -110,6 +150,19 @@ impl Running {
         let saved = self.enroller.state.save_last_good(&self.finder.last_good(), self.clock.unix_ms());
         self.saved(saved);
     }
+}
+
+/// What finds ways to peers, with what earlier runs have left, and where it hears of connections to relays.
+pub(super) fn finder(
+    enroller: &Enroller,
+    enrolment: &Enrolment,
+    port: u16,
+) -> Result<(Finder, mpsc::Receiver<Found>), AgentError> {
+    let (found, finds) = mpsc::channel(FINDS);
+    let (clock, dialer) = (enroller.clock, enroller.dialer(&enrolment.pins)?);
+    let last_good = enroller.state.last_good(clock.unix_ms());
+    let bridges = Bridges { dialer, clock, port, found };
+    Ok((Finder::new(random(), clock.unix_ms(), last_good, bridges), finds))
 }
 
 /// Room for signals that are under way.

@@ -16,7 +16,11 @@ pub(super) async fn logs(args: LogsArgs) -> Result<(), Failure> {
             Reply::Log { line } => print::line(&line),
             Reply::Journal { unit } => return Err(journal(&unit, &args)),
             Reply::Done {} => return Ok(()),
-            other @ (Reply::Status(_) | Reply::Pong(_) | Reply::Error { .. }) => return Err(failed(other)),
+            other @ (Reply::Status(_)
+            | Reply::Pong(_)
+            | Reply::Explained(_)
+            | Reply::Netcheck(_)
+            | Reply::Error { .. }) => return Err(failed(other)),
         }
     }
 }

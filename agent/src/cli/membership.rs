@@ -41,6 +41,8 @@ async fn change(common: &Common, request: Request, done: &str) -> Result<(), Fai
         Reply::Done {} => print::line(done),
         other @ (Reply::Status(_)
         | Reply::Pong(_)
+        | Reply::Explained(_)
+        | Reply::Netcheck(_)
         | Reply::Log { .. }
         | Reply::Journal { .. }
         | Reply::Error { .. }) => return Err(failed(other)),

@@ -32,7 +32,12 @@ pub(super) async fn ping(args: PingArgs) -> Result<(), Failure> {
                 show(&pong, args.common.format);
             }
             Reply::Done {} => break,
-            other @ (Reply::Status(_) | Reply::Log { .. } | Reply::Journal { .. } | Reply::Error { .. }) => {
+            other @ (Reply::Status(_)
+            | Reply::Explained(_)
+            | Reply::Netcheck(_)
+            | Reply::Log { .. }
+            | Reply::Journal { .. }
+            | Reply::Error { .. }) => {
                 return Err(failed(other));
             }
         }
@@ -49,6 +54,13 @@ fn show(pong: &Pong, format: Format) {
         return print::json(pong);
     }
     let Pong { seq, address, name, .. } = pong;
+    let relay = pong.via.as_ref().and_then(|via| Some((via.relay.as_ref()?, via.transport.as_deref()?)));
+    if let (Some(rtt), Some((relay, transport))) = (pong.rtt_ms, relay) {
+        let over = transport.to_uppercase();
+        return print::line(&format!(
+            "{name} ({address}): seq {seq}, {rtt:.3} ms, relay {relay} over {over}"
+        ));
+    }
     match (pong.rtt_ms, pong.endpoint, pong.path.as_deref()) {
         (Some(rtt), Some(endpoint), Some(path)) => {
             print::line(&format!("{name} ({address}): seq {seq}, {rtt:.3} ms, {path} {endpoint}"));

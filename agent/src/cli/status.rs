@@ -4,7 +4,7 @@ use super::{Failure, failed, print};
 use crate::{
     config::{Format, StatusArgs},
     socket::{Reply, Request, Until, ask},
-    status::{GroupStatus, NamesStatus, Status},
+    status::{GroupStatus, NamesStatus, PeerStatus, Status},
 };
 
 pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
@@ -15,6 +15,8 @@ pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
         match ask(socket, &Request::Wait { until, timeout_ms }).await?.next().await? {
             Reply::Done {} => {}
             other @ (Reply::Status(_)
+            | Reply::Explained(_)
+            | Reply::Netcheck(_)
             | Reply::Pong(_)
             | Reply::Log { .. }
             | Reply::Journal { .. }
@@ -25,6 +27,8 @@ pub(super) async fn status(args: StatusArgs) -> Result<(), Failure> {
         Reply::Status(status) if args.common.format == Format::Json => print::json(&status),
         Reply::Status(status) => show(&status, args.verbose),
         other @ (Reply::Pong(_)
+        | Reply::Explained(_)
+        | Reply::Netcheck(_)
         | Reply::Done {}
         | Reply::Log { .. }
         | Reply::Journal { .. }
@@ -52,6 +56,9 @@ fn show(status: &Status, verbose: bool) {
     if let Some(names) = names(&status.names) {
         print::line(&names);
     }
+    if let Some(relays) = relays(status) {
+        print::line(&relays);
+    }
     if verbose {
         print::line("tunnel, since the start:");
         let counted = status.tunnel.iter().filter(|(_, count)| **count > 0);
@@ -74,6 +81,20 @@ fn names(names: &NamesStatus) -> Option<String> {
     let others =
         if upstream.is_empty() { String::new() } else { format!(", others from {}", upstream.join(", ")) };
     Some(format!("names: {by}{others}"))
+}
+
+fn relays(status: &Status) -> Option<String> {
+    let used = status.relays.iter().filter_map(|relay| {
+        let transport = relay.transport.as_ref()?.to_uppercase();
+        let rtt = relay.rtt_ms.map(|rtt| format!(", {rtt:.0} ms")).unwrap_or_default();
+        Some(format!("{} over {transport}{rtt}", relay.label))
+    });
+    let used: Vec<String> = used.collect();
+    match (used.is_empty(), status.relays.is_empty()) {
+        (_, true) => None,
+        (true, false) => Some("relays: none answers; `lacis netcheck` tells more".to_owned()),
+        (false, false) => Some(format!("relays: {}", used.join("; "))),
+    }
 }
 
 fn control(status: &Status) -> String {
@@ -99,20 +120,30 @@ fn show_group(group: &GroupStatus) {
     let head = ["PEER", "ADDRESS", "PATH", "HANDSHAKE", "RECEIVED", "SENT"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for peer in &group.peers {
-        let path = match peer.endpoint {
-            Some(endpoint) if peer.path != "none" => format!("{} {endpoint}", peer.path),
-            Some(_) | None => peer.path.clone(),
-        };
         rows.push(vec![
             short(&peer.name),
             peer.address4.to_string(),
-            path,
+            path(peer),
             print::ago(peer.last_handshake_s),
             print::bytes(peer.rx_bytes),
             print::bytes(peer.tx_bytes),
         ]);
     }
     print::table(&rows);
+}
+
+/// How packets to a peer travel, in a cell.
+fn path(peer: &PeerStatus) -> String {
+    let rtt =
+        peer.via.as_ref().and_then(|via| via.rtt_ms).map(|rtt| format!(" {rtt:.0} ms")).unwrap_or_default();
+    match (&peer.via, peer.endpoint) {
+        (Some(via), _) if peer.path == "relayed" => {
+            let transport = if via.transport.as_deref() == Some("tls") { " over TLS" } else { "" };
+            format!("relay {}{transport}{rtt}", via.relay.as_deref().unwrap_or("unknown"))
+        }
+        (_, Some(endpoint)) if peer.path != "none" => format!("{} {endpoint}{rtt}", peer.path),
+        (_, _) => peer.path.clone(),
+    }
 }
 
 /// The first label of a name: it tells the peers of one group apart, and fits a terminal.

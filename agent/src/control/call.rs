@@ -1,6 +1,6 @@
 //! One HTTP call on a connection of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -11,14 +11,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use lacis_proto::{Code, Problem};
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::pin::Trust;
-
-/// Time to reach an address: three TCP SYNs (RFC 6298 starts at 1 s and doubles). The next address waits.
-const CONNECT: Duration = Duration::from_secs(5);
+use super::dial::Dialer;
 
 /// Largest answer to a call of the agent that is no stream: a grant is under 2 kB.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -77,6 +71,8 @@ pub(crate) enum AttemptError {
     Timeout,
     #[error("{0}")]
     Connect(std::io::Error),
+    #[error("proxy {0}")]
+    Proxy(String),
     #[error("{}", tls_reason(.0))]
     Tls(std::io::Error),
     #[error("{0}")]
@@ -103,11 +99,14 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Sends one request over a connection of its own.
-    pub(crate) async fn send(url: &str, trust: &Trust, outgoing: Outgoing<'_>) -> Result<Self, AttemptError> {
+    pub(crate) async fn send(
+        url: &str,
+        dialer: &Dialer,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Self, AttemptError> {
         let authority = url.strip_prefix("https://").ok_or(AttemptError::Url)?.trim_end_matches('/');
         let (host, port) = host_and_port(authority).ok_or(AttemptError::Url)?;
-        let connect = connect(host, port, trust);
-        let tls = tokio::time::timeout(CONNECT, connect).await.map_err(|_| AttemptError::Timeout)??;
+        let tls = dialer.connect(host, port).await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(tls)).await.map_err(AttemptError::Http)?;
         tokio::spawn(connection);
@@ -160,19 +159,8 @@ impl Attempt {
     }
 }
 
-async fn connect(
-    host: &str,
-    port: u16,
-    trust: &Trust,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, AttemptError> {
-    let stream = TcpStream::connect((host, port)).await.map_err(AttemptError::Connect)?;
-    stream.set_nodelay(true).map_err(AttemptError::Connect)?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| AttemptError::Url)?;
-    let connector = TlsConnector::from(Arc::clone(trust.tls()));
-    connector.connect(name, stream).await.map_err(AttemptError::Tls)
-}
-
-fn host_and_port(authority: &str) -> Option<(&str, u16)> {
+/// Splits what stands behind `https://`.
+pub(crate) fn host_and_port(authority: &str) -> Option<(&str, u16)> {
     let without_brackets = |host: &'_ str| host.len() > 2 && host.starts_with('[') && host.ends_with(']');
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),

@@ -23,6 +23,11 @@ impl Own {
         is_news
     }
 
+    /// Whether an address is one of the host's own.
+    pub(super) fn is_own(&self, addr: SocketAddr) -> bool {
+        self.endpoints.iter().any(|own| own.addr == addr)
+    }
+
     /// Every address once, under the first kind that names it.
     pub(super) fn all(&self) -> Vec<Candidate> {
         let mut all = self.endpoints.clone();

@@ -19,7 +19,7 @@ use super::{ErrorKind, PingRequest, Reply, Request, Until, rights::may_change};
 use crate::{
     app::{Ask, Change, Resolved},
     http,
-    status::Pong,
+    status::{Netcheck, Pong},
 };
 
 /// Longest request.
@@ -32,6 +32,10 @@ const MAX_CONVERSATIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a peer that is waited for is asked.
 const WAIT_PROBE: Duration = Duration::from_millis(250);
+/// Measurements of the network are waited for this long: they end by themselves within a second.
+const MEASURED: Duration = Duration::from_secs(2);
+/// How often it is looked whether they have ended.
+const MEASURE_LOOK: Duration = Duration::from_millis(50);
 
 /// The socket cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +151,8 @@ async fn respond(request: Request, trusted: bool, ask: &Ask, answer: &mut Answer
             }
         }
         Request::Ping(request) => ping(&request, ask, answer).await,
+        Request::Explain { target } => Some(explain(&target, ask).await),
+        Request::Netcheck {} => Some(netcheck(ask).await.map_or_else(stopping, Reply::Netcheck)),
     }
 }
 
@@ -210,10 +216,7 @@ async fn wait(until: &Until, ask: &Ask) -> Option<()> {
 
 async fn ping(request: &PingRequest, ask: &Ask, answer: &mut Answering) -> Option<Reply> {
     let Some(found) = ask.resolve(&request.target, request.family).await else { return Some(stopping()) };
-    let Some(to) = found else {
-        let message = format!("no peer is called {:?}; `lacis status` lists them", request.target);
-        return Some(failure(ErrorKind::UnknownPeer, message));
-    };
+    let Some(to) = found else { return Some(unknown_peer(&request.target)) };
     let mut next = Instant::now();
     let mut seq = 0u16;
     while request.count == 0 || u32::from(seq) < request.count {
@@ -230,7 +233,35 @@ async fn ping(request: &PingRequest, ask: &Ask, answer: &mut Answering) -> Optio
 }
 
 fn silence(to: &Resolved, seq: u16) -> Pong {
-    Pong { seq, address: to.address, name: to.name.clone(), rtt_ms: None, path: None, endpoint: None }
+    let (address, name) = (to.address, to.name.clone());
+    Pong { seq, address, name, rtt_ms: None, path: None, via: None, endpoint: None }
+}
+
+async fn explain(target: &str, ask: &Ask) -> Reply {
+    let Some(found) = ask.resolve(target, None).await else { return stopping() };
+    let Some(peer) = found else { return unknown_peer(target) };
+    match ask.explain(peer).await {
+        Some(Some(told)) => Reply::Explained(Box::new(told)),
+        Some(None) => failure(ErrorKind::UnknownPeer, format!("{target:?} is this node itself")),
+        None => stopping(),
+    }
+}
+
+/// Measures, and tells what is known once answers have come or do not come any more.
+async fn netcheck(ask: &Ask) -> Option<Box<Netcheck>> {
+    ask.measure().await?;
+    let deadline = Instant::now() + MEASURED;
+    loop {
+        let found = ask.netcheck().await?;
+        if !found.measuring || Instant::now() >= deadline {
+            return Some(Box::new(found));
+        }
+        sleep_until(Instant::now() + MEASURE_LOOK).await;
+    }
+}
+
+fn unknown_peer(target: &str) -> Reply {
+    failure(ErrorKind::UnknownPeer, format!("no peer is called {target:?}; `lacis status` lists them"))
 }
 
 fn timed_out(until: &Until, timeout_ms: u64) -> String {

@@ -201,6 +201,11 @@ impl Site {
         }
     }
 
+    /// This node's peer of a group has another key, or there is none any more: what is held is another's.
+    pub(super) fn forget(&mut self, group: &GroupId) {
+        self.leases.remove(group);
+    }
+
     /// One lease for each peer of this node that has a token.
     fn match_leases(&mut self, hands: &mut Hands<'_>) {
         let wanted = |group: &GroupId| hands.own.contains_key(group) && hands.tokens.contains_key(group);
@@ -432,7 +437,9 @@ impl Site {
         if moved && self.udp.is_some() {
             self.silent_since = Some(now);
         }
-        self.leases.values_mut().for_each(|lease| lease.hurry(now));
+        // Who only suspects does so again and again: a question under way is not begun anew.
+        let asked = |lease: &&mut Lease| moved || !lease.is_unanswered();
+        self.leases.values_mut().filter(asked).for_each(|lease| lease.hurry(now));
     }
 
     /// The network refuses to carry datagrams to this address.

@@ -166,6 +166,18 @@ fn a_dead_home_is_known_within_three_seconds_and_the_backup_becomes_home() {
 }
 
 #[test]
+fn peers_that_stay_silent_do_not_keep_a_dead_relay_alive() {
+    let mut net = Net::new(&[(1, 20)]);
+    net.run_for(ms(3_000));
+    net.relay(1).is_dead = true;
+    for _ in 0..4 {
+        net.tell(RelayEvent::Suspect);
+        net.run_for(ms(1_000));
+    }
+    assert!(net.leases.is_empty(), "{:?}", net.leases);
+}
+
+#[test]
 fn only_home_and_backup_hold_leases_and_one_relay_alone_is_not_told() {
     let mut net = Net::new(&[(1, 90), (2, 50), (3, 20)]);
     net.run_for(Duration::from_secs(10));

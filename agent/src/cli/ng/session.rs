@@ -14,9 +14,9 @@ use crate::{
     config::{
         Format,
         ng::{Target, Wait},
-        token_text,
+        proxy, token_text,
     },
-    control::Trust,
+    control::{Dialer, Trust},
     management::{Group, Management, Member, Peer, Receipt, in_query, one},
 };
 
@@ -129,7 +129,8 @@ impl Profile {
             None => Trust::new(&[]),
         };
         let trust = trust.map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Management::new(self.api.clone(), trust, &self.token))
+        let proxy = proxy().map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(Management::new(self.api.clone(), Dialer::new(trust, proxy), &self.token))
     }
 }
 
