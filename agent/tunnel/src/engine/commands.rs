@@ -150,11 +150,15 @@ impl Engine {
         let Some((_, peer)) = self.place_of(id, key) else { return };
         // Packets under construction leave by the way they were made for, before any that follow.
         self.flush_trains(out);
+        let known = self.peers.get(peer).map_or_else(Vec::new, |state| state.path.known().collect());
         self.change_path(peer, |path| path.steer(ways));
-        if let Some(state) = self.peers.get_mut(peer) {
-            state.watch.get_or_insert_default();
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.watch.get_or_insert_default();
+        let seeks = state.live.as_ref().and_then(|live| live.round).is_some_and(|round| !round.queued);
+        // Whoever is sought is sought in a new place at once: that is what a first packet waits for.
+        if seeks && state.path.known().any(|way| !known.contains(&way)) {
+            self.initiate(now, peer, out);
         }
-        self.hasten(now, peer);
         self.send_pending(now, peer, out);
     }
 

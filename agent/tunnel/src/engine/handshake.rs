@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Sends the round's next initiation, or queues it for the pace.
-    fn initiate(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
+    pub(super) fn initiate(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
         if self.waiting.is_empty() && self.pace.take(now) {
             self.send_initiation(now, peer, out);
             return;
