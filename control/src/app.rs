@@ -27,7 +27,9 @@ use crate::{
     keys::{self, Keys, KeysError},
     listener::{self, Drain},
     live::{Live, Places, Uses},
-    metrics, retention,
+    metrics,
+    relays::{Embedded, RelayError, Relays},
+    retention,
     store::{AuditLog, Installation, Store, StoreError},
     tls::{self, Leaf, LeafError},
     writer::Writer,
@@ -115,6 +117,12 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The relay in this process does not start.
+    #[error("cannot start the relay")]
+    Relay {
+        /// Why.
+        source: RelayError,
+    },
     /// The admin socket cannot be made.
     #[error("cannot open the admin socket {path:?}")]
     Admin {
@@ -160,6 +168,7 @@ pub(crate) struct Control {
     pub(crate) limits: Limiter,
     pub(crate) consumers: Consumers,
     pub(crate) uses: Uses,
+    pub(crate) relays: Arc<Relays>,
     /// Zone suffixes of new groups.
     pub(crate) suffixes: Vec<String>,
     /// Places for event streams of the management API.
@@ -177,6 +186,7 @@ pub struct Running {
     /// What the start told.
     pub ready: Ready,
     drain: Drain,
+    relays: Arc<Relays>,
     writer: JoinHandle<()>,
     socket: PathBuf,
     _folder: DataFolder,
@@ -228,8 +238,10 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let leaf = leaf.map_err(|source| StartError::Leaf { source })?;
     let tls = TlsAcceptor::from(leaf.server().map_err(|source| StartError::Leaf { source })?);
     let ready = ready(&opened, &urls);
+    let own = Embedded::start(&opened.folder, &opened.keys, &config, addr, &urls).await;
+    let relays = Arc::new(Relays::new(own.map_err(|source| StartError::Relay { source })?));
     opened.remember_urls(&urls)?;
-    let Stopped { control, writer, folder } = opened.wire(urls, &config).await?;
+    let Stopped { control, writer, folder } = opened.wire(urls, &config, Arc::clone(&relays)).await?;
     let drain = control.drain.clone();
     let socket = folder.file(admin::SOCKET);
     let admin = admin::bind(&socket).map_err(|source| StartError::Admin { path: socket.clone(), source })?;
@@ -240,19 +252,29 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
     drain.tasks.spawn(write_uses(Arc::clone(&control)));
     drain.tasks.spawn(retention::run(Arc::clone(&control), config.keep));
+    drain.tasks.spawn(follow_departures(Arc::clone(&control)));
     drain.tasks.spawn(renew(control, leaf, names));
-    Ok(Running { addr, ready, drain, writer, socket, _folder: folder })
+    Ok(Running { addr, ready, drain, relays, writer, socket, _folder: folder })
 }
 
 impl Running {
+    /// The relays, for tests.
+    #[cfg(test)]
+    pub(crate) fn relays_for_tests(&self) -> &Relays {
+        &self.relays
+    }
+
     /// Drains and stops. The data folder is free afterwards.
     pub async fn shutdown(self) {
+        self.relays.say_farewell();
         self.drain.begun.cancel();
         self.drain.tasks.close();
         if tokio::time::timeout(DRAIN, self.drain.tasks.wait()).await.is_err() {
             tracing::info!("some connections did not end in time");
         }
         let _ = std::fs::remove_file(&self.socket);
+        let relays = Arc::clone(&self.relays);
+        let _ = tokio::task::spawn_blocking(move || relays.stop()).await;
         // Connections that did not end hold the writer's queue open; what they asked for is not waited for.
         if tokio::time::timeout(DRAIN, self.writer).await.is_err() {
             tracing::warn!("the writer did not end in time");
@@ -265,10 +287,15 @@ impl Opened {
     pub(crate) async fn without_listening(self) -> Result<Stopped, StartError> {
         let urls = self.folder.read(URLS).map_err(|source| StartError::Data { source })?;
         let urls = urls.unwrap_or_default().lines().map(str::to_owned).collect();
-        self.wire(urls, &Config::new("")).await
+        self.wire(urls, &Config::new(""), Arc::new(Relays::new(None))).await
     }
 
-    async fn wire(self, urls: Vec<String>, config: &Config) -> Result<Stopped, StartError> {
+    async fn wire(
+        self,
+        urls: Vec<String>,
+        config: &Config,
+        relays: Arc<Relays>,
+    ) -> Result<Stopped, StartError> {
         let live = Live::try_new(self.epoch, self.state).map_err(|source| StartError::Scope { source })?;
         let live = Arc::new(live);
         let audit = self.store.audit().await.map_err(|source| StartError::Store { source })?;
@@ -282,6 +309,7 @@ impl Opened {
             limits: Limiter::new(config.limits),
             consumers: Consumers::new(&config.consumers),
             uses: Uses::default(),
+            relays,
             suffixes: config.suffixes.clone(),
             streams: Arc::default(),
             beat: config.beat,
@@ -393,6 +421,17 @@ async fn write_uses(control: Arc<Control>) {
             && let Err(error) = control.writer.ask(Command::NoteApiTokenUses { uses }).await
         {
             tracing::debug!(%error, "the last uses of API tokens are not written down");
+        }
+    }
+}
+
+/// Has relays drop peers that went.
+async fn follow_departures(control: Arc<Control>) {
+    let Some(mut departures) = control.live.departures() else { return };
+    loop {
+        tokio::select! {
+            () = control.drain.begun.cancelled() => return,
+            Some(departed) = departures.recv() => control.relays.revoke(&control.keys, departed),
         }
     }
 }

@@ -104,6 +104,12 @@ struct ServeArgs {
     /// Offer /metrics on this address, over plain HTTP; the admin socket always does.
     #[arg(long, env = "LACIS_CONTROL_METRICS", value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Where the relay takes datagrams [default: the addresses of control, UDP port 3478].
+    #[arg(long, env = "LACIS_CONTROL_RELAY_LISTEN", value_name = "ADDR:PORT", conflicts_with = "no_relay")]
+    relay_listen: Option<SocketAddr>,
+    /// Run no relay in this process.
+    #[arg(long, env = "LACIS_CONTROL_NO_RELAY", value_parser = clap::builder::FalseyValueParser::new())]
+    no_relay: bool,
     /// A zone suffix of new groups, the first is the default; repeatable.
     #[arg(long = "dns-suffix", env = "LACIS_CONTROL_DNS_SUFFIX", value_delimiter = ',', value_name = "SUFFIX",
         default_value = limits::DEFAULT_SUFFIX)]

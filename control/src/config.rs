@@ -23,6 +23,8 @@ pub struct Config {
     pub public_urls: Vec<String>,
     /// Where figures are offered, over plain HTTP; without one, on the admin socket alone.
     pub metrics: Option<SocketAddr>,
+    /// Where the relay in this process takes datagrams.
+    pub relay: RelayListen,
     /// Zone suffixes of new groups, the first is the default; of existing ones they stay.
     pub suffixes: Vec<String>,
     /// OAuth 1.0 consumers that are taken, key and secret; without any, those of the platform's clients.
@@ -46,6 +48,17 @@ pub struct Keep {
     pub ended: Option<Duration>,
 }
 
+/// Where the relay in this process takes datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayListen {
+    /// On the addresses of control at the usual port, or at a free one where another program has that.
+    Default,
+    /// There and nowhere else.
+    At(SocketAddr),
+    /// There is no relay in this process.
+    Off,
+}
+
 impl Config {
     /// The usual settings for a data folder.
     #[must_use]
@@ -55,6 +68,7 @@ impl Config {
             listen: None,
             public_urls: Vec::new(),
             metrics: None,
+            relay: RelayListen::Default,
             suffixes: vec![limits::DEFAULT_SUFFIX.to_owned()],
             consumers: Vec::new(),
             limits: true,

@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/            0700
 //!   lock          held while a control runs; names its process
-//!   installation.key  ca.key  ca.pem        0600
+//!   installation.key  ca.key  ca.pem  relay.key        0600
 //!   urls          the addresses of control at its last start
 //!   control.db    SQLite
 //!   admin.sock    0600, while a control runs

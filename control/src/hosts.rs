@@ -127,7 +127,8 @@ fn url(ip: IpAddr, port: u16) -> String {
     format!("https://{}", SocketAddr::new(ip, port))
 }
 
-fn host_of(url: &str) -> Option<String> {
+/// The host that an address of control names.
+pub(crate) fn host_of(url: &str) -> Option<String> {
     let authority: http::uri::Authority = url.strip_prefix("https://")?.trim_end_matches('/').parse().ok()?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     (!host.is_empty()).then(|| host.to_owned())

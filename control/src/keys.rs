@@ -133,7 +133,12 @@ impl Keys {
 
     /// Signs a grant, so that a node can present it again after a restore of control.
     pub(crate) fn sign_grant(&self, grant: &Grant) -> Signature {
-        Signature(self.installation.sign(&grant.signed_bytes()).to_bytes())
+        self.sign(&grant.signed_bytes())
+    }
+
+    /// Signs bytes that begin with their context.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature(self.installation.sign(bytes).to_bytes())
     }
 }
 

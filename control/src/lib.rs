@@ -21,6 +21,7 @@ mod limits;
 mod listener;
 mod live;
 mod metrics;
+mod relays;
 mod retention;
 mod store;
 mod tls;
@@ -30,10 +31,11 @@ mod writer;
 mod tests;
 
 pub use app::{Ready, Running, StartError, serve};
-pub use config::{Config, Keep};
+pub use config::{Config, Keep, RelayListen};
 pub use data::DataError;
 pub use hosts::UrlError;
 pub use keys::KeysError;
+pub use relays::RelayError;
 pub use store::StoreError;
 pub use tls::LeafError;
 

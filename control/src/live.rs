@@ -19,8 +19,8 @@ use std::{
 };
 
 use lacis_control_core::{Row, Scopes, State, floors};
-use lacis_proto::{Change, Epoch, Revision, Scope, ScopeError, ScopeId};
-use tokio::sync::watch;
+use lacis_proto::{Body, Change, Epoch, GroupId, PublicKey, Revision, Scope, ScopeError, ScopeId};
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::{
     copies::Copy,
@@ -45,7 +45,15 @@ pub(crate) struct Live {
     published: RwLock<Published>,
     wake: Mutex<BTreeMap<ScopeId, watch::Sender<Revision>>>,
     awaited: Mutex<BTreeMap<ScopeId, usize>>,
+    departed: mpsc::Sender<Departed>,
+    departures: Mutex<Option<mpsc::Receiver<Departed>>>,
 }
+
+/// Keys of peers that one commit has removed or replaced.
+pub(crate) type Departed = Vec<(GroupId, PublicKey)>;
+
+/// Commits with departures that wait for whoever follows them, which takes microseconds for each.
+const DEPARTURES: usize = 1_024;
 
 /// As long as it lives, somebody waits until agents have applied what is published of a scope.
 #[derive(Debug)]
@@ -59,6 +67,21 @@ impl Published {
         self.scopes.get(id)
     }
 
+    /// Keys that stand in no record any more after these changes.
+    fn departed(&self, changes: &[(ScopeId, Change)]) -> Departed {
+        let gone = changes.iter().filter_map(|(scope, change)| {
+            let (id, next) = match change {
+                Change::Put(id, Body::Peer(peer)) => (id, peer.current_key()),
+                Change::Del(id) => (id, None),
+                Change::Put(_, _) => return None,
+            };
+            let Body::Peer(peer) = &self.scopes.get(scope)?.live(id)?.body else { return None };
+            let key = peer.current_key().filter(|key| Some(*key) != next)?;
+            Some((GroupId::parse(scope.as_str()).ok()?, key))
+        });
+        gone.collect()
+    }
+
     fn build(state: State, epoch: Epoch) -> Result<Self, ScopeError> {
         let scopes = Scopes::build(&state, epoch)?;
         Ok(Self { state, scopes })
@@ -68,6 +91,7 @@ impl Published {
 impl Live {
     pub(crate) fn try_new(epoch: Epoch, state: State) -> Result<Self, ScopeError> {
         let published = RwLock::new(Published::build(state, epoch)?);
+        let (departed, departures) = mpsc::channel(DEPARTURES);
         Ok(Self {
             epoch,
             presence: Presence::default(),
@@ -75,6 +99,8 @@ impl Live {
             published,
             wake: Mutex::default(),
             awaited: Mutex::default(),
+            departed,
+            departures: Mutex::new(Some(departures)),
         })
     }
 
@@ -87,10 +113,14 @@ impl Live {
     pub(crate) fn publish(&self, rows: Vec<Row>, changes: Vec<(ScopeId, Change)>) {
         let floors = floors(&rows);
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        let departed = published.departed(&changes);
         published.state.apply(rows);
         let Published { state, scopes } = &mut *published;
         let moved = scopes.commit(state, changes, &floors);
         drop(published);
+        if !departed.is_empty() && self.departed.try_send(departed).is_err() {
+            tracing::debug!("nobody follows the departures of peers");
+        }
         // Committed rows that contradict each other are a fault of ours; a restart reads them and says so.
         match moved {
             Ok(moved) => self.wake(moved),
@@ -106,6 +136,11 @@ impl Live {
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = next;
         self.wake(revisions);
         Ok(())
+    }
+
+    /// Departures of peers from now on; whoever asks first has them.
+    pub(crate) fn departures(&self) -> Option<mpsc::Receiver<Departed>> {
+        self.departures.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Tells of new revisions of a scope.

@@ -15,6 +15,7 @@ use std::{
 use ::http::header;
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use lacis_proto::{Code, EXPOSITION_TYPE, Exposition, Figure};
+use lacis_relay::Relay;
 use tokio::net::TcpListener;
 
 use crate::{app::Control, http, limits, listener};
@@ -163,10 +164,37 @@ fn text(control: &Control) -> String {
     for Degraded { kind, .. } in metrics.degraded() {
         degraded.sample(&[("kind", kind)], 1);
     }
+    if let Some(own) = control.relays.own() {
+        relay(&mut all, own.relay());
+    }
     if let Some(limit) = limits::descriptors() {
         all.one(Figure::Gauge, "process_max_fds", "File descriptors that may be open.", limit);
     }
     all.into_text()
+}
+
+fn relay(all: &mut Exposition, relay: &Relay) {
+    let seen = relay.figures();
+    all.one(Figure::Gauge, "lacis_relay_leases", "Leases held at the relay.", relay.leases());
+    all.one(Figure::Counter, "lacis_relay_packets_total", "Frames forwarded.", seen.packets);
+    all.one(Figure::Counter, "lacis_relay_bytes_total", "Bytes of those, with headers.", seen.bytes);
+    let mut dropped = all.family(Figure::Counter, "lacis_relay_dropped_total", "Frames dropped, by reason.");
+    for (reason, count) in [
+        ("over_rate", seen.over_rate),
+        ("blocked", seen.blocked),
+        ("unknown", seen.unknown),
+        ("not_bound", seen.not_bound),
+        ("refused", seen.refused),
+        ("malformed", seen.malformed),
+        ("flooded", seen.flooded),
+        ("forged", seen.forged),
+    ] {
+        dropped.sample(&[("reason", reason)], count);
+    }
+    all.one(Figure::Counter, "lacis_relay_granted_total", "Leases granted.", seen.granted);
+    all.one(Figure::Counter, "lacis_relay_moved_total", "Leases that moved to another source.", seen.moved);
+    all.one(Figure::Counter, "lacis_relay_retried_total", "Members asked for a cookie.", seen.retried);
+    all.one(Figure::Counter, "lacis_relay_probes_total", "STUN requests and probes answered.", seen.probes);
 }
 
 fn commits(all: &mut Exposition, commits: &Commits) {

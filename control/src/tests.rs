@@ -11,6 +11,7 @@ mod input;
 mod manage;
 mod neighbours;
 mod refusals;
+mod relays;
 mod retention;
 mod start;
 mod streams;

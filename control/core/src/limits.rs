@@ -85,3 +85,11 @@ pub const KEEP_ENDED_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
 /// How long the join token of the first start may be used, in milliseconds: a day, as any token by default.
 /// It is printed on a terminal, where it stays in sight.
 pub const FIRST_TOKEN_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How long a relay token lives, in milliseconds: a node whose relay is not in control's process does without control
+/// for 30 days (ruling 18).
+pub const RELAY_TOKEN_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// All relay tokens of one peer that are made within so long are the same, in milliseconds: a node that connects often
+/// writes them to its disk once a day.
+pub const RELAY_TOKEN_STEP_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -70,6 +70,9 @@ pub struct Settings {
     pub controls: Vec<IdentityKey>,
     /// Where it listens. An unspecified address takes both families, port 0 any port.
     pub listen: SocketAddr,
+    /// A second port on the same address, 0 for any, that answers STUN alone: two ports tell kinds of NAT apart. Left
+    /// out where it is taken.
+    pub other: Option<u16>,
     /// Threads of the data path; `None` for half of the cores.
     pub workers: Option<usize>,
     /// What an operator may set.
@@ -104,7 +107,8 @@ pub struct Relay {
     count: Arc<AtomicUsize>,
     letters: Letters,
     stop: Arc<Stop>,
-    threads: Vec<JoinHandle<()>>,
+    other: Option<u16>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Starts a relay.
@@ -112,11 +116,15 @@ pub struct Relay {
 /// # Errors
 /// Why it did not start; nothing is left running.
 pub fn start(settings: Settings) -> Result<Relay, StartError> {
-    let Settings { key, controls, listen, workers, limits } = settings;
+    let Settings { key, controls, listen, other, workers, limits } = settings;
     let sockets = bind(listen, workers.unwrap_or_else(workers_by_default).clamp(1, limits::WORKERS))
         .map_err(|source| StartError::Listen { addr: listen, source })?;
     let failed = |source| StartError::Thread { source };
     let addr = sockets[0].address().map_err(failed)?;
+    let other = other
+        .and_then(|port| bind(SocketAddr::new(addr.ip(), port), 1).ok())
+        .and_then(|mut other| other.pop());
+    let other_port = other.as_ref().and_then(|other| Some(other.address().ok()?.port()));
     let stop = Arc::new(Stop::new().map_err(failed)?);
     let (clock, figures) = (Clock::start(), Arc::new(Figures::default()));
     let table = Arc::new(Table::new(u64::from_be_bytes(clock::random())));
@@ -144,11 +152,16 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         clock,
     });
     // From here on a relay that is dropped ends what it has started.
-    let mut relay = Relay { addr, public, figures, count, letters, stop, threads: Vec::new() };
+    let relay =
+        Relay { addr, public, figures, count, letters, stop, other: other_port, threads: Mutex::default() };
     relay.spawn("relay-desk", move || desk.run(&inbox)).map_err(failed)?;
     for socket in sockets {
         let (worker, stop) = (Worker::new(Arc::clone(&shared), socket), Arc::clone(&relay.stop));
         relay.spawn("relay-udp", move || worker.run(&stop)).map_err(failed)?;
+    }
+    if let Some(socket) = other {
+        let (worker, stop) = (Worker::for_stun(shared, socket), Arc::clone(&relay.stop));
+        relay.spawn("relay-stun", move || worker.run(&stop)).map_err(failed)?;
     }
     Ok(relay)
 }
@@ -169,6 +182,12 @@ impl Relay {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The port that answers STUN alone.
+    #[must_use]
+    pub fn other_port(&self) -> Option<u16> {
+        self.other
     }
 
     /// What members know it by.
@@ -200,28 +219,26 @@ impl Relay {
     }
 
     /// Stops, after what it was told before.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(body)?);
-        Ok(())
-    }
-
-    fn end(&mut self) {
+    pub fn stop(&self) {
         self.letters.stop();
         self.stop.stop();
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the relay has failed");
             }
         }
     }
+
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
     }
 }

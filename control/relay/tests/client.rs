@@ -42,6 +42,7 @@ fn relay_with(limits: Limits, workers: usize) -> Relay {
         key: RelayKey::new([7; 32]),
         controls: vec![control_key()],
         listen: ([127, 0, 0, 1], 0).into(),
+        other: Some(0),
         workers: Some(workers),
         limits,
     })

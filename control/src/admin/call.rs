@@ -1,9 +1,11 @@
 //! The calls of the command line, and what they are answered.
 
+use std::net::SocketAddr;
+
 use lacis_control_core::{
     Access, Actor, Command, Group, JoinTokenRow, NewApiToken, NodeState, OwnerRow, Reply, State,
 };
-use lacis_proto::{Code, GroupId, MemberId, NodeId, OwnerId, Problem, TokenId};
+use lacis_proto::{Code, GroupId, MemberId, NodeId, OwnerId, Problem, RelayId, TokenId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -82,8 +84,18 @@ pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) urls: Vec<String>,
     pub(crate) connected: usize,
+    /// The relay in this process: pairs that it connects lose each other when control stops.
+    pub(crate) relay: Option<StatusRelay>,
     pub(crate) groups: Vec<StatusGroup>,
     pub(crate) nodes: Vec<StatusNode>,
+}
+
+/// The relay in a [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StatusRelay {
+    pub(crate) id: RelayId,
+    pub(crate) udp: Vec<SocketAddr>,
+    pub(crate) leases: usize,
 }
 
 /// A group in a [`Status`].
@@ -237,6 +249,11 @@ fn status(control: &Control) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         urls: control.urls.clone(),
         connected: presence.connected(),
+        relay: control.relays.own().map(|own| StatusRelay {
+            id: own.entry().id.clone(),
+            udp: own.entry().udp.clone(),
+            leases: own.relay().leases(),
+        }),
         groups: groups.collect(),
         nodes: nodes.collect(),
     }

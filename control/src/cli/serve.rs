@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Format, ServeArgs};
-use crate::{Config, Keep, Ready, config, serve as start};
+use crate::{Config, Keep, Ready, RelayListen, config, serve as start};
 
 /// The one line that `--format json` prints.
 #[derive(Serialize)]
@@ -33,6 +33,11 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         listen: args.listen,
         public_urls: args.public_urls,
         metrics: args.metrics,
+        relay: match args.relay_listen {
+            Some(addr) => RelayListen::At(addr),
+            None if args.no_relay => RelayListen::Off,
+            None => RelayListen::Default,
+        },
         suffixes: args.suffixes,
         consumers: args.consumers,
         limits: !args.no_limits,

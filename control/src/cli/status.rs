@@ -22,6 +22,14 @@ fn human(status: &Status) -> String {
     let head =
         format!("control {version} is {state}, {connected} of {} nodes connected\n", status.nodes.len());
     let urls: String = status.urls.iter().map(|url| format!("  {url}\n")).collect();
+    let relay = status.relay.as_ref().map_or_else(String::new, |relay| {
+        let at: Vec<_> = relay.udp.iter().map(ToString::to_string).collect();
+        format!(
+            "relay in this process at UDP {}, {} leases; pairs that only it connects part when control stops\n",
+            at.join(" and "),
+            relay.leases
+        )
+    });
     let names = ["GROUP", "LABEL", "POOL", "MEMBERS", "PEERS", "VERSION"].map(str::to_owned);
     let groups = status.groups.iter().map(|group| {
         [
@@ -50,5 +58,5 @@ fn human(status: &Status) -> String {
         ]
     });
     let nodes = table(std::iter::once(names).chain(nodes));
-    format!("{head}{urls}\n{groups}\n{nodes}")
+    format!("{head}{urls}{relay}\n{groups}\n{nodes}")
 }

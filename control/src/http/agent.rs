@@ -6,6 +6,7 @@ mod lines;
 mod peers;
 mod proofs;
 mod report;
+mod signal;
 mod watch;
 
 use std::sync::Arc;
@@ -25,4 +26,5 @@ pub(super) fn routes() -> Router<Arc<Control>> {
         .route("/agent/v1/watch", post(watch::watch))
         .route("/agent/v1/report", post(report::report))
         .route("/agent/v1/proofs", post(proofs::proofs))
+        .route("/agent/v1/signal", post(signal::signal))
 }

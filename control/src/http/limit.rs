@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use lacis_proto::{Code, Problem, TokenId};
+use lacis_proto::{Code, NodeId, Problem, TokenId};
 use tokio::time::Instant;
 
 /// Callers that have a bucket of their own at once.
@@ -27,6 +27,8 @@ pub(crate) enum Caller {
     Stranger(IpAddr),
     /// Whoever shows an API token.
     Token(TokenId),
+    /// A node that signals to others.
+    Node(NodeId),
     /// Everybody for whom the table has no room.
     Others,
 }
@@ -66,6 +68,8 @@ impl Caller {
     const fn rate(&self) -> Rate {
         match self {
             Self::Address(_) | Self::Others => Rate { burst: 1_000.0, per_s: 200.0 },
+            // A hub that calls a hundred peers at once, thrice each.
+            Self::Node(_) => Rate { burst: 300.0, per_s: 50.0 },
             Self::Token(_) => Rate { burst: 500.0, per_s: 100.0 },
             Self::Stranger(_) => Rate { burst: 100.0, per_s: 2.0 },
         }

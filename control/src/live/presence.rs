@@ -59,8 +59,9 @@ struct Known {
 /// Most copies of one node that are remembered; the oldest is forgotten first.
 const MAX_COPIES: usize = 8;
 
-/// Lines that wait for a stream: a rollcall and a word on a copy, a few times over. More are left out.
-const LINES: usize = 8;
+/// Lines that wait for a stream: signals of 2 KB each from as many peers that call at once, and a word on a copy. More
+/// are left out: who signals tries again.
+const LINES: usize = 64;
 
 /// A node's stream; dropping it is its end.
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Presence {
     }
 
     /// Says something on a node's open stream, if there is one and it keeps up.
-    pub(super) fn say(&self, node: &NodeId, line: Line) {
+    pub(crate) fn say(&self, node: &NodeId, line: Line) {
         if let Some(lines) = self.lock().get(node).and_then(|known| known.lines.as_ref()) {
             let _ = lines.try_send(line);
         }

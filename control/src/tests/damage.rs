@@ -106,7 +106,7 @@ async fn each_damaged_file_of_control_is_named_or_had_again() {
     let good = Damaged::files(&folder.path().join("data"));
     let lab = Damaged { folder, good };
     let names: Vec<&str> = lab.good.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["ca.key", "ca.pem", "control.db", "installation.key", "lock", "urls"]);
+    assert_eq!(names, ["ca.key", "ca.pem", "control.db", "installation.key", "lock", "relay.key", "urls"]);
     for (name, bytes) in &lab.good {
         for (how, bad) in damages(bytes) {
             let path = lab.data().join(name);

@@ -27,8 +27,8 @@ async fn a_node_joins_finds_its_peer_and_follows_changes() {
     let mut watch = a.watch(Follower::default()).await;
     let lines = watch.until(|line| is_at(line, &group)).await;
     let kinds: Vec<&str> = lines.iter().map(kind).collect();
-    assert_eq!(kinds, ["hello", "reset", "put", "at", "reset", "put", "at"]);
-    assert!(is_at(&lines[3], &node), "the node's own scope comes first");
+    assert_eq!(kinds, ["hello", "relays", "reset", "put", "at", "reset", "put", "at"]);
+    assert!(is_at(&lines[4], &node), "the node's own scope comes first");
     let own = watch.follower.scope(&group).unwrap().live(&(&first.peer).into()).unwrap();
     assert!(matches!(&own.body, Body::Peer(peer) if peer.host == first.host));
 
@@ -63,11 +63,11 @@ async fn a_cursor_resumes_and_another_epoch_starts_over() {
 
     let mut again = a.watch_with(watch.follower, false).await;
     let kinds: Vec<_> = again.rest().await.iter().map(kind).collect();
-    assert_eq!(kinds, ["hello", "at", "at"], "what is held is not sent again");
+    assert_eq!(kinds, ["hello", "relays", "at", "at"], "what is held is not sent again");
 
     let other = Follower::new([(group.clone(), Scope::new(Epoch(7)))].into());
     let kinds: Vec<_> = a.watch_with(other, false).await.rest().await.iter().map(kind).collect();
-    assert_eq!(kinds, ["hello", "reset", "put", "at", "reset", "put", "at"]);
+    assert_eq!(kinds, ["hello", "relays", "reset", "put", "at", "reset", "put", "at"]);
     running.shutdown().await;
 }
 

@@ -39,6 +39,7 @@ pub(crate) struct Shared {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     socket: Arc<UdpSocket>,
+    is_relay: bool,
     sender: Sender,
     hellos: Limiter,
     probes: Limiter,
@@ -54,11 +55,17 @@ impl Worker {
             probes: Limiter::new(shared.limits.probes_per_second),
             refusals: Limiter::new(limits::REFUSALS_PER_SECOND),
             sender: Sender::new(),
+            is_relay: true,
             counted: Snapshot::default(),
             now: Duration::ZERO,
             shared,
             socket,
         }
+    }
+
+    /// A worker on a port that answers STUN alone.
+    pub(crate) fn for_stun(shared: Arc<Shared>, socket: Arc<UdpSocket>) -> Self {
+        Self { is_relay: false, ..Self::new(shared, socket) }
     }
 
     /// Runs until `stop`.
@@ -99,6 +106,7 @@ impl Worker {
         while at < end {
             let next = end.min(at + stride);
             match forward::sort(&bytes[at..next]) {
+                Sort::Data(_) | Sort::Hello | Sort::Refresh if !self.is_relay => self.counted.malformed += 1,
                 Sort::Data(header) => {
                     let count = forward::run(&bytes[at..end], stride);
                     let next = end.min(at + count * stride);

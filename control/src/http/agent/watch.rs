@@ -1,7 +1,7 @@
 //! `POST /agent/v1/watch`: the stream that keeps a node's scopes up to date.
 //!
 //! ```text
-//! hello ─▶ what the reader lacks ─▶ ( wait for a revision ─▶ what it lacks | beat )* ─▶ bye
+//! hello ─▶ relays ─▶ what the reader lacks ─▶ ( wait for a revision ─▶ what it lacks | beat | relays )* ─▶ bye
 //! ```
 //! The stream ends with `bye` when control drains, when a newer stream of the node takes its place, when it
 //! has become old, and when the node was revoked, after it has been told that its peers are gone; without one
@@ -24,7 +24,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{future::select_all, stream};
 use lacis_control_core::NodeState;
-use lacis_proto::{Beat, Bye, Hello, Line, NodeId, Revision, ScopeId, WatchRequest};
+use lacis_proto::{Beat, Bye, Hello, Line, NodeId, Revision, ScopeId, WatchRequest, relay::RelayEntry};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
@@ -41,6 +41,7 @@ use crate::{
     clock,
     http::{self, Refusal},
     live::{Connection, Seen},
+    relays::Share,
 };
 
 /// A reader that takes nothing for so long is gone or stuck.
@@ -69,7 +70,7 @@ pub(super) async fn watch(
     });
     let hello = Bytes::from(hello.encode());
     if !asked.watch {
-        return Ok(once(&control, &signed.node, held, hello));
+        return Ok(once(&control, &signed.node, held, &hello));
     }
     let (out, frames) = mpsc::channel(1);
     let seen = Seen {
@@ -83,7 +84,16 @@ pub(super) async fn watch(
     }
     let connection = control.live.presence.connect(&signed.node, seen, signed.run);
     tracing::debug!(node = %signed.node, "watch begins");
-    let stream = Stream { node: signed.node, connection, held, out, control: Arc::clone(&control) };
+    let relays = control.relays.news();
+    let stream = Stream {
+        node: signed.node,
+        connection,
+        held,
+        out,
+        relays,
+        share: None,
+        control: Arc::clone(&control),
+    };
     control.drain.tasks.spawn(stream.run(hello));
     let frames = stream::unfold(frames, async |mut frames| {
         frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), frames))
@@ -91,9 +101,14 @@ pub(super) async fn watch(
     Ok(answer(Body::from_stream(frames)))
 }
 
-fn once(control: &Control, node: &NodeId, mut held: Held, hello: Bytes) -> Response {
+fn once(control: &Control, node: &NodeId, mut held: Held, hello: &Bytes) -> Response {
+    let relays = control.relays.share(&control.live.read().state, node).line(&control.keys);
     let lines = lines::next(&control.live, node, &mut held, true).unwrap_or_default();
-    let all: Vec<u8> = std::iter::once(hello).chain(lines).flatten().collect();
+    let all: Vec<u8> = [hello.to_vec(), relays.encode()]
+        .into_iter()
+        .chain(lines.into_iter().map(|line| line.to_vec()))
+        .flatten()
+        .collect();
     answer(Body::from(all))
 }
 
@@ -112,6 +127,9 @@ struct Stream {
     connection: Connection,
     held: Held,
     out: mpsc::Sender<Bytes>,
+    relays: watch::Receiver<Arc<Vec<RelayEntry>>>,
+    /// What the node was last told of relays.
+    share: Option<Share>,
 }
 
 type Changes = BTreeMap<ScopeId, watch::Receiver<Revision>>;
@@ -122,6 +140,7 @@ struct Ended;
 enum Wake {
     Changed,
     Beat,
+    Relays,
     Say(Line),
     Bye(&'static str),
 }
@@ -143,6 +162,7 @@ impl Stream {
                 return Ok(());
             };
             is_first = false;
+            self.tell_relays().await?;
             let built = frames.len() as u64;
             self.control.live.metrics.frames_built.fetch_add(built, Ordering::Relaxed);
             for frame in frames {
@@ -162,8 +182,11 @@ impl Stream {
                     Wake::Beat => {
                         let line = Line::Beat(Beat { now_ms: clock::unix_ms() });
                         self.tell(line.encode().into()).await?;
+                        // A new day has new tokens.
+                        self.tell_relays().await?;
                         beat = clock::later(clock::around(self.control.beat, 10));
                     }
+                    Wake::Relays => self.tell_relays().await?,
                     Wake::Say(line) => self.tell(line.encode().into()).await?,
                     Wake::Bye(reason) => return self.bye(reason).await,
                 }
@@ -181,6 +204,7 @@ impl Stream {
         let changed = select_all(changes.values_mut().map(|change| Box::pin(change.changed())));
         tokio::select! {
             _ = changed => Ok(Wake::Changed),
+            Ok(()) = self.relays.changed() => Ok(Wake::Relays),
             Some(line) = self.connection.lines.recv() => Ok(Wake::Say(line)),
             () = sleep_until(beat) => Ok(Wake::Beat),
             () = sleep_until(end) => Ok(Wake::Bye("age")),
@@ -188,6 +212,17 @@ impl Stream {
             () = self.control.drain.begun.cancelled() => Ok(Wake::Bye("drain")),
             () = self.out.closed() => Err(Ended),
         }
+    }
+
+    /// Tells of relays and of the node's tokens, unless it knows.
+    async fn tell_relays(&mut self) -> Result<(), Ended> {
+        let share = self.control.relays.share(&self.control.live.read().state, &self.node);
+        if self.share.as_ref() == Some(&share) {
+            return Ok(());
+        }
+        let line = share.line(&self.control.keys);
+        self.share = Some(share);
+        self.tell(line.encode().into()).await
     }
 
     async fn bye(&self, reason: &str) -> Result<(), Ended> {

@@ -1,0 +1,137 @@
+//! Relays: the one in this process, and what nodes are told of relays and may do there.
+//!
+//! ```text
+//! start ─▶ relay.key, datagrams on UDP 3478 ─▶ map ─┐
+//! published peers ─▶ what a node may ─▶ tokens ─────┴▶ a line on each watch stream, when it differs from the last
+//! commits ─▶ peers that went ─▶ revocations ─▶ the relay
+//! ```
+//! A token is made of its day alone, so that a node that connects often gets the same one. It lives for 30 days
+//! (DESIGN ruling 18): a relay outside of this process serves a node for weeks without control.
+
+mod embedded;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use lacis_control_core::{State, limits};
+use lacis_proto::{
+    GroupId, Line, NodeId, PublicKey, Signature,
+    relay::{MAX_RELAYS, RelayEntry, RelayGrant, RelayToken, Relays as Told},
+};
+use lacis_relay::Revocation;
+use tokio::sync::watch;
+
+pub(crate) use self::embedded::Embedded;
+pub use self::embedded::RelayError;
+use crate::{clock, keys::Keys};
+
+/// The relays of an installation.
+#[derive(Debug)]
+pub(crate) struct Relays {
+    own: Option<Embedded>,
+    map: watch::Sender<Arc<Vec<RelayEntry>>>,
+    /// Peers that went, and when: their tokens of before count no more.
+    gone: Mutex<BTreeMap<(GroupId, PublicKey), u64>>,
+}
+
+/// What one node is told, before it is signed: cheap to make and to compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    map: Arc<Vec<RelayEntry>>,
+    /// Group, key, and from when in Unix milliseconds.
+    tokens: Vec<(GroupId, PublicKey, u64)>,
+}
+
+impl Relays {
+    /// With the relay of this process, or without one.
+    pub(crate) fn new(own: Option<Embedded>) -> Self {
+        let map = own.iter().map(|own| own.entry().clone()).collect();
+        Self { own, map: watch::Sender::new(Arc::new(map)), gone: Mutex::default() }
+    }
+
+    /// The relay of this process.
+    pub(crate) fn own(&self) -> Option<&Embedded> {
+        self.own.as_ref()
+    }
+
+    /// Wakes when the map changes.
+    pub(crate) fn news(&self) -> watch::Receiver<Arc<Vec<RelayEntry>>> {
+        self.map.subscribe()
+    }
+
+    /// What a node is told now.
+    pub(crate) fn share(&self, state: &State, node: &NodeId) -> Share {
+        let day = clock::unix_ms() / limits::RELAY_TOKEN_STEP_MS * limits::RELAY_TOKEN_STEP_MS;
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = state.groups_of(node).filter_map(|group| {
+            let (id, key) = (group.row.id.clone(), group.peer_of(node)?.key?);
+            // A key that went and came back: its tokens of before stay worthless.
+            let since = gone.get(&(id.clone(), key)).map_or(day, |went| day.max(*went));
+            Some((id, key, since))
+        });
+        Share { tokens: tokens.collect(), map: Arc::clone(&self.map.borrow()) }
+    }
+
+    /// Takes note of peers that a commit has removed, or whose key it has replaced.
+    pub(crate) fn revoke(&self, keys: &Keys, peers: Vec<(GroupId, PublicKey)>) {
+        let now_ms = clock::unix_ms();
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.retain(|_, went| went.saturating_add(limits::RELAY_TOKEN_MS) > now_ms);
+        gone.extend(peers.iter().map(|peer| (peer.clone(), now_ms)));
+        drop(gone);
+        let revocations = peers.into_iter().map(|(group, key)| Revocation {
+            group,
+            key,
+            before_ms: now_ms,
+            until_ms: now_ms.saturating_add(limits::RELAY_TOKEN_MS),
+        });
+        if let Some(own) = &self.own {
+            own.relay().revoke(keys.control.clone(), revocations.collect());
+        }
+    }
+
+    /// Tells members to go elsewhere.
+    pub(crate) fn say_farewell(&self) {
+        if let Some(own) = &self.own {
+            own.relay().say_farewell();
+        }
+    }
+
+    /// Ends the relay of this process.
+    pub(crate) fn stop(&self) {
+        if let Some(own) = &self.own {
+            own.relay().stop();
+        }
+    }
+}
+
+impl Share {
+    /// The line for the node.
+    pub(crate) fn line(&self, keys: &Keys) -> Line {
+        let tokens = self.tokens.iter().map(|(group, key, since)| RelayGrant {
+            group: group.clone(),
+            token: token(keys, group, *key, *since),
+        });
+        Line::Relays(Told {
+            relays: self.map.iter().take(MAX_RELAYS).cloned().collect(),
+            tokens: tokens.collect(),
+        })
+    }
+}
+
+fn token(keys: &Keys, group: &GroupId, key: PublicKey, since: u64) -> RelayToken {
+    let mut token = RelayToken {
+        class: 0,
+        control: keys.control.clone(),
+        group: group.clone(),
+        key,
+        not_before_ms: since,
+        expires_ms: since.saturating_add(limits::RELAY_TOKEN_MS),
+        serial: since,
+        signature: Signature([0; 64]),
+    };
+    token.signature = keys.sign(&token.signed_bytes());
+    token
+}

@@ -1,0 +1,177 @@
+//! The relay in this process: its key, its port, and the addresses under which members reach it.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lacis_proto::{
+    RelayId,
+    relay::{DEFAULT_PORT, RelayEntry, TLS_PATH},
+};
+use lacis_relay::{Limits, Relay, RelayKey, Settings, StartError};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    clock,
+    config::{Config, RelayListen},
+    data::{DataError, DataFolder},
+    hosts,
+    keys::Keys,
+};
+
+/// The file of the static key.
+const KEY: &str = "relay.key";
+
+/// The port of STUN beside the usual one (RFC 5780 §3): answers from two ports tell kinds of NAT apart.
+const OTHER_PORT: u16 = DEFAULT_PORT + 1;
+
+/// The relay of this process did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// Its key cannot be kept.
+    #[error("cannot keep the relay's key")]
+    Data {
+        /// Why.
+        source: DataError,
+    },
+    /// Its key is none.
+    #[error("{path:?} holds no key; remove it and a new one is made, which agents learn when they connect")]
+    Key {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// It cannot listen.
+    #[error(
+        "the relay does not start; name another port with --relay-listen ADDR:PORT, or leave it out with --no-relay"
+    )]
+    Start {
+        /// Why.
+        source: StartError,
+    },
+}
+
+/// The relay of this process.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    relay: Relay,
+    entry: RelayEntry,
+}
+
+impl Embedded {
+    /// Starts it, beside a control that listens at `control` and is reached under `urls`.
+    pub(crate) async fn start(
+        folder: &DataFolder,
+        keys: &Keys,
+        config: &Config,
+        control: SocketAddr,
+        urls: &[String],
+    ) -> Result<Option<Self>, RelayError> {
+        let (wanted, is_default) = match config.relay {
+            RelayListen::Off => return Ok(None),
+            RelayListen::At(addr) => (addr, false),
+            // A control on any free port, of a test, has a relay on any free port.
+            RelayListen::Default if config.listen.is_some_and(|listen| listen.port() == 0) => {
+                (SocketAddr::new(control.ip(), 0), false)
+            }
+            RelayListen::Default => (SocketAddr::new(control.ip(), DEFAULT_PORT), true),
+        };
+        let settings = Settings {
+            key: key(folder)?,
+            controls: vec![keys.public],
+            listen: wanted,
+            other: Some(if wanted.port() == DEFAULT_PORT { OTHER_PORT } else { 0 }),
+            workers: None,
+            limits: Limits::default(),
+        };
+        let relay = match lacis_relay::start(settings.clone()) {
+            Err(StartError::Listen { addr, source })
+                if is_default && source.kind() == io::ErrorKind::AddrInUse =>
+            {
+                tracing::warn!(
+                    %addr,
+                    "another program has the relay's port; taking a free one, which must be let through firewalls: \
+                     name one with --relay-listen ADDR:PORT"
+                );
+                lacis_relay::start(Settings {
+                    listen: SocketAddr::new(wanted.ip(), 0),
+                    other: Some(0),
+                    ..settings
+                })
+            }
+            started => started,
+        };
+        let relay = relay.map_err(|source| RelayError::Start { source })?;
+        let entry = describe(&relay, urls, &addresses(&relay, urls).await);
+        tracing::info!(addr = %relay.addr(), "the relay is ready");
+        Ok(Some(Self { relay, entry }))
+    }
+
+    pub(crate) fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    pub(crate) fn entry(&self) -> &RelayEntry {
+        &self.entry
+    }
+}
+
+/// Reads the key, and makes it where there is none.
+fn key(folder: &DataFolder) -> Result<RelayKey, RelayError> {
+    let failed = |source| RelayError::Data { source };
+    if let Some(text) = folder.read(KEY).map_err(failed)? {
+        let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let path = folder.file(KEY);
+        return bytes.map(RelayKey::new).ok_or(RelayError::Key { path });
+    }
+    let bytes = clock::random::<32>();
+    folder.write(KEY, &format!("{}\n", STANDARD.encode(bytes))).map_err(failed)?;
+    Ok(RelayKey::new(bytes))
+}
+
+/// The addresses of control are the relay's, of those families that it takes. A name is looked up once, here.
+async fn addresses(relay: &Relay, urls: &[String]) -> Vec<IpAddr> {
+    let bound = relay.addr().ip();
+    if !bound.is_unspecified() {
+        return vec![bound];
+    }
+    let mut found: Vec<IpAddr> = Vec::new();
+    for host in urls.iter().filter_map(|url| hosts::host_of(url)) {
+        match host.parse() {
+            Ok(ip) => found.push(ip),
+            Err(_) => match tokio::net::lookup_host((host.as_str(), 0)).await {
+                Ok(looked_up) => found.extend(looked_up.map(|addr| addr.ip())),
+                Err(error) => tracing::warn!(%host, %error, "cannot look up a public name for the relay"),
+            },
+        }
+    }
+    if found.is_empty() {
+        found = hosts::addresses().await;
+        found.retain(|ip| !ip.is_loopback());
+    }
+    if found.is_empty() {
+        found.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+    }
+    found.retain(|ip| ip.is_ipv4() || bound.is_ipv6());
+    let mut seen = std::collections::BTreeSet::new();
+    found.retain(|ip| seen.insert(*ip));
+    found
+}
+
+fn describe(relay: &Relay, urls: &[String], ips: &[IpAddr]) -> RelayEntry {
+    let at = |port| ips.iter().map(move |ip| SocketAddr::new(*ip, port));
+    let hash: [u8; 32] = Sha256::digest(relay.public().as_bytes()).into();
+    RelayEntry {
+        // Follows from the key: a relay that lost its key is another relay.
+        id: RelayId::from_random(*hash.first_chunk().expect("a hash has 32 bytes")),
+        label: "control".to_owned(),
+        key: relay.public(),
+        udp: at(relay.addr().port()).collect(),
+        stun: at(relay.addr().port()).chain(relay.other_port().into_iter().flat_map(at)).collect(),
+        tls: urls
+            .iter()
+            .filter_map(|url| Some(format!("wss{}{TLS_PATH}", url.strip_prefix("https")?)))
+            .collect(),
+    }
+}
