@@ -21,6 +21,7 @@ mod control;
 mod day;
 mod model;
 mod node;
+mod paths;
 mod random;
 mod store;
 mod world;
@@ -48,6 +49,9 @@ const ATTEMPTS_TO_HEAL: u64 = 4;
 /// Of so many seeds one also spends a week without control: a week takes as long as many runs.
 const ALONE_EVERY: u64 = 32;
 
+/// Pairs whose time until they reach each other directly is measured.
+const BARS: usize = 200;
+
 /// Of so many seeds one also spends a day of churn.
 const DAY_EVERY: u64 = 256;
 
@@ -65,6 +69,10 @@ fn main() -> ExitCode {
         println!("{}", run(seed, true));
         return ExitCode::SUCCESS;
     }
+    if let Some(seed) = number("--paths") {
+        paths::run(seed, true);
+        return ExitCode::SUCCESS;
+    }
     let seeds = number("--seeds").unwrap_or(256);
     let (next, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     let totals = [const { AtomicU64::new(0) }; 3];
@@ -73,6 +81,12 @@ fn main() -> ExitCode {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds {
                 return;
+            }
+            if catch_unwind(|| paths::run(seed, false)).is_err() {
+                failed.fetch_add(1, Ordering::Relaxed);
+                println!(
+                    "paths: seed {seed} failed; replay: cargo test -p lacis-tests --test sim -- --paths {seed}"
+                );
             }
             match catch_unwind(|| run(seed, false)) {
                 Ok(summary) => {
@@ -96,6 +110,8 @@ fn main() -> ExitCode {
             scope.spawn(worker);
         }
     });
+    let (half, most) = paths::bars(BARS);
+    println!("paths: direct after {half:?} for half of {BARS} pairs, {most:?} for all but one in a hundred");
     let [attempts, spent, reused] = totals.map(AtomicU64::into_inner);
     let failed = failed.into_inner();
     println!(

@@ -30,6 +30,8 @@ pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_troub
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
 pub use machine::{Action, AgentCore, Alarm, Boot, Control, Doubt, Event, GoneWhy, Notice, Proofs, StreamId};
 pub use netmap::{Member, Netmap, Peer};
+#[doc(hidden)]
+pub use path::fuzz as path_fuzz;
 pub use path::{
     Candidate, CandidateKind, Considered, Fate, LastGood, Mapping, NatSummary, PathAction, PathEvent,
     PathView, Paths, PathsBoot, RelayWay, RemotePeer, Seed, Shared, limits as path_limits,

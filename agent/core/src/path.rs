@@ -17,6 +17,8 @@ mod budget;
 mod candidate;
 mod event;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod greet;
 mod keys;
 pub mod limits;

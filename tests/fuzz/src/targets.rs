@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the corpus of each is in `corpus/<name>/`.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("join_token", join_token),
     ("api_token", api_token),
     ("lines", lines),
@@ -43,6 +43,8 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("socket_request", socket_request),
     ("scope_copy", scope_copy),
     ("relay_frames", relay_frames),
+    ("path_content", lacis_agent_core::path_fuzz::content),
+    ("path_machine", lacis_agent_core::path_fuzz::machine),
     ("stun", stun_messages),
     ("portmap", portmap),
     ("split", lacis_tunnel::fuzz::split),

@@ -22,7 +22,7 @@ pub(super) fn distances<'a>(ours: impl Iterator<Item = &'a RelayWay>) -> Vec<(Re
 /// Leases of this node in the order in which a pair uses them.
 ///
 /// First those to which both legs are known, by their sum; then the homes of the peer by rank; then, where the peer
-/// names no home, any. A tie is broken by the name of the relay, so that both ends break it alike.
+/// names no home, the nearest. A tie is broken by the name of the relay, so that both ends break it alike.
 pub(super) fn order<'a>(
     ours: impl Iterator<Item = &'a RelayWay>,
     theirs: &[(RelayTag, u16)],
@@ -35,7 +35,8 @@ pub(super) fn order<'a>(
             let home = homes.iter().find(|home| home.relay == way.relay).map(|home| home.rank);
             let sum = leg.zip(leg_ms(way)).map(|(one, other)| u32::from(one) + u32::from(other));
             let usable = homes.is_empty() || home.is_some() || leg.is_some();
-            let rank = (way.tls, sum.unwrap_or(u32::MAX), home.unwrap_or(u8::MAX), tag);
+            let near = if sum.is_none() { leg_ms(way).unwrap_or(u16::MAX) } else { 0 };
+            let rank = (way.tls, sum.unwrap_or(u32::MAX), home.unwrap_or(u8::MAX), near, tag);
             usable.then_some((rank, way))
         })
         .collect();

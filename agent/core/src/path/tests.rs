@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lacis_proto::{Endpoint, EndpointKind, RecordId};
+use lacis_proto::{Endpoint, EndpointKind, PublicKey, RecordId};
+use proptest::prelude::*;
 
-use super::{PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer};
+use super::{PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer, fuzz};
 use crate::{
     fixtures::{group, key, peer},
     way::Way,
@@ -59,4 +60,33 @@ fn with_a_relay_a_private_address_of_elsewhere_is_not_greeted() {
     paths.handle(Duration::ZERO, PathEvent::Relays(vec![relay]));
     paths.handle(Duration::ZERO, remote(&[(EndpointKind::Host, "10.9.9.9:1")]));
     assert_eq!(greeted(&mut paths), [Way::relayed("198.51.100.1:3478".parse().unwrap(), 5, 7)]);
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_peer_and_the_tunnel_say_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fuzz::machine(&bytes);
+    }
+}
+
+#[test]
+fn a_peer_that_nobody_uses_takes_at_most_300_bytes() {
+    let endpoints = 2 * size_of::<Endpoint>();
+    // A key in the roster and one behind its tag; nodes of a tree are two thirds full on average.
+    let entries = size_of::<super::roster::Known>() + size_of::<PublicKey>() + 8 + size_of::<PublicKey>();
+    assert!(entries * 4 / 3 + endpoints <= 300, "{} bytes", entries * 4 / 3 + endpoints);
+}
+
+#[test]
+fn a_thousand_peers_that_nobody_uses_cost_nothing() {
+    let mut paths = Paths::new(PathsBoot::default());
+    for n in 0..1_000_u32 {
+        let mut bytes = [1; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let PathEvent::Peer(remote) = remote(&[(EndpointKind::Static, "192.0.2.1:2")]) else { return };
+        let key = PublicKey::try_new(bytes).unwrap();
+        paths.handle(Duration::from_secs(1), PathEvent::Peer(RemotePeer { key, ..remote }));
+    }
+    paths.handle(Duration::from_secs(2), PathEvent::NetworkChanged);
+    assert_eq!((paths.poll(), paths.deadline()), (None, None));
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use super::{Agent, Keys, Scene};
 use crate::{
     path::{
-        candidate::Candidate,
+        candidate::{Candidate, CandidateKind},
         event::PathAction,
         greet::greet,
         limits::{ALSO_FOR, DETOUR_FOR, MAX_GREET_RELAYS, PATIENCE, STALE_AFTER},
@@ -233,7 +233,10 @@ impl Agent {
         let candidates: Vec<Candidate> = self
             .paths
             .iter()
-            .filter(|path| path.hurdle.is_none())
+            // Who plays a recorded probe again must not draw an initiation.
+            .filter(|path| {
+                path.hurdle.is_none() && (path.proven || path.kind != Some(CandidateKind::PeerReflexive))
+            })
             .filter_map(|path| Some(Candidate { kind: path.kind?, addr: path.way.remote }))
             .collect();
         greet(&relays, &candidates, &scene.ours.private())

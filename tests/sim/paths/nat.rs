@@ -1,0 +1,157 @@
+//! NATs and firewalls as RFC 4787 takes them apart: mapping, filtering, choice of ports.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use lacis_agent_core::Mapping;
+
+use crate::random::Random;
+
+/// The kinds of the laboratory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Public address, nothing in between.
+    P,
+    /// Stateful firewall without NAT.
+    F,
+    /// Full cone.
+    Fc,
+    /// Address-restricted cone.
+    Ar,
+    /// Port-restricted cone: the usual router at home.
+    Pr,
+    /// The same, but strangers get as far as the router itself, and take a mapping there.
+    Lk,
+    /// Another port for each address.
+    Ad,
+    /// The next port for each flow.
+    Ss,
+    /// Any port for each flow.
+    Sr,
+    /// No UDP.
+    Ub,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 10] =
+        [Self::P, Self::F, Self::Fc, Self::Ar, Self::Pr, Self::Lk, Self::Ad, Self::Ss, Self::Sr, Self::Ub];
+
+    /// Whether the host has a public address.
+    pub(crate) const fn is_public(self) -> bool {
+        matches!(self, Self::P | Self::F)
+    }
+
+    pub(crate) const fn mapping(self) -> Mapping {
+        match self {
+            Self::P | Self::F | Self::Fc | Self::Ar | Self::Pr | Self::Lk => Mapping::EndpointIndependent,
+            Self::Ad => Mapping::AddressDependent,
+            Self::Ss | Self::Sr => Mapping::AddressAndPortDependent,
+            Self::Ub => Mapping::Unknown,
+        }
+    }
+}
+
+/// Linux forgets a flow without an answer after this, and one with answers later.
+const UNANSWERED: Duration = Duration::from_secs(30);
+const ANSWERED: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    port: u16,
+    used: Duration,
+    answered: bool,
+}
+
+impl Flow {
+    fn lives(&self, now: Duration) -> bool {
+        now < self.used + if self.answered { ANSWERED } else { UNANSWERED }
+    }
+}
+
+/// What stands between one host and the rest.
+#[derive(Debug)]
+pub(crate) struct Nat {
+    pub(crate) kind: Kind,
+    pub(crate) outside: IpAddr,
+    own_port: u16,
+    flows: BTreeMap<SocketAddr, Flow>,
+    /// Strangers that got as far as the router: a flow to them cannot keep its port.
+    clashes: BTreeMap<SocketAddr, Duration>,
+    next_port: u16,
+}
+
+impl Nat {
+    pub(crate) fn new(kind: Kind, outside: IpAddr, own_port: u16, random: &mut Random) -> Self {
+        let next_port = 20_000 + u16::try_from(random.below(10_000)).unwrap();
+        Self { kind, outside, own_port, flows: BTreeMap::new(), clashes: BTreeMap::new(), next_port }
+    }
+
+    /// It restarts, or its uplink changed: every flow is forgotten.
+    pub(crate) fn reboot(&mut self, random: &mut Random) {
+        self.flows.clear();
+        self.clashes.clear();
+        self.next_port = 20_000 + u16::try_from(random.below(10_000)).unwrap();
+    }
+
+    /// A datagram leaves; returns the source it has outside.
+    pub(crate) fn out(&mut self, now: Duration, to: SocketAddr, random: &mut Random) -> Option<SocketAddr> {
+        if self.kind == Kind::Ub {
+            return None;
+        }
+        let living = self.flows.get(&to).filter(|flow| flow.lives(now)).copied();
+        let (port, answered) = match living {
+            Some(flow) => (flow.port, flow.answered),
+            None => (self.choose(now, to, random), false),
+        };
+        self.flows.insert(to, Flow { port, used: now, answered });
+        Some(SocketAddr::new(self.outside, port))
+    }
+
+    fn choose(&mut self, now: Duration, to: SocketAddr, random: &mut Random) -> u16 {
+        match self.kind {
+            Kind::P | Kind::F | Kind::Fc | Kind::Ar | Kind::Pr | Kind::Ub => self.own_port,
+            Kind::Lk if self.clashes.get(&to).is_some_and(|at| now < *at + UNANSWERED) => {
+                40_000 + u16::try_from(random.below(20_000)).unwrap()
+            }
+            Kind::Lk => self.own_port,
+            Kind::Ad => {
+                let same = self.flows.iter().find(|(other, flow)| other.ip() == to.ip() && flow.lives(now));
+                let same = same.map(|(_, flow)| flow.port);
+                same.unwrap_or_else(|| 30_000 + u16::try_from(random.below(10_000)).unwrap())
+            }
+            Kind::Ss => {
+                self.next_port += 1;
+                self.next_port
+            }
+            Kind::Sr => 1_024 + u16::try_from(random.below(64_000)).unwrap(),
+        }
+    }
+
+    /// A datagram arrives at one of the outside ports; returns whether it reaches the host.
+    pub(crate) fn admits(&mut self, now: Duration, port: u16, from: SocketAddr) -> bool {
+        let mut living = self.flows.iter().filter(|(_, flow)| flow.port == port && flow.lives(now));
+        let admitted = match self.kind {
+            Kind::P => port == self.own_port,
+            Kind::Fc => living.next().is_some(),
+            Kind::Ar => living.any(|(to, _)| to.ip() == from.ip()),
+            Kind::F | Kind::Pr | Kind::Lk | Kind::Ad | Kind::Ss | Kind::Sr => {
+                living.any(|(to, _)| *to == from)
+            }
+            Kind::Ub => false,
+        };
+        match self.flows.get_mut(&from).filter(|flow| flow.port == port && flow.lives(now)) {
+            Some(flow) => {
+                flow.used = now;
+                flow.answered = true;
+            }
+            None if self.kind == Kind::Lk && !admitted && port == self.own_port => {
+                self.clashes.insert(from, now);
+            }
+            None => {}
+        }
+        admitted
+    }
+}
