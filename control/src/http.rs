@@ -7,6 +7,7 @@ mod agent;
 mod consumers;
 mod limit;
 pub(crate) mod management;
+mod relay;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use lacis_proto::{Code, MAX_BODY_BYTES, Problem};
+use lacis_proto::{Code, MAX_BODY_BYTES, Problem, relay::TLS_PATH};
 use serde::de::DeserializeOwned;
 
 use self::management::problem::ProblemView;
@@ -40,10 +41,20 @@ pub(crate) fn routes(control: &Arc<Control>) -> Router {
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(management::ready))
+        .route(TLS_PATH, get(member_behind_tls))
         .merge(agent::routes())
         .merge(management::routes())
         .with_state(Arc::clone(control));
     finish(routes, control)
+}
+
+async fn member_behind_tls(
+    State(control): State<Arc<Control>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let own = control.relays.own();
+    let own = own.ok_or_else(|| Problem::new(Code::NotFound, "there is no relay in this control"))?;
+    relay::upgrade(own.relay(), &control.drain, request)
 }
 
 /// Adds what every set of routes has: refusals for unknown paths and methods, and request ids.

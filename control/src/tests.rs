@@ -15,4 +15,5 @@ mod relays;
 mod retention;
 mod start;
 mod streams;
+mod websocket;
 mod writers;

@@ -27,6 +27,7 @@ pub mod stun;
 mod text;
 mod token;
 pub mod version;
+pub mod websocket;
 
 pub use addr::{
     FIRST_PEER_HOST, Host, MAX_POOL_PREFIX, MIN_POOL_PREFIX, OverlayAddrs, PoolError, RESOLVER_HOST,

@@ -27,7 +27,8 @@ use crate::{
     limiter::nanoseconds,
     limits,
     table::{Rates, Table},
-    udp::{send::send_one, socket::UdpSocket},
+    tls::{self, Clients},
+    udp::socket::UdpSocket,
 };
 
 /// What the desk is told.
@@ -36,6 +37,7 @@ enum Letter {
     Hello(Leg, Box<[u8]>),
     Refresh(Leg, Box<[u8]>),
     Revoke(ControlId, Vec<Revocation>),
+    Close(Leg),
     SayFarewell,
     Stop,
 }
@@ -103,6 +105,11 @@ impl Letters {
         let _ = self.to.send(Letter::Revoke(control, revocations));
     }
 
+    /// Ends leases of a member whose stream has ended.
+    pub(crate) fn close(&self, leg: Leg) {
+        let _ = self.to.send(Letter::Close(leg));
+    }
+
     /// Has the desk tell every member to go elsewhere.
     pub(crate) fn say_farewell(&self) {
         let _ = self.to.send(Letter::SayFarewell);
@@ -130,6 +137,7 @@ pub(crate) struct Desk {
     pub(crate) rates: Rates,
     pub(crate) clock: Clock,
     pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) count: Arc<AtomicUsize>,
 }
 
@@ -148,9 +156,10 @@ impl Desk {
                     self.frame(from, &frame);
                 }
                 Ok(Letter::Revoke(control, revocations)) => self.leases.revoke(&control, &revocations),
+                Ok(Letter::Close(leg)) => self.leases.close(&leg),
                 Ok(Letter::SayFarewell) => {
                     for (to, frame) in self.leases.farewells() {
-                        say(&self.socket, &to, &frame);
+                        self.say(&to, &frame);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -172,11 +181,11 @@ impl Desk {
             Outcome::Kept(answer) => (None, answer),
             Outcome::Retry(answer) => {
                 self.figures.retried.fetch_add(1, Ordering::Relaxed);
-                return say(&self.socket, &from, &answer);
+                return self.say(&from, &answer);
             }
             Outcome::NotBound(answer) => {
                 self.figures.not_bound.fetch_add(1, Ordering::Relaxed);
-                return say(&self.socket, &from, &answer);
+                return self.say(&from, &answer);
             }
             Outcome::Refused(why) => {
                 self.figures.forged.fetch_add(1, Ordering::Relaxed);
@@ -188,8 +197,12 @@ impl Desk {
         if let Some(figure) = figure {
             figure.fetch_add(1, Ordering::Relaxed);
         }
-        say(&self.socket, &from, &answer);
+        self.say(&from, &answer);
         self.first_payload(&from, frame, &answer);
+    }
+
+    fn say(&self, to: &Leg, frame: &[u8]) {
+        tls::say(&self.socket, &self.clients, to, frame);
     }
 
     /// Forwards what came with a HELLO, under the lease that its answer names.
@@ -203,19 +216,13 @@ impl Desk {
                 let now = nanoseconds(self.clock.since());
                 if self.table.admit(&from, HEADER + payload.len(), now, &self.rates) {
                     let frame = [&forward::delivered(&to, from.address), payload].concat();
-                    say(&self.socket, &to.leg, &frame);
+                    self.say(&to.leg, &frame);
                     self.figures.packets.fetch_add(1, Ordering::Relaxed);
                     self.figures.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
                 }
             }
-            Verdict::NotBound(told) | Verdict::Unknown(told) => say(&self.socket, from, &told),
+            Verdict::NotBound(told) | Verdict::Unknown(told) => self.say(from, &told),
             Verdict::Blocked => {}
         }
-    }
-}
-
-fn say(socket: &UdpSocket, to: &Leg, frame: &[u8]) {
-    match to {
-        Leg::Udp(place) => drop(send_one(socket, place, frame)),
     }
 }

@@ -194,6 +194,16 @@ impl Leases {
         }
     }
 
+    /// Ends the leases that are bound to a stream which has ended.
+    pub(crate) fn close(&mut self, leg: &Leg) {
+        for place in 0..self.members.len() {
+            let lease = self.members[place].as_ref().and_then(|member| self.table.lease(member.id));
+            if lease.is_some_and(|lease| lease.is_at(leg)) {
+                self.end(place);
+            }
+        }
+    }
+
     /// A farewell for every lease.
     pub(crate) fn farewells(&self) -> impl Iterator<Item = (Leg, Vec<u8>)> + '_ {
         let within_ms = u32::try_from(limits::COME_BACK.as_millis()).unwrap_or(u32::MAX);

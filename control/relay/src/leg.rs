@@ -7,7 +7,28 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 pub(crate) enum Leg {
     /// Datagrams.
     Udp(Place),
+    /// A stream.
+    Tls(Stream),
 }
+
+/// A member's stream: known by its number, which no other ever has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream {
+    /// Counts streams.
+    pub(crate) client: u64,
+    /// The member's address, as it is seen here.
+    pub(crate) ip: Ipv6Addr,
+    /// Its port.
+    pub(crate) port: u16,
+}
+
+impl PartialEq for Stream {
+    fn eq(&self, other: &Self) -> bool {
+        self.client == other.client
+    }
+}
+
+impl Eq for Stream {}
 
 /// The two ends of a member's datagrams. IPv4 addresses are mapped into IPv6 (RFC 4291 §2.5.5.2), so that one socket
 /// serves both families.
@@ -33,7 +54,6 @@ impl Eq for Place {}
 
 impl Place {
     /// From a source as a socket tells it.
-    #[cfg(test)]
     pub(crate) fn of(remote: SocketAddr) -> Self {
         let ip = match remote {
             SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped(),
@@ -58,6 +78,7 @@ impl Leg {
     pub(crate) fn observed(&self) -> SocketAddr {
         match self {
             Self::Udp(place) => place.remote(),
+            Self::Tls(stream) => SocketAddr::new(stream.ip.to_canonical(), stream.port),
         }
     }
 }

@@ -5,12 +5,15 @@
 //!                              │ HELLO, REFRESH, BLOCK                ▲ reads
 //!                              ▼                                     │
 //!                            desk: lease.rs decides ── writes ──▶ table.rs
+//!  TLS ─ shell ─▶ TlsLeg ─ the same decisions ─▶ UDP, or the queue of another TLS leg
 //! ```
 //! A relay knows no peer's key and no control but by the public keys it was given. [`lacis_proto::relay`] is what is said.
 //! A worker has one socket of its own on the shared port and takes no lock; the desk, one thread, is the only writer of
 //! the table that all workers read. A flood of HELLOs therefore never slows DATA: it fills its own queue, and from then
 //! on only who can read at its source address gets into it.
 
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod cookie;
 mod desk;
@@ -20,11 +23,14 @@ mod lease;
 mod leg;
 mod limiter;
 mod limits;
+mod queue;
 mod running;
 mod table;
+mod tls;
 mod udp;
 
 pub use figures::Snapshot;
 pub use lease::Revocation;
-pub use limits::Limits;
+pub use limits::{COME_BACK, Limits};
 pub use running::{Relay, RelayKey, Settings, StartError, start};
+pub use tls::{TlsLeg, TooFast};

@@ -21,20 +21,24 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// So many per second, and twice as many at once.
     pub(crate) fn new(per_second: u32) -> Self {
+        Self::with_buckets(per_second, limits::SOURCES)
+    }
+
+    /// The same for one source alone.
+    pub(crate) fn for_one(per_second: u32) -> Self {
+        Self::with_buckets(per_second, 1)
+    }
+
+    fn with_buckets(per_second: u32, buckets: usize) -> Self {
         let every = 1_000_000_000 / u64::from(per_second.max(1));
         let burst = every * u64::from(per_second.max(1)) * 2;
-        Self {
-            every,
-            burst,
-            full_until: vec![0; limits::SOURCES].into_boxed_slice(),
-            hash: RandomState::new(),
-        }
+        Self { every, burst, full_until: vec![0; buckets].into_boxed_slice(), hash: RandomState::new() }
     }
 
     /// Whether a source may ask once more, now.
     pub(crate) fn admit(&mut self, since: Duration, ip: Ipv6Addr) -> bool {
         let source = if ip.to_ipv4_mapped().is_some() { ip.to_bits() } else { ip.to_bits() >> 64 };
-        let at = self.hash.hash_one(source) % (limits::SOURCES as u64);
+        let at = self.hash.hash_one(source) % (self.full_until.len() as u64);
         let Some(bucket) = usize::try_from(at).ok().and_then(|at| self.full_until.get_mut(at)) else {
             return false;
         };

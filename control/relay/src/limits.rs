@@ -90,4 +90,19 @@ pub(crate) const SOCKET_BUFFER: usize = 4 << 20;
 pub(crate) const WORKERS: usize = 8;
 
 /// Members come back after a GOAWAY at moments spread over so long, lest all come at once.
-pub(crate) const COME_BACK: Duration = Duration::from_secs(3);
+pub const COME_BACK: Duration = Duration::from_secs(3);
+
+/// Members behind TLS at once. Each has a descriptor, and 40 KB in the process.
+pub(crate) const TLS_CLIENTS: usize = 8_000;
+
+/// Bytes of data that wait for one member behind TLS: 20 ms at 100 Mbit/s.
+pub(crate) const TLS_QUEUE: usize = 256 * 1024;
+
+/// Bytes of handshakes, probes and answers that wait for it: some hundreds.
+pub(crate) const TLS_URGENT: usize = 32 * 1024;
+
+/// How long data waits for it: what is older has been sent again by those who care.
+pub(crate) const TLS_AGE: Duration = Duration::from_millis(150);
+
+/// How long a member that sends faster than it may is not read from: a tenth of the burst or less.
+pub(crate) const TLS_PAUSE: Duration = Duration::from_millis(10);

@@ -16,11 +16,12 @@ use x25519_dalek::{PublicKey as Point, StaticSecret};
 use crate::{
     clock::{self, Clock},
     cookie::Cookies,
-    desk::{self, Desk, Letters},
+    desk::{self, Desk, Inbox},
     figures::{Figures, Snapshot},
     lease::{Identity, Leases, Revocation},
     limits::{self, Limits},
     table::{Rate, Rates, Table},
+    tls::{Clients, TlsLeg},
     udp::{
         socket::{Stop, UdpSocket},
         worker::{Shared, Worker},
@@ -103,9 +104,9 @@ pub enum StartError {
 pub struct Relay {
     addr: SocketAddr,
     public: PublicKey,
-    figures: Arc<Figures>,
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
     count: Arc<AtomicUsize>,
-    letters: Letters,
     stop: Arc<Stop>,
     other: Option<u16>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -126,34 +127,20 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         .and_then(|mut other| other.pop());
     let other_port = other.as_ref().and_then(|other| Some(other.address().ok()?.port()));
     let stop = Arc::new(Stop::new().map_err(failed)?);
-    let (clock, figures) = (Clock::start(), Arc::new(Figures::default()));
-    let table = Arc::new(Table::new(u64::from_be_bytes(clock::random())));
-    let rates =
-        Rates { lease: Rate::new(limits.bytes_per_second), group: Rate::new(limits.group_bytes_per_second) };
-    let cookies = Cookies::new(clock::random());
-    let (letters, inbox) = desk::inbox(cookies.clone());
-    let (public, count) = (key.public(), Arc::new(AtomicUsize::new(0)));
-    let identity = Identity { controls, own: public, agree: Box::new(move |other| key.agree(other)) };
-    let desk = Desk {
-        leases: Leases::new(identity, cookies, limits, clock.now().unix_ms, Arc::clone(&table)),
-        table: Arc::clone(&table),
-        figures: Arc::clone(&figures),
-        rates,
-        clock,
-        socket: Arc::clone(&sockets[0]),
-        count: Arc::clone(&count),
-    };
-    let shared = Arc::new(Shared {
-        table,
-        figures: Arc::clone(&figures),
-        letters: letters.clone(),
-        rates,
-        limits,
-        clock,
-    });
+    let (desk, inbox, shared) = wire(&key, controls, limits, &sockets[0]);
+    let (count, socket) = (Arc::clone(&desk.count), Arc::clone(&sockets[0]));
+    let threads = Mutex::default();
     // From here on a relay that is dropped ends what it has started.
-    let relay =
-        Relay { addr, public, figures, count, letters, stop, other: other_port, threads: Mutex::default() };
+    let relay = Relay {
+        addr,
+        public: key.public(),
+        shared: Arc::clone(&shared),
+        socket,
+        count,
+        stop,
+        other: other_port,
+        threads,
+    };
     relay.spawn("relay-desk", move || desk.run(&inbox)).map_err(failed)?;
     for socket in sockets {
         let (worker, stop) = (Worker::new(Arc::clone(&shared), socket), Arc::clone(&relay.stop));
@@ -164,6 +151,34 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         relay.spawn("relay-stun", move || worker.run(&stop)).map_err(failed)?;
     }
     Ok(relay)
+}
+
+/// The desk, and what it shares with workers.
+fn wire(
+    key: &RelayKey,
+    controls: Vec<IdentityKey>,
+    limits: Limits,
+    socket: &Arc<UdpSocket>,
+) -> (Desk, Inbox, Arc<Shared>) {
+    let (clock, figures) = (Clock::start(), Arc::new(Figures::default()));
+    let table = Arc::new(Table::new(u64::from_be_bytes(clock::random())));
+    let rates =
+        Rates { lease: Rate::new(limits.bytes_per_second), group: Rate::new(limits.group_bytes_per_second) };
+    let (cookies, clients) = (Cookies::new(clock::random()), Arc::new(Clients::new(clock)));
+    let (letters, inbox) = desk::inbox(cookies.clone());
+    let own = key.clone();
+    let identity = Identity { controls, own: key.public(), agree: Box::new(move |other| own.agree(other)) };
+    let desk = Desk {
+        leases: Leases::new(identity, cookies, limits, clock.now().unix_ms, Arc::clone(&table)),
+        table: Arc::clone(&table),
+        figures: Arc::clone(&figures),
+        rates,
+        clock,
+        socket: Arc::clone(socket),
+        clients: Arc::clone(&clients),
+        count: Arc::default(),
+    };
+    (desk, inbox, Arc::new(Shared { table, figures, letters, rates, limits, clock, clients }))
 }
 
 fn bind(listen: SocketAddr, count: usize) -> io::Result<Vec<Arc<UdpSocket>>> {
@@ -199,7 +214,7 @@ impl Relay {
     /// What it has done.
     #[must_use]
     pub fn figures(&self) -> Snapshot {
-        self.figures.snapshot()
+        self.shared.figures.snapshot()
     }
 
     /// How many leases it holds.
@@ -208,19 +223,37 @@ impl Relay {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Takes a member that has connected by a stream, from this address. `None` where there are too many.
+    #[must_use]
+    pub fn connect(&self, from: SocketAddr) -> Option<TlsLeg> {
+        TlsLeg::connect(Arc::clone(&self.shared), Arc::clone(&self.socket), from)
+    }
+
+    /// How many members are connected by a stream.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.shared.clients.count()
+    }
+
+    /// Frames dropped because their receiver reads its stream too slowly.
+    #[must_use]
+    pub fn slow_drops(&self) -> u64 {
+        self.shared.clients.dropped()
+    }
+
     /// Ends leases of members that a control has put out.
     pub fn revoke(&self, control: ControlId, revocations: Vec<Revocation>) {
-        self.letters.revoke(control, revocations);
+        self.shared.letters.revoke(control, revocations);
     }
 
     /// Tells every member to go elsewhere, and goes on forwarding.
     pub fn say_farewell(&self) {
-        self.letters.say_farewell();
+        self.shared.letters.say_farewell();
     }
 
     /// Stops, after what it was told before.
     pub fn stop(&self) {
-        self.letters.stop();
+        self.shared.letters.stop();
         self.stop.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

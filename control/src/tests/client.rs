@@ -244,7 +244,7 @@ impl Client {
         tokio::time::timeout(DEADLINE, exchange).await.unwrap()
     }
 
-    async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+    pub(super) async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         let pem = std::fs::read_to_string(&self.ca).unwrap();
         roots.add(tls::parse_certificate(&pem).unwrap()).unwrap();

@@ -8,7 +8,7 @@ use std::{
 use lacis_proto::relay::RelayAddress;
 
 use crate::{
-    leg::{Leg, Place},
+    leg::{Leg, Place, Stream},
     limits,
 };
 
@@ -21,6 +21,7 @@ pub(crate) const SLOT_BYTES: usize = size_of::<Slot>();
 const TRIES: usize = 1_000;
 
 const UDP: u64 = 1;
+const TLS: u64 = 2;
 
 /// What the data path knows of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,18 +116,22 @@ fn encode(lease: &Lease) -> [u64; WORDS] {
             let port = u64::from(place.port) << 8;
             [lease.address.0, group | port | UDP, ip_high, ip_low, local_high, local_low]
         }
+        Leg::Tls(stream) => {
+            let [ip_high, ip_low] = halves(stream.ip);
+            let port = u64::from(stream.port) << 8;
+            [lease.address.0, group | port | TLS, ip_high, ip_low, stream.client, 0]
+        }
     }
 }
 
 fn decode(id: u32, words: [u64; WORDS]) -> Option<Lease> {
     let [address, kind, ip_high, ip_low, local_high, local_low] = words;
     let [g0, g1, g2, g3, _, p0, p1, leg] = kind.to_be_bytes();
+    let (ip, port) = (whole(ip_high, ip_low), u16::from_be_bytes([p0, p1]));
     let leg = match u64::from(leg) {
-        UDP => Leg::Udp(Place {
-            ip: whole(ip_high, ip_low),
-            port: u16::from_be_bytes([p0, p1]),
-            local: whole(local_high, local_low),
-        }),
+        UDP => Leg::Udp(Place { ip, port, local: whole(local_high, local_low) }),
+        // The words of a stream have its number where the others have our address.
+        TLS => Leg::Tls(Stream { client: local_high, ip, port }),
         _ => return None,
     };
     let group = u32::from_be_bytes([g0, g1, g2, g3]);

@@ -21,6 +21,7 @@ use crate::{
     limiter::{Limiter, nanoseconds},
     limits::{self, Limits},
     table::{Rates, Table},
+    tls::Clients,
 };
 
 /// What all workers share.
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// A worker, which runs on a thread of its own.
@@ -135,7 +137,10 @@ impl Worker {
                 }
                 let place = &mut bytes[train.start..train.start + train.length];
                 forward::rewrite(place, train.stride, forward::delivered(&to, from.address));
-                let Leg::Udp(to) = to.leg;
+                let to = match to.leg {
+                    Leg::Udp(to) => to,
+                    Leg::Tls(stream) => return self.stream_to(place, train.stride, stream.client),
+                };
                 let train = Train { to, ..train };
                 if !self.sender.push(train) {
                     self.counted.refused += self.sender.flush(&self.socket, bytes);
@@ -153,6 +158,18 @@ impl Worker {
                 self.refuse(source, &frame);
             }
             Verdict::Blocked => self.counted.blocked += count,
+        }
+    }
+
+    /// Queues datagrams for a member behind TLS.
+    fn stream_to(&mut self, datagrams: &[u8], stride: usize, client: u64) {
+        for datagram in datagrams.chunks(stride) {
+            if self.shared.clients.push(client, datagram.into()) {
+                self.counted.packets += 1;
+                self.counted.bytes += datagram.len() as u64;
+            } else {
+                self.counted.refused += 1;
+            }
         }
     }
 
