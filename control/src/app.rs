@@ -239,7 +239,9 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let tls = TlsAcceptor::from(leaf.server().map_err(|source| StartError::Leaf { source })?);
     let ready = ready(&opened, &urls);
     let own = Embedded::start(&opened.folder, &opened.keys, &config, addr, &urls).await;
-    let relays = Arc::new(Relays::new(own.map_err(|source| StartError::Relay { source })?));
+    let own = own.map_err(|source| StartError::Relay { source })?;
+    let relays = Relays::open(&opened.folder, own).map_err(|source| StartError::Data { source })?;
+    let relays = Arc::new(relays);
     opened.remember_urls(&urls)?;
     let Stopped { control, writer, folder } = opened.wire(urls, &config, Arc::clone(&relays)).await?;
     let drain = control.drain.clone();
@@ -287,7 +289,8 @@ impl Opened {
     pub(crate) async fn without_listening(self) -> Result<Stopped, StartError> {
         let urls = self.folder.read(URLS).map_err(|source| StartError::Data { source })?;
         let urls = urls.unwrap_or_default().lines().map(str::to_owned).collect();
-        self.wire(urls, &Config::new(""), Arc::new(Relays::new(None))).await
+        let relays = Relays::open(&self.folder, None).map_err(|source| StartError::Data { source })?;
+        self.wire(urls, &Config::new(""), Arc::new(relays)).await
     }
 
     async fn wire(

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod ask;
 mod node;
 mod owner;
+mod relay;
 mod serve;
 mod status;
 mod token;
@@ -60,6 +61,11 @@ enum Command {
     Node(node::NodeCommand),
     /// Shows groups, nodes and who is connected.
     Status(Common),
+    /// Runs a relay alone, beside any number of controls, which it knows by their keys.
+    Relay(relay::RelayArgs),
+    /// Tells nodes of relays outside of this control.
+    #[command(subcommand)]
+    RelayMap(relay::MapCommand),
     /// Makes and lists owners.
     #[command(subcommand)]
     Owner(owner::OwnerCommand),
@@ -147,6 +153,8 @@ impl Cli {
             Command::ApiToken(command) => token::api_token(command).await,
             Command::Node(command) => node::node(command).await,
             Command::Status(common) => status::status(common).await,
+            Command::Relay(args) => relay::relay(args).await,
+            Command::RelayMap(command) => relay::map(command).await,
             Command::Owner(command) => owner::owner(command).await,
             Command::Openapi => {
                 std::io::Write::write_all(&mut std::io::stdout(), crate::openapi()?.as_bytes())?;

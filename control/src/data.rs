@@ -4,6 +4,7 @@
 //! DIR/            0700
 //!   lock          held while a control runs; names its process
 //!   installation.key  ca.key  ca.pem  relay.key        0600
+//!   relays.json   relays elsewhere, as an operator has named them
 //!   urls          the addresses of control at its last start
 //!   control.db    SQLite
 //!   admin.sock    0600, while a control runs
@@ -115,19 +116,24 @@ impl DataFolder {
 
     /// Writes a file whole: under another name first, to the disk, then renamed.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), DataError> {
-        let path = self.file(name);
-        let failed = |source| DataError::Write { path: path.clone(), source };
-        let beside = self.file(&format!("{name}.new"));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&beside, &path).map_err(|source| {
-            let _ = fs::remove_file(&beside);
-            failed(source)
-        })?;
-        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(failed)
+        write_whole(&self.path, name, text)
     }
+}
+
+/// Writes a file of a folder whole: under another name first, to the disk, then renamed.
+pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), DataError> {
+    let path = folder.join(name);
+    let failed = |source| DataError::Write { path: path.clone(), source };
+    let beside = folder.join(format!("{name}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&beside).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&beside, &path).map_err(|source| {
+        let _ = fs::remove_file(&beside);
+        failed(source)
+    })?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 fn holder(lock: &mut File) -> String {

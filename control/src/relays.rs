@@ -8,6 +8,7 @@
 //! A token is made of its day alone, so that a node that connects often gets the same one. It lives for 30 days
 //! (DESIGN ruling 18): a relay outside of this process serves a node for weeks without control.
 
+mod elsewhere;
 mod embedded;
 
 use std::{
@@ -17,23 +18,45 @@ use std::{
 
 use lacis_control_core::{State, limits};
 use lacis_proto::{
-    GroupId, Line, NodeId, PublicKey, Signature,
+    GroupId, Line, NodeId, Problem, PublicKey, RelayId, Signature,
     relay::{MAX_RELAYS, RelayEntry, RelayGrant, RelayToken, Relays as Told},
 };
 use lacis_relay::Revocation;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use self::elsewhere::Elsewhere;
 pub(crate) use self::embedded::Embedded;
 pub use self::embedded::RelayError;
-use crate::{clock, keys::Keys};
+use crate::{
+    clock,
+    data::{DataError, DataFolder},
+    keys::Keys,
+};
 
 /// The relays of an installation.
 #[derive(Debug)]
 pub(crate) struct Relays {
     own: Option<Embedded>,
+    elsewhere: Mutex<Elsewhere>,
     map: watch::Sender<Arc<Vec<RelayEntry>>>,
     /// Peers that went, and when: their tokens of before count no more.
     gone: Mutex<BTreeMap<(GroupId, PublicKey), u64>>,
+}
+
+/// What an operator says of a relay elsewhere.
+#[derive(Debug)]
+pub(crate) enum Naming {
+    /// It is there, at these addresses.
+    Put(RelayEntry),
+    /// It is not to be used any more.
+    Remove(RelayId),
+}
+
+/// The id of the relay with this key: a relay that lost its key is another relay.
+pub(crate) fn id_of(key: &PublicKey) -> RelayId {
+    let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    RelayId::from_random(*hash.first_chunk().expect("a hash has 32 bytes"))
 }
 
 /// What one node is told, before it is signed: cheap to make and to compare.
@@ -45,10 +68,29 @@ pub(crate) struct Share {
 }
 
 impl Relays {
-    /// With the relay of this process, or without one.
-    pub(crate) fn new(own: Option<Embedded>) -> Self {
-        let map = own.iter().map(|own| own.entry().clone()).collect();
-        Self { own, map: watch::Sender::new(Arc::new(map)), gone: Mutex::default() }
+    /// With the relay of this process, or without one, and those that an operator has named.
+    pub(crate) fn open(folder: &DataFolder, own: Option<Embedded>) -> Result<Self, DataError> {
+        let elsewhere = Elsewhere::open(folder)?;
+        let map = own.iter().map(|own| own.entry().clone()).chain(elsewhere.relays.iter().cloned()).collect();
+        let (elsewhere, gone) = (Mutex::new(elsewhere), Mutex::default());
+        Ok(Self { own, elsewhere, map: watch::Sender::new(Arc::new(map)), gone })
+    }
+
+    /// All relays that nodes are told of.
+    pub(crate) fn all(&self) -> Arc<Vec<RelayEntry>> {
+        Arc::clone(&self.map.borrow())
+    }
+
+    /// Changes what an operator has named, and tells nodes.
+    pub(crate) fn name(&self, change: Naming) -> Result<(), Problem> {
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Naming::Put(entry) => elsewhere.put(entry)?,
+            Naming::Remove(id) => elsewhere.remove(&id)?,
+        }
+        let own = self.own.iter().map(|own| own.entry().clone());
+        self.map.send_replace(Arc::new(own.chain(elsewhere.relays.iter().cloned()).collect()));
+        Ok(())
     }
 
     /// The relay of this process.

@@ -110,6 +110,7 @@ fn scripts_can_be_run() {
         "deploy/world",
         "tests/run",
         "tests/clients/install",
+        "tests/bench/relay",
         "tests/bench/writes",
         ".ci/run",
     ] {

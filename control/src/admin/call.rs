@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use lacis_control_core::{
     Access, Actor, Command, Group, JoinTokenRow, NewApiToken, NodeState, OwnerRow, Reply, State,
 };
-use lacis_proto::{Code, GroupId, MemberId, NodeId, OwnerId, Problem, RelayId, TokenId};
+use lacis_proto::relay::RelayEntry;
+use lacis_proto::{Code, GroupId, IdentityKey, MemberId, NodeId, OwnerId, Problem, RelayId, TokenId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::nodes;
-use crate::{app, app::Control, clock, http::management::ApiTokenView};
+use crate::{app, app::Control, clock, http::management::ApiTokenView, relays::Naming};
 
 /// What the command line may ask.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,12 @@ pub(crate) enum Call {
     ShowNode { node: String },
     /// Answered by the [`nodes::NodeEntry`] as it is afterwards.
     RevokeNode { node: String },
+    /// Answered by the list of [`RelayEntry`] as it is afterwards.
+    AddRelay { entry: RelayEntry },
+    /// Answered by a list of [`RelayEntry`].
+    ListRelays,
+    /// Answered by the list of [`RelayEntry`] as it is afterwards.
+    RemoveRelay { id: RelayId },
     /// Answered by [`Status`].
     Status,
 }
@@ -83,6 +90,8 @@ pub(crate) struct Status {
     pub(crate) running: bool,
     pub(crate) version: String,
     pub(crate) urls: Vec<String>,
+    /// The installation key: relays elsewhere know control by it.
+    pub(crate) key: IdentityKey,
     pub(crate) connected: usize,
     /// The relay in this process: pairs that it connects lose each other when control stops.
     pub(crate) relay: Option<StatusRelay>,
@@ -136,6 +145,15 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
         Call::RevokeJoinToken { id } => {
             control.writer.ask(Command::RevokeJoinToken { token: id }).await?;
             Ok(Value::Null)
+        }
+        Call::AddRelay { entry } => {
+            control.relays.name(Naming::Put(entry))?;
+            value(control.relays.all().as_ref())
+        }
+        Call::ListRelays => value(control.relays.all().as_ref()),
+        Call::RemoveRelay { id } => {
+            control.relays.name(Naming::Remove(id))?;
+            value(control.relays.all().as_ref())
         }
         Call::ListNodes => value(&nodes::all(&control.live.read(), &control.live.presence)),
         Call::ShowNode { node } => value(&nodes::one(&control.live.read(), &control.live.presence, &node)?),
@@ -248,6 +266,7 @@ fn status(control: &Control) -> Status {
         running: true,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         urls: control.urls.clone(),
+        key: control.keys.public,
         connected: presence.connected(),
         relay: control.relays.own().map(|own| StatusRelay {
             id: own.entry().id.clone(),

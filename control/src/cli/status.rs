@@ -21,6 +21,7 @@ fn human(status: &Status) -> String {
     let (version, connected) = (&status.version, status.connected);
     let head =
         format!("control {version} is {state}, {connected} of {} nodes connected\n", status.nodes.len());
+    let key = &status.key;
     let urls: String = status.urls.iter().map(|url| format!("  {url}\n")).collect();
     let relay = status.relay.as_ref().map_or_else(String::new, |relay| {
         let at: Vec<_> = relay.udp.iter().map(ToString::to_string).collect();
@@ -58,5 +59,5 @@ fn human(status: &Status) -> String {
         ]
     });
     let nodes = table(std::iter::once(names).chain(nodes));
-    format!("{head}{urls}{relay}\n{groups}\n{nodes}")
+    format!("{head}{urls}key {key}\n{relay}\n{groups}\n{nodes}")
 }

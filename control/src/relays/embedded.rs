@@ -6,12 +6,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use lacis_proto::{
-    RelayId,
-    relay::{DEFAULT_PORT, RelayEntry, TLS_PATH},
-};
+use lacis_proto::relay::{DEFAULT_PORT, RelayEntry, TLS_PATH};
 use lacis_relay::{Limits, Relay, RelayKey, Settings, StartError};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     clock,
@@ -161,10 +157,8 @@ async fn addresses(relay: &Relay, urls: &[String]) -> Vec<IpAddr> {
 
 fn describe(relay: &Relay, urls: &[String], ips: &[IpAddr]) -> RelayEntry {
     let at = |port| ips.iter().map(move |ip| SocketAddr::new(*ip, port));
-    let hash: [u8; 32] = Sha256::digest(relay.public().as_bytes()).into();
     RelayEntry {
-        // Follows from the key: a relay that lost its key is another relay.
-        id: RelayId::from_random(*hash.first_chunk().expect("a hash has 32 bytes")),
+        id: super::id_of(&relay.public()),
         label: "control".to_owned(),
         key: relay.public(),
         udp: at(relay.addr().port()).collect(),

@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use x25519_dalek::{PublicKey as Point, StaticSecret};
 
 use super::client::{Client, DEADLINE, Watch, config, peer, start};
-use crate::{RelayListen, Running, clock, serve};
+use crate::{RelayListen, Running, admin::Call, cli::ask_for_tests, clock, serve};
 
 fn secret(n: u8) -> StaticSecret {
     StaticSecret::from([n; 32])
@@ -156,4 +156,41 @@ async fn a_signal_reaches_the_peer_it_is_for_and_nobody_may_speak_for_another() 
     let back = Signal { from: peer_b.peer.clone(), to: peer_a.peer.clone(), ..signal };
     assert_eq!(b.call(Method::POST, path, &back).await.status, 204);
     running.shutdown().await;
+}
+
+#[tokio::test]
+async fn relays_elsewhere_are_told_to_nodes_and_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let (client, ..) = node(&running, 1).await;
+    let mut watch = client.watch(Follower::default()).await;
+    assert_eq!(told(&mut watch).await.relays.len(), 1);
+    let entry = RelayEntry {
+        id: crate::relays::id_of(&key(7)),
+        label: "far".into(),
+        key: key(7),
+        udp: vec![([192, 0, 2, 1], 3478).into()],
+        stun: Vec::new(),
+        tls: Vec::new(),
+    };
+    let data = folder.path().join("data");
+    ask_for_tests(&data, Call::AddRelay { entry: entry.clone() }).await;
+    assert_eq!(told(&mut watch).await.relays[1], entry);
+    running.shutdown().await;
+    let listed = ask_for_tests(&data, Call::ListRelays).await;
+    assert_eq!(listed, serde_json::json!([entry]), "beside a control that is stopped");
+    let running = start(&folder).await;
+    let mut client = Client::new(&running, 1);
+    client.join(running_token(&data).await.as_str()).await;
+    let mut watch = client.watch(Follower::default()).await;
+    assert_eq!(told(&mut watch).await.relays.len(), 2);
+    ask_for_tests(&data, Call::RemoveRelay { id: entry.id }).await;
+    assert_eq!(told(&mut watch).await.relays.len(), 1);
+    running.shutdown().await;
+}
+
+/// A join token of a control that has been started before.
+async fn running_token(data: &std::path::Path) -> String {
+    let call = Call::CreateJoinToken { group: None, member: None, uses: 0, lifetime_ms: None };
+    ask_for_tests(data, call).await["token"].as_str().unwrap().to_owned()
 }
