@@ -7,6 +7,7 @@ mod abuse;
 mod corrupt;
 mod errors;
 mod fake;
+mod frames;
 mod heal;
 mod lab;
 mod moved;
