@@ -45,7 +45,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// 20 ms one way between sites and between each site and the first relay: `R` is 80 ms, `d` 40 ms.
 const FAIR: Weather = Weather { delay: Duration::from_millis(20), jitter_us: 2_000, loss_percent: 0 };
 
-/// Losses, and datagrams that overtake others by far.
+/// Losses, copies, and datagrams that overtake others by far.
 const FOUL: Weather = Weather { delay: Duration::from_millis(20), jitter_us: 30_000, loss_percent: 5 };
 
 /// The round trip through the first relay in fair weather.
@@ -67,7 +67,7 @@ const RELAY_BAR: Duration = Duration::from_secs(3);
 const PROBES_OF_A_STRANGER: u64 = 100;
 
 /// Bad luck, one kind for each seed in turn.
-const MISFORTUNES: [fn(u64, bool); 13] = [
+const MISFORTUNES: [fn(u64, bool); 14] = [
     foul_weather,
     cut,
     nat_reboots,
@@ -81,6 +81,7 @@ const MISFORTUNES: [fn(u64, bool); 13] = [
     without_relay,
     replayed,
     neighbours,
+    comes_late,
 ];
 
 /// Runs one seed: a pair of the matrix, and one kind of bad luck.
@@ -296,6 +297,20 @@ fn replayed(seed: u64, is_told: bool) {
         answered <= replays + PROBES_OF_A_STRANGER,
         "{answered} datagrams to a stranger for {replays} of its own"
     );
+}
+
+/// One is off for minutes while the other one calls; once it is there, they meet without further ado.
+fn comes_late(seed: u64, is_told: bool) {
+    let index = usize::try_from(seed).unwrap();
+    let mut world = World::new(seed, &[(CONES[index % 5], 1), (CONES[index / 5 % 5], 2)], FAIR, is_told);
+    world.nodes[1].is_away = true;
+    world.talk(0, 1, 100 * MS, SETTLED * 10);
+    world.run_for(Duration::from_secs(100 + seed % 300));
+    world.nodes[1].is_away = false;
+    world.run_for(10 * S);
+    assert!(world.is_direct(0, 1));
+    let lost = world.lost(0, 1, world.now - 4 * S, world.now - S);
+    assert!(lost.is_empty(), "lost what was sent at {lost:?}");
 }
 
 /// Two at one site meet there, whatever the NAT is.

@@ -83,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) left: u64,
     /// What an observer sees of the NAT.
     pub(crate) measure_again: bool,
+    /// It is off: nothing reaches it, and no relay knows it.
+    pub(crate) is_away: bool,
     boot: u64,
     others: BTreeMap<PublicKey, usize>,
 }
@@ -112,6 +114,7 @@ impl Node {
             out: Vec::new(),
             left: 0,
             measure_again: false,
+            is_away: false,
             boot: 1,
             others: BTreeMap::new(),
         }

@@ -48,6 +48,11 @@ enum Happening {
         to: usize,
         payload: Vec<u8>,
     },
+    /// A relay says that it does not know the other end.
+    Unknown {
+        to: usize,
+        way: Way,
+    },
     Signal {
         to: usize,
         payload: Vec<u8>,
@@ -234,6 +239,7 @@ impl World {
             Happening::Replay { to, payload } => {
                 self.tell(to, PathEvent::Frame { way: Way::direct(STRANGER), payload });
             }
+            Happening::Unknown { to, way } => self.tell(to, PathEvent::PeerUnknown { way }),
             Happening::Signal { to, payload } => {
                 self.tell(to, PathEvent::Signal { group: group(), payload });
             }
@@ -260,7 +266,7 @@ impl World {
                 Out::Send { way, packet, ttl } => self.send(index, way, packet, ttl),
                 Out::Signal { to, payload } => {
                     let found = self.nodes.iter().position(|node| node.peer == to);
-                    if let Some(to) = found.filter(|_| self.has_control) {
+                    if let Some(to) = found.filter(|to| self.has_control && !self.nodes[*to].is_away) {
                         let at = self.now + self.random.ms(20, 60);
                         self.push(at, Happening::Signal { to, payload });
                     }
@@ -308,9 +314,16 @@ impl World {
         if self.is_lost() {
             return;
         }
-        let at = self.now + self.late(leg * 2);
+        if self.nodes[to].is_away {
+            let way = Way::relayed(addr, u32::try_from(from).unwrap(), to as u64);
+            self.push(self.now + leg * 2, Happening::Unknown { to: from, way });
+            return;
+        }
         let way = Way::relayed(addr, u32::try_from(to).unwrap(), from as u64);
-        self.push(at, Happening::Inside { to, way, packet });
+        for _ in 0..self.copies() {
+            let (at, packet) = (self.now + self.late(leg * 2), packet.clone());
+            self.push(at, Happening::Inside { to, way, packet });
+        }
     }
 
     fn direct(&mut self, from: usize, to: SocketAddr, packet: Packet, ttl: Option<u8>) {
@@ -331,14 +344,22 @@ impl World {
         if ttl.is_some() || self.cut || self.is_lost() {
             return;
         }
-        let at = self.now + self.late(self.weather.delay);
         let reached: Vec<usize> = (0..self.nodes.len())
             .filter(|other| *other != from && self.nodes[*other].nat.outside == to.ip())
             .collect();
-        for to_node in reached {
-            let (port, packet) = (to.port(), packet.clone());
-            self.push(at, Happening::Outside { to: to_node, port, from: source, packet });
+        for to_node in reached.into_iter().filter(|node| !self.nodes[*node].is_away).collect::<Vec<_>>() {
+            for _ in 0..self.copies() {
+                let (at, port) = (self.now + self.late(self.weather.delay), to.port());
+                let packet = packet.clone();
+                self.push(at, Happening::Outside { to: to_node, port, from: source, packet });
+            }
         }
+    }
+
+    /// How often a datagram arrives: bad networks double some.
+    fn copies(&mut self) -> usize {
+        let doubles = self.weather.loss_percent > 0 && self.random.chance(self.weather.loss_percent);
+        if doubles { 2 } else { 1 }
     }
 
     fn is_lost(&mut self) -> bool {

@@ -29,7 +29,8 @@ use super::{
     frame,
     keys::{PairKeys, Tag},
     limits::{
-        CALLED_FOR, IDLE_AFTER, IN_USE_FOR, MAX_CANDIDATES, MAX_PEER_REFLEXIVE, MAX_RELAYS, MAX_WAITING,
+        CALLED_FOR, HEARTBEAT, IDLE_AFTER, IN_USE_FOR, MAX_CANDIDATES, MAX_PEER_REFLEXIVE, MAX_RELAYS,
+        MAX_WAITING, SEARCH_EVERY,
     },
     measure::{Hurdle, Path},
     offer::Ours,
@@ -94,6 +95,8 @@ pub(super) struct Agent {
     seq: u64,
     /// The last authentic frame of the peer; none if it may be an agent that sends none.
     heard_at: Option<Duration>,
+    /// A handshake was completed.
+    has_met: bool,
     theirs: Offer,
     /// Revision of the own candidates that the peer has.
     told: u32,
@@ -127,6 +130,7 @@ impl Agent {
             starts: scene.known.starts(),
             seq: scene.known.sent,
             heard_at: None,
+            has_met: false,
             theirs: Offer::default(),
             told: 0,
             paths: Vec::new(),
@@ -179,10 +183,10 @@ impl Agent {
         self.touched_at = scene.now;
         self.ask_for_keys(scene);
         if self.beat_at.is_none() {
-            self.beat_at = Some(scene.now + scene.unique.around(super::limits::HEARTBEAT));
+            self.beat_at = Some(scene.now + scene.unique.around(HEARTBEAT));
         }
         if self.search_at.is_none() {
-            self.search_at = Some(scene.now + super::limits::SEARCH_EVERY);
+            self.search_at = Some(scene.now + SEARCH_EVERY);
         }
         if self.wants_better() && self.rounds.next.is_none() {
             self.rounds.restart(scene.now);

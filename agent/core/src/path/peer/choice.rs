@@ -8,7 +8,7 @@ use crate::{
         candidate::{Candidate, CandidateKind},
         event::PathAction,
         greet::greet,
-        limits::{ALSO_FOR, DETOUR_FOR, MAX_GREET_RELAYS, PATIENCE, STALE_AFTER},
+        limits::{ALSO_FOR, DETOUR_FOR, MAX_GREET_RELAYS, PATIENCE, SECOND_ROUND_AFTER, STALE_AFTER},
         measure::{Hurdle, Path},
         select::{best, is_detour, promotes},
     },
@@ -134,12 +134,18 @@ impl Agent {
         self.doubt = None;
         self.detour_since = None;
         if self.wants_better() {
-            if self.rounds.next.is_none() && self.is_in_use(scene.now) {
+            // Rounds may have become rare while the peer was away.
+            let is_near = self.rounds.next.is_some_and(|next| next <= scene.now + SECOND_ROUND_AFTER);
+            if !is_near && (from.is_none() || self.rounds.next.is_none()) && self.is_in_use(scene.now) {
                 self.rounds.restart(scene.now);
             }
         } else {
             self.rounds.stop();
             self.paths.iter_mut().filter(|path| !path.proven && !path.is_relay()).for_each(Path::relax);
+        }
+        let is_greeted = self.ways.as_ref().is_some_and(|ways| ways.greet.contains(&to));
+        if from.is_none() && !self.has_met && !is_greeted {
+            scene.actions.push_back(PathAction::Initiate { group: scene.group.clone(), key: self.key });
         }
         let (group, peer) = (scene.group.clone(), scene.known.peer.clone());
         scene.actions.push_back(PathAction::Moved { group, peer, from, to: Some(to) });
@@ -185,6 +191,14 @@ impl Agent {
         relays.min_by_key(|path| path.is_unanswering()).map(|path| path.way)
     }
 
+    /// Relays through which to look for the peer: it may have come to one that did not know it.
+    pub(super) fn relays_to_try(&self) -> impl Iterator<Item = Way> {
+        let relays = || self.paths.iter().filter(|path| path.is_relay());
+        let usable = relays().filter(|path| path.hurdle.is_none());
+        let without_peer = relays().filter(|path| path.hurdle == Some(Hurdle::Unknown));
+        usable.chain(without_peer).map(|path| path.way)
+    }
+
     /// Where data goes, too, while the primary is in doubt.
     fn spare(&self, now: Duration) -> Option<Way> {
         let relay = self.relay_in_order(self.primary);
@@ -227,9 +241,7 @@ impl Agent {
 
     /// Where initiations go while nothing is proven.
     fn greet(&self, scene: &Scene<'_>) -> Vec<Way> {
-        let usable = |path: &&Path| path.is_relay() && path.hurdle.is_none();
-        let relays: Vec<Way> =
-            self.paths.iter().filter(usable).map(|path| path.way).take(MAX_GREET_RELAYS).collect();
+        let relays: Vec<Way> = self.relays_to_try().take(MAX_GREET_RELAYS).collect();
         let candidates: Vec<Candidate> = self
             .paths
             .iter()
@@ -266,6 +278,7 @@ impl Agent {
     /// A handshake is complete: its way works in both directions.
     pub(in crate::path) fn met(&mut self, scene: &mut Scene<'_>, way: Way) {
         self.touched_at = scene.now;
+        self.has_met = true;
         if way.is_direct() && !self.add_observed(scene, way.remote) {
             return;
         }
@@ -370,6 +383,7 @@ impl Agent {
         self.paths.iter_mut().for_each(Path::void);
         self.rounds.stop();
         self.used_at = None;
+        self.has_met = false;
         self.forget_primary(scene);
     }
 

@@ -102,7 +102,7 @@ impl Agent {
 
     /// The first few carriers of an exchange: the relay, control, the direct path in use.
     fn carriers(&self, count: usize) -> Vec<Carrier> {
-        let relay = self.relay_in_order(None).map(Carrier::Way);
+        let relay = self.relays_to_try().next().map(Carrier::Way);
         let direct = self.primary.filter(super::Way::is_direct).map(Carrier::Way);
         relay.into_iter().chain([Carrier::Control]).chain(direct).take(count).collect()
     }
