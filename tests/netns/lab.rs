@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) state: PathBuf,
     /// Further arguments of `lacis up`.
     pub(crate) options: Vec<String>,
+    /// What stands in the environment of `lacis up`.
+    pub(crate) env: Vec<(&'static str, String)>,
     socket: PathBuf,
     log: PathBuf,
     logs: Option<&'static str>,
@@ -128,6 +130,7 @@ impl Lab {
             name: name.to_owned(),
             state: path(""),
             options: Vec::new(),
+            env: Vec::new(),
             socket: path(".sock"),
             log: path(".log"),
             logs: self.log,
@@ -183,6 +186,7 @@ impl Node {
         logging(&mut command, self.logs);
         command.arg("up").args(token).args(["--name", &self.name]).args(&self.options);
         command.arg("--state").arg(&self.state).arg("--socket").arg(&self.socket);
+        command.envs(self.env.iter().cloned());
         command
     }
 

@@ -8,16 +8,20 @@
 //! the oldest data first: a packet that comes late is worth less than the next one.
 
 mod queue;
-mod websocket;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_agent_core::RelayEvent;
-use lacis_proto::{RelayId, relay::Batch};
+use lacis_proto::{
+    RelayId,
+    relay::Batch,
+    websocket::{ACCEPT_GUID, Decoder, End, Message},
+};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -28,10 +32,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use self::{
-    queue::Queue,
-    websocket::{Message, Reader, accept_of, pong},
-};
+use self::queue::Queue;
 use super::Found;
 use crate::{
     clock::{Clock, random},
@@ -199,6 +200,11 @@ async fn open(dialer: &Dialer, url: &str) -> Result<TlsStream<TcpStream>, OpenEr
     Ok(stream)
 }
 
+/// What a server answers to this key, if it is one for WebSocket (RFC 6455 §4.2.2).
+fn accept_of(key: &str) -> String {
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{ACCEPT_GUID}").as_bytes()))
+}
+
 /// Whether an answer is a change to WebSocket that whoever read our key has made.
 fn is_upgraded(answer: &[u8], accept: &str) -> bool {
     let Ok(text) = std::str::from_utf8(answer) else { return false };
@@ -217,7 +223,7 @@ async fn carry(
     clock: Clock,
 ) -> Result<std::convert::Infallible, BridgeError> {
     let (mut read, mut write) = tokio::io::split(stream);
-    let (mut queue, mut reader) = (Queue::default(), Reader::default());
+    let (mut queue, mut reader) = (Queue::default(), Decoder::new(End::Client));
     let (mut datagram, mut input) = (vec![0; usize::from(u16::MAX)], vec![0; 16 * 1024]);
     let (mut out, mut written, mut flushed) = (Vec::new(), 0, true);
     loop {
@@ -247,11 +253,11 @@ async fn carry(
                     return Err(BridgeError::Ended);
                 }
                 reader.push(&input[..length]);
-                while let Some(message) = reader.next().map_err(|_| BridgeError::Malformed)? {
+                while let Some(message) = reader.next_message().map_err(|_| BridgeError::Malformed)? {
                     match message {
                         Message::Binary(batch) => deliver(&batch, socket)?,
-                        Message::Ping(payload) => queue.answer(pong(&payload)),
-                        Message::Other => {}
+                        Message::Ping(payload) => queue.answer(payload),
+                        Message::Pong(_) => {}
                         Message::Close => return Err(BridgeError::Ended),
                     }
                 }

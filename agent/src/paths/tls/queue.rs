@@ -5,9 +5,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use lacis_proto::relay::{Batch, HEADER, Header, Kind};
+use lacis_proto::{
+    relay::{Batch, HEADER, Header, Kind},
+    websocket::{Message, write},
+};
 
-use super::websocket;
 use crate::clock::random;
 
 /// Most data that waits, in bytes: 150 ms of 14 Mbit/s (nat-traversal §3.4).
@@ -19,8 +21,8 @@ const MAX_AGE: Duration = Duration::from_millis(150);
 /// Most frames that go first: the handshakes of as many peers.
 const MAX_URGENT: usize = 256;
 
-/// Most answers to pings that wait: a relay sends one a minute.
-const MAX_ANSWERS: usize = 4;
+/// Most pings that wait for their answer: a relay sends one a minute.
+const MAX_PINGS: usize = 4;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -28,8 +30,8 @@ pub(super) struct Queue {
     urgent: VecDeque<Vec<u8>>,
     data: VecDeque<(Duration, Vec<u8>)>,
     data_bytes: usize,
-    /// Messages of the WebSocket itself.
-    answers: VecDeque<Vec<u8>>,
+    /// Payloads of pings that are to be answered.
+    pings: VecDeque<Vec<u8>>,
 }
 
 impl Queue {
@@ -50,17 +52,17 @@ impl Queue {
         self.data.push_back((now, frame.to_vec()));
     }
 
-    /// Takes in an answer to the other end's WebSocket.
-    pub(super) fn answer(&mut self, message: Vec<u8>) {
-        if self.answers.len() < MAX_ANSWERS {
-            self.answers.push_back(message);
+    /// Takes in a ping of the other end's WebSocket.
+    pub(super) fn answer(&mut self, payload: Vec<u8>) {
+        if self.pings.len() < MAX_PINGS {
+            self.pings.push_back(payload);
         }
     }
 
     /// Writes the next message, or nothing where nothing waits.
     pub(super) fn fill(&mut self, now: Duration, out: &mut Vec<u8>) {
-        for answer in self.answers.drain(..) {
-            out.extend(answer);
+        for payload in self.pings.drain(..) {
+            write(out, &Message::Pong(payload), Some(random()));
         }
         let mut batch = Vec::new();
         while let Some(frame) = self.urgent.pop_front() {
@@ -77,7 +79,7 @@ impl Queue {
             self.data_bytes -= frame.len();
         }
         if !batch.is_empty() {
-            websocket::binary(out, &batch, random());
+            write(out, &Message::Binary(batch), Some(random()));
         }
     }
 }
@@ -91,7 +93,10 @@ fn is_urgent(frame: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lacis_proto::relay::{RelayAddress, header};
+    use lacis_proto::{
+        relay::{RelayAddress, header},
+        websocket::{Decoder, End},
+    };
 
     use super::*;
 
@@ -106,7 +111,9 @@ mod tests {
     fn next(queue: &mut Queue, now: Duration) -> Vec<u8> {
         let mut out = Vec::new();
         queue.fill(now, &mut out);
-        let batch = websocket::unmasked(&out);
+        let mut reader = Decoder::new(End::Server);
+        reader.push(&out);
+        let Some(Message::Binary(batch)) = reader.next_message().unwrap() else { return Vec::new() };
         Batch::parse(&batch).unwrap().map(|frame| frame.unwrap()[HEADER]).collect()
     }
 
