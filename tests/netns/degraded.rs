@@ -159,7 +159,7 @@ fn a_full_disk_costs_the_next_start_what_this_one_knows_and_no_more() {
     let mut db = lab.node(3, "db");
     db.up(Some(&lab.token()));
     web.wait("db");
-    says(&web, "state_not_saved", &["scopes", "make room"]);
+    says(&web, "state_not_saved", &["cannot write agent state", "make room"]);
     fs::remove_file(state.join("filler")).unwrap();
     eventually_saved(&web);
     lab_forgets_nothing(lab, web, db);

@@ -91,7 +91,8 @@ fn a_copied_machine_is_refused_and_a_moved_one_is_not() {
     assert!(shown.contains("host \"copy\" at"), "{shown}");
     eventually("web reaches db, not its copy", || {
         let peer = web.group()["peers"][0].clone();
-        (web.reaches("db") && text(&peer, "endpoint").starts_with(&format!("{}:", db.host.v4())))
+        let of_db = [format!("{}:", db.host.v4()), format!("[{}]:", db.host.v6())];
+        (web.reaches("db") && of_db.iter().any(|start| text(&peer, "endpoint").starts_with(start)))
             .then_some(())
     });
 
