@@ -129,6 +129,18 @@ fn a_node_without_udp_reaches_others_over_tls() {
 }
 
 #[test]
+fn relays_that_went_with_control_are_told_of_with_the_remedy() {
+    let (mut lab, web, _db) = parted_nodes();
+    lab.kill_control();
+    let told =
+        || web.status()["degraded"].as_array().unwrap().iter().find(|it| it["kind"] == "no_relay").cloned();
+    let told = eventually("the lack of a relay is told of", told);
+    assert!(text(&told, "remedy").contains("start control again"), "{told}");
+    lab.start_control_again();
+    eventually("web reaches db again", || web.reaches("db").then_some(()));
+}
+
+#[test]
 fn a_node_with_nothing_but_a_proxy_joins_and_reaches_others() {
     let lab = Lab::new();
     let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));

@@ -34,7 +34,9 @@ use lacis_proto::{
 
 use self::{
     choice::Choice,
-    limits::{GUEST_FOR, MAX_GUESTS, MAX_MEASURED, MAX_RELAYS, MEASURE_EVERY, MEASURE_WAIT, RTT_NEWS},
+    limits::{
+        GUEST_FOR, MAX_GUESTS, MAX_MEASURED, MAX_RELAYS, MEASURE_EVERY, MEASURE_WAIT, RTT_NEWS, SUSPECT_EVERY,
+    },
     nat::{News, Sightings},
     site::{Hands, Site, Told},
     stun::Stun,
@@ -62,6 +64,7 @@ pub struct Relays {
     /// When the next round of measurements begins, and when the one under way ends.
     measure_at: Option<Duration>,
     measured_since: Option<Duration>,
+    suspected: Option<Duration>,
     random: Random,
     counter: u64,
     epoch_ms: u64,
@@ -106,6 +109,7 @@ impl Relays {
             stun: Stun::default(),
             measure_at: None,
             measured_since: None,
+            suspected: None,
             random: Random::new(boot.seed),
             counter: 0,
             epoch_ms: boot.epoch_ms,
@@ -144,7 +148,7 @@ impl Relays {
                     self.guests.insert(relay, now + GUEST_FOR);
                 }
             }
-            RelayEvent::Suspect => self.sites.values_mut().for_each(|site| site.doubt(false, now)),
+            RelayEvent::Suspect => self.suspect(now),
             RelayEvent::NetworkChanged => {
                 self.sightings.forget();
                 self.sites.values_mut().for_each(|site| site.doubt(true, now));
@@ -171,6 +175,14 @@ impl Relays {
         let guests = self.guests.values().copied();
         let rounds = [self.stun.deadline(), self.measure_at, measured].into_iter().flatten();
         sites.chain(guests).chain(rounds).min()
+    }
+
+    /// Finds out whether relays are there; many peers may fall silent at once.
+    fn suspect(&mut self, now: Duration) {
+        if self.suspected.is_none_or(|last| last + SUSPECT_EVERY <= now) {
+            self.suspected = Some(now);
+            self.sites.values_mut().for_each(|site| site.doubt(false, now));
+        }
     }
 
     /// Takes in what control told of relays. It is whole: what it does not name is gone.

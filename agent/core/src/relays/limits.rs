@@ -33,6 +33,9 @@ pub const REFRESH_WAITS: [Duration; 3] =
 /// What all waits for an answer to a refresh add up to: an address that has answered since is not lost.
 pub const LOST_AFTER: Duration = Duration::from_millis(2_000);
 
+/// Relays are suspected at most so often, however many peers are silent.
+pub const SUSPECT_EVERY: Duration = Duration::from_secs(1);
+
 /// A relay that says it does not know us is believed at most so often: anybody can say so.
 pub const NOT_BOUND_EVERY: Duration = Duration::from_millis(200);
 

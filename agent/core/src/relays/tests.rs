@@ -178,6 +178,18 @@ fn peers_that_stay_silent_do_not_keep_a_dead_relay_alive() {
 }
 
 #[test]
+fn a_thousand_silent_peers_cost_a_frame_a_second() {
+    let mut net = Net::new(&[(1, 1)]);
+    net.run_for(ms(3_000));
+    let sent = net.sent;
+    for _ in 0..1_000 {
+        net.tell(RelayEvent::Suspect);
+        net.run_for(ms(10));
+    }
+    assert!((9..=12).contains(&(net.sent - sent)), "{} frames in ten seconds", net.sent - sent);
+}
+
+#[test]
 fn only_home_and_backup_hold_leases_and_one_relay_alone_is_not_told() {
     let mut net = Net::new(&[(1, 90), (2, 50), (3, 20)]);
     net.run_for(Duration::from_secs(10));
