@@ -442,3 +442,52 @@ fn a_restarted_peer_is_called_by_the_way_its_unknown_data_came() {
     mesh.carry();
     assert_eq!(mesh.b.packets(), [hello('a', 'b', b"heard")]);
 }
+
+/// What may happen to a stream of packets on its way.
+#[derive(Clone, Debug)]
+enum Turn {
+    Count(u32),
+    Steer { relay: bool, also_for: u32 },
+    Hold,
+    Release,
+}
+
+fn turns() -> impl proptest::strategy::Strategy<Value = Vec<Turn>> {
+    use proptest::prelude::*;
+    let steer = (any::<bool>(), prop_oneof![Just(0), 1_u32..20, Just(u32::MAX)])
+        .prop_map(|(relay, also_for)| Turn::Steer { relay, also_for });
+    let turn = prop_oneof![4 => (1_u32..60).prop_map(Turn::Count), 3 => steer, 1 => Just(Turn::Hold), 1 => Just(Turn::Release)];
+    proptest::collection::vec(turn, 1..40)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn however_ways_change_every_packet_arrives_once(turns in turns()) {
+        let (mut mesh, mut said, mut heard) = (Mesh::connected(), 0, Vec::new());
+        for turn in turns {
+            match turn {
+                Turn::Count(packets) => {
+                    mesh.count('a', said..said + packets);
+                    said += packets;
+                }
+                Turn::Steer { relay, also_for } => {
+                    let [primary, also] = if relay { [by_relay('a'), straight('b')] } else { [straight('b'), by_relay('a')] };
+                    let ways = Ways { primary: Some(primary), also: Some(also), also_for, greet: Vec::new() };
+                    mesh.steer('a', ways);
+                }
+                Turn::Hold => mesh.hold = true,
+                Turn::Release => mesh.release(),
+            }
+            mesh.carry();
+            heard.append(&mut mesh.heard('b'));
+        }
+        mesh.release();
+        heard.append(&mut mesh.heard('b'));
+        heard.sort_unstable();
+        proptest::prop_assert_eq!(heard, (0..said).collect::<Vec<_>>());
+        let (sent, counters) = (mesh.a.counters(), mesh.b.counters());
+        // Each packet that went both ways was refused once, as a copy.
+        proptest::prop_assert_eq!((counters.drop_replay, counters.drop_too_old), (sent.copies_out, 0));
+    }
+}
