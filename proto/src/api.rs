@@ -18,8 +18,8 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, RelayHome, Revision,
-    ScopeId, Secret, Signature, SignedStatement, TokenId,
+    DialAddress, Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, RelayHome,
+    Revision, ScopeId, Secret, Signature, SignedStatement, TokenId,
 };
 
 /// Largest request body of any agent call: a report about every group of a node fits many times.
@@ -157,6 +157,23 @@ pub struct PeerReport {
     /// The node's word on its key, for control to pass on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedStatement>,
+    /// What it has to do with being a gateway, where it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayReport>,
+}
+
+/// What an agent tells of a peer that is a gateway, or may become one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayReport {
+    /// Whether the agent was started as a gateway.
+    #[serde(default)]
+    pub offered: bool,
+    /// Public half of the gateway key of the group that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PublicKey>,
+    /// Where plain clients dial it, if that is none of its endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<DialAddress>,
 }
 
 /// Body of `POST /agent/v1/report`.

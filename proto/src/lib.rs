@@ -10,6 +10,7 @@
 
 mod addr;
 mod api;
+mod dial;
 mod exposition;
 mod follow;
 mod id;
@@ -34,9 +35,10 @@ pub use addr::{
     capacity, check_pool, overlay_addrs, overlay4, overlay6, prefix6_of,
 };
 pub use api::{
-    Endpoint, EndpointKind, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, MAX_HOMES, PeerReply,
-    PeerReport, PeerRequest, ReportReply, ReportRequest, WatchRequest,
+    Endpoint, EndpointKind, GatewayReport, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, MAX_HOMES,
+    PeerReply, PeerReport, PeerRequest, ReportReply, ReportRequest, WatchRequest,
 };
+pub use dial::{DialAddress, DialError};
 pub use exposition::{EXPOSITION_TYPE, Exposition, Family, Figure};
 pub use follow::{Applied, FollowError, Follower, MAX_SCOPES, MAX_STAGED_RECORDS};
 pub use id::{

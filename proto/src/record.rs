@@ -69,6 +69,9 @@ pub struct GroupRecord {
     pub prefix6: Ipv6Network,
     /// Zone suffixes, the first is the default.
     pub suffixes: Vec<String>,
+    /// The key by which plain clients know the group's gateways, once there is one. All gateways have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_key: Option<PublicKey>,
 }
 
 /// What a member is. Upper case on the wire, any case is read.
@@ -152,13 +155,31 @@ pub struct PeerRecord {
     /// Prefixes that it serves beside its own addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<IpNetwork>,
+    /// Whether it is to be a gateway, and so may have the group's gateway key; it is one once that is among its keys.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gateway: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl PeerRecord {
     /// The key that tunnels are made with.
     #[must_use]
     pub fn current_key(&self) -> Option<PublicKey> {
-        self.keys.iter().find(|key| key.r#use == KeyUse::Current).map(|key| key.key)
+        self.key_for(KeyUse::Current)
+    }
+
+    /// The key by which plain clients know it, where it is a gateway.
+    #[must_use]
+    pub fn gateway_key(&self) -> Option<PublicKey> {
+        self.key_for(KeyUse::Gateway).filter(|_| self.gateway)
+    }
+
+    fn key_for(&self, r#use: KeyUse) -> Option<PublicKey> {
+        self.keys.iter().find(|key| key.r#use == r#use).map(|key| key.key)
     }
 }
 

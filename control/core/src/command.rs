@@ -8,7 +8,7 @@ use lacis_proto::{
 use crate::{
     Batch, Decision, State, access, api_token,
     decision::Effects,
-    group, join, member, node, owner, peer, registered, report, retention,
+    gateway, group, join, member, node, owner, peer, registered, report, retention,
     row::{Actor, ApiTokenRow, JoinTokenRow, OwnerRow},
 };
 
@@ -123,6 +123,15 @@ pub enum Command {
         peer: PeerId,
         /// How.
         edit: registered::PeerEdit,
+    },
+    /// A peer is chosen as a gateway, or no longer, or where it is dialled is said.
+    EditGateway {
+        /// Of which group.
+        group: GroupId,
+        /// Which.
+        peer: PeerId,
+        /// How.
+        edit: gateway::GatewayEdit,
     },
     /// A peer is gone.
     RemovePeer {
@@ -252,6 +261,7 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
         Command::AddPeer { node, request } => peer::add(fx, node, request),
         Command::RegisterPeer(new) => registered::register(fx, new),
         Command::EditPeer { group, peer, edit } => registered::edit(fx, group, peer, edit),
+        Command::EditGateway { group, peer, edit } => gateway::edit(fx, group, peer, edit),
         Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
         Command::RevokeNode { node, owner } => node::revoke(fx, node, owner.as_ref()),
         Command::Forget(kept) => Ok(retention::forget(fx, kept)),
@@ -278,6 +288,7 @@ impl Command {
             | Self::UnlinkMember { .. }
             | Self::RegisterPeer(_)
             | Self::EditPeer { .. }
+            | Self::EditGateway { .. }
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
             | Self::CreateApiToken(_)
@@ -304,6 +315,7 @@ impl Command {
             | Self::EditMember { .. }
             | Self::UnlinkMember { .. }
             | Self::EditPeer { .. }
+            | Self::EditGateway { .. }
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
             | Self::CreateApiToken(_)

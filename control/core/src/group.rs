@@ -196,6 +196,7 @@ fn new_row(fx: &mut Effects<'_>, new: &NewGroup) -> Result<GroupRow, Problem> {
         record_revision: before.next(),
         floor: before,
         next_host: FIRST_PEER_HOST,
+        gateway_key: None,
         created_ms: fx.now_ms,
         id,
     })

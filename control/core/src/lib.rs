@@ -18,6 +18,7 @@ mod api_token;
 mod command;
 mod decision;
 mod domain;
+mod gateway;
 mod group;
 mod join;
 pub mod limits;
@@ -46,6 +47,7 @@ pub use alloc::{PoolExhausted, allocate};
 pub use api_token::{NewApiToken, api_token, api_token_by_id};
 pub use command::{Command, Facts, Install, Random, Reply, decide};
 pub use decision::{Batch, Decision};
+pub use gateway::{Front, GatewayEdit, front};
 pub use group::{GroupEdit, NewGroup};
 pub use member::NewMember;
 pub use netmap::{scope_of_group, scope_of_node, scopes_for};
@@ -53,8 +55,8 @@ pub use receipt::{Receipt, confirm_within_ms, receipt};
 pub use registered::{NewPeer, PeerEdit};
 pub use retention::Kept;
 pub use row::{
-    Access, Actor, ApiTokenRow, AuditRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow,
-    MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, Actor, ApiTokenRow, AuditRow, DeletedGroupRow, GatewayRow, GrantRow, GroupRow, JoinTokenRow,
+    JoinUseRow, MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 pub use scopes::{Scopes, floors};
 pub use search::{Found, search};

@@ -69,6 +69,7 @@ pub(crate) fn group_body(row: &GroupRow) -> Body {
         pool: row.pool,
         prefix6: row.prefix6,
         suffixes: row.suffixes.clone(),
+        gateway_key: row.gateway_key,
     })
 }
 
@@ -77,15 +78,18 @@ pub(crate) fn member_body(row: &MemberRow) -> Body {
 }
 
 pub(crate) fn peer_body(row: &PeerRow) -> Body {
+    let current = row.key.map(|key| PeerKey { r#use: KeyUse::Current, key }).into_iter();
+    let gateway = row.gateway.serves().map(|key| PeerKey { r#use: KeyUse::Gateway, key });
     Body::Peer(PeerRecord {
         member: row.member.clone(),
         node: row.node.clone(),
         host: row.host,
         label: row.label.clone(),
-        keys: row.key.map(|key| PeerKey { r#use: KeyUse::Current, key }).into_iter().collect(),
+        keys: current.chain(gateway).collect(),
         endpoints: row.endpoints.clone(),
         relays: Vec::new(),
         routes: Vec::new(),
+        gateway: row.gateway.is_wanted(),
     })
 }
 

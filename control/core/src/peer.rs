@@ -45,6 +45,7 @@ pub(crate) fn add(mut fx: Effects<'_>, node: &NodeId, request: &PeerRequest) -> 
         hostname: None,
         parent_event: None,
         endpoints: endpoint_set(&request.endpoints),
+        gateway: mine.map(|peer| peer.gateway.clone()).unwrap_or_default(),
         revision: mine.map_or(Revision(0), |peer| peer.revision),
         node_revision: mine.map_or(Revision(0), |peer| peer.node_revision),
     };
@@ -146,7 +147,8 @@ fn check_alone(
         return Err(member_conflict(node, &peer.member, &request.member, held));
     }
     let is_other = |id: &&PeerId| mine.is_none_or(|mine| mine.id != **id);
-    if held.peer_with_key(&request.key).filter(is_other).is_some() {
+    let is_gateways = held.row.gateway_key == Some(request.key);
+    if is_gateways || held.peer_with_key(&request.key).filter(is_other).is_some() {
         return Err(key_taken(&held.row.label).in_field("key"));
     }
     if held.instance(&request.member, &request.instance).filter(is_other).is_some() {

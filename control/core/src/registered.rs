@@ -9,7 +9,14 @@ use lacis_proto::{
     Code, Endpoint, EndpointKind, GroupId, Host, MemberId, PeerId, Problem, PublicKey, Revision,
 };
 
-use crate::{Decision, Reply, decision::Effects, limits, member, peer, row::PeerRow, state::Group, text};
+use crate::{
+    Decision, Reply,
+    decision::Effects,
+    limits, member, peer,
+    row::{GatewayRow, PeerRow},
+    state::Group,
+    text,
+};
 
 /// A peer as a client registers it.
 #[derive(Clone, Debug)]
@@ -54,6 +61,7 @@ pub(crate) fn register(mut fx: Effects<'_>, new: &NewPeer) -> Result<Decision, P
         hostname: new.hostname.clone().or_else(|| known.and_then(|peer| peer.hostname.clone())),
         parent_event: new.parent_event.clone().or_else(|| known.and_then(|peer| peer.parent_event.clone())),
         endpoints: peer::endpoint_set(&new.endpoints),
+        gateway: GatewayRow::default(),
         revision: known.map_or(Revision(0), |peer| peer.revision),
         node_revision: Revision(0),
         id,
@@ -152,7 +160,8 @@ fn known<'a>(fx: &Effects<'a>, held: &'a Group, new: &NewPeer) -> Result<Option<
 
 fn check_key(held: &Group, new: &NewPeer, known: Option<&PeerRow>) -> Result<(), Problem> {
     let holder = new.key.as_ref().and_then(|key| held.peer_with_key(key));
-    if holder.is_some_and(|holder| known.is_none_or(|known| known.id != *holder)) {
+    let is_gateways = new.key.is_some() && new.key == held.row.gateway_key;
+    if is_gateways || holder.is_some_and(|holder| known.is_none_or(|known| known.id != *holder)) {
         return Err(peer::key_taken(&held.row.label).in_field("publicKey"));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Reports: a node tells where its peers can be reached, and states their keys.
 //!
-//! Only a set of endpoints that differs from the last is an effect, and only that spends a revision. A statement
+//! Only a set of endpoints that differs from the last is an effect, or news of a gateway, and only that spends a revision. A statement
 //! is kept for whoever asks and is in no scope. Peers that the node does not host, and statements that do not fit,
 //! are passed over: the report may have crossed a change.
 
@@ -9,13 +9,14 @@ use lacis_proto::{NodeId, PeerReport, Problem, SignedStatement};
 use crate::{
     Decision, Reply,
     decision::Effects,
+    gateway,
     peer::{check_node, endpoint_set},
     row::{PeerRow, Row},
 };
 
 pub(crate) fn report(mut fx: Effects<'_>, node: &NodeId, peers: &[PeerReport]) -> Result<Decision, Problem> {
     check_node(&fx, node)?;
-    let (mut changed, mut stated) = (Vec::new(), Vec::new());
+    let (mut changed, mut stated, mut keyed) = (Vec::new(), Vec::new(), Vec::new());
     for said in peers {
         let held =
             fx.state.group_of(&said.peer).and_then(|group| fx.state.group(group)?.peers.get(&said.peer));
@@ -24,15 +25,20 @@ pub(crate) fn report(mut fx: Effects<'_>, node: &NodeId, peers: &[PeerReport]) -
             stated.push(said.clone());
         }
         let endpoints = endpoint_set(&said.endpoints);
-        if endpoints != peer.endpoints {
-            changed.push(PeerRow { endpoints, ..peer.clone() });
+        let (gateway, group) = gateway::told(&fx.state.groups[&peer.group], peer, said.gateway.as_ref());
+        if endpoints != peer.endpoints || gateway != peer.gateway {
+            changed.push(PeerRow { endpoints, gateway, ..peer.clone() });
         }
+        keyed.extend(group);
     }
     if changed.is_empty() && stated.is_empty() {
         return Ok(fx.unchanged(Reply::Done));
     }
     for said in stated {
         fx.row(Row::Statement(said));
+    }
+    for group in keyed {
+        fx.change_group(group);
     }
     for peer in changed {
         fx.put_peer(peer, false);

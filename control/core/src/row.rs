@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use lacis_proto::{
-    Endpoint, GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId,
-    Revision, ScopeId, SignedStatement, TokenId,
+    DialAddress, Endpoint, GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId,
+    PublicKey, RecordId, Revision, ScopeId, SignedStatement, TokenId,
 };
 
 /// One write to the store, and the same step in memory.
@@ -106,6 +106,8 @@ pub struct GroupRow {
     pub floor: Revision,
     /// Hosts from here to the end of the pool were never given.
     pub next_host: Host,
+    /// The key by which plain clients know its gateways, once there was one.
+    pub gateway_key: Option<PublicKey>,
     /// When it was made, in Unix milliseconds.
     pub created_ms: u64,
 }
@@ -210,10 +212,27 @@ pub struct PeerRow {
     pub parent_event: Option<String>,
     /// Where it may be reached.
     pub endpoints: Vec<Endpoint>,
+    /// What it has to do with being a gateway.
+    pub gateway: GatewayRow,
     /// The group's revision at which it last changed.
     pub revision: Revision,
     /// The node's revision at which its assignment last changed; 0 without a node.
     pub node_revision: Revision,
+}
+
+/// What a peer has to do with being a gateway of its group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayRow {
+    /// Whether an owner wants it to be one; without a word, the agent's offer counts.
+    pub chosen: Option<bool>,
+    /// Whether its agent offers to be one.
+    pub offered: bool,
+    /// The group's gateway key, where its agent holds that.
+    pub key: Option<PublicKey>,
+    /// Where clients dial it, by an owner's word.
+    pub endpoint: Option<DialAddress>,
+    /// Where clients dial it, by its agent's word.
+    pub told_endpoint: Option<DialAddress>,
 }
 
 /// A host number that rests.

@@ -2,6 +2,7 @@
 
 mod domains;
 mod full;
+mod gateways;
 mod manage;
 mod retention;
 mod rules;

@@ -1,6 +1,7 @@
 //! The file that a plain WireGuard client works from, in the form of `wg-quick`.
 //!
-//! It lists the peers that its own can dial, each with its addresses alone; one that is dialled itself has
+//! Where the group has a gateway, it names that alone: the text stays as it is while members come and go. Without one,
+//! it lists the peers that its own can dial, each with its addresses alone; one that is dialled itself has
 //! all others as well, since they come to it. The first agent that can be dialled also answers for the group's
 //! resolver. What cannot be reached stands in a comment with the reason. Peers stand in the order of their
 //! host numbers, so that the same group gives the same text.
@@ -9,7 +10,11 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use lacis_proto::{Endpoint, EndpointKind, Host, OverlayAddrs, RESOLVER_HOST, overlay_addrs};
 
-use crate::{row::PeerRow, state::Group};
+use crate::{
+    gateway::{Front, front},
+    row::PeerRow,
+    state::Group,
+};
 
 /// Stands where the client writes its private key, which control never sees.
 pub const PRIVATE_KEY: &str = "<%PrivateKey%>";
@@ -29,6 +34,10 @@ pub fn wg_quick(group: &Group, own: &PeerRow) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = interface(&mut text, group, own);
+    if let Some(front) = front(group).filter(|_| own.node.is_none()) {
+        let _ = gateway(&mut text, group, &front);
+        return text;
+    }
     let is_dialled = best_endpoint(own).is_some();
     let (mut has_resolver, mut unreached) = (false, Vec::new());
     for peer in by_host(group).filter(|peer| peer.id != own.id) {
@@ -80,6 +89,14 @@ fn interface(text: &mut String, group: &Group, own: &PeerRow) -> std::fmt::Resul
     writeln!(text, "MTU = {MTU}")
 }
 
+fn gateway(text: &mut String, group: &Group, front: &Front) -> std::fmt::Result {
+    writeln!(text, "\n[Peer]\n# The gateway of the group. It passes everything on, and so sees it in clear")?;
+    writeln!(text, "PublicKey = {}", front.key)?;
+    writeln!(text, "Endpoint = {}", front.endpoint)?;
+    writeln!(text, "AllowedIPs = {}, {}", group.row.pool, group.row.prefix6)?;
+    writeln!(text, "PersistentKeepalive = {KEEPALIVE_S}")
+}
+
 fn section(text: &mut String, group: &Group, peer: &PeerRow, answers: bool) -> std::fmt::Result {
     let Some((key, own)) = peer.key.zip(addrs(group, peer.host)) else { return Ok(()) };
     writeln!(text, "\n[Peer]\n# {} ({})", one_line(&peer.label), peer.member)?;
@@ -122,7 +139,7 @@ fn comment(text: &mut String, unreached: &[&PeerRow], has_resolver: bool) -> std
 
 /// The endpoint to dial: what a person configured or a router mapped before what an interface has, IPv4
 /// before IPv6, which more networks carry.
-fn best_endpoint(peer: &PeerRow) -> Option<&Endpoint> {
+pub(crate) fn best_endpoint(peer: &PeerRow) -> Option<&Endpoint> {
     let rank = |kind: EndpointKind| match kind {
         EndpointKind::Static => 0,
         EndpointKind::Portmap => 1,

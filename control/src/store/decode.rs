@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lacis_control_core::{
-    Access, ApiTokenRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow, NodeRow,
-    NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, ApiTokenRow, DeletedGroupRow, GatewayRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow,
+    MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 use lacis_proto::{
     GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId, Revision,
@@ -92,6 +92,11 @@ impl<'a> Reader<'a> {
         bytes.map(|bytes| bytes.try_into().map_err(|_| self.odd(column, "not 32 bytes"))).transpose()
     }
 
+    fn maybe_key(&self, column: &'static str) -> Result<Option<PublicKey>, StoreError> {
+        let key = self.maybe_bytes(column)?.map(PublicKey::try_new).transpose();
+        key.map_err(|_| self.odd(column, "zero"))
+    }
+
     fn bytes(&self, column: &'static str) -> Result<[u8; 32], StoreError> {
         let bytes: &[u8] = self.row.try_get(column).map_err(|error| self.odd(column, &error.to_string()))?;
         bytes.try_into().map_err(|_| self.odd(column, "not 32 bytes"))
@@ -145,6 +150,7 @@ fn group(row: &Reader<'_>) -> Result<Row, StoreError> {
         floor: row.revision("floor")?,
         next_host: Host(row.small("next_host")?),
         created_ms: row.unsigned("created_ms")?,
+        gateway_key: row.maybe_key("gateway_key")?,
     }))
 }
 
@@ -204,7 +210,6 @@ fn grant(row: &Reader<'_>) -> Result<Row, StoreError> {
 }
 
 fn peer(row: &Reader<'_>) -> Result<Row, StoreError> {
-    let key = row.maybe_bytes("wg_key")?.map(PublicKey::try_new).transpose();
     Ok(Row::Peer(PeerRow {
         id: row.parsed("id", PeerId::parse)?,
         group: row.parsed("group_id", GroupId::parse)?,
@@ -212,14 +217,25 @@ fn peer(row: &Reader<'_>) -> Result<Row, StoreError> {
         node: row.maybe("node_id", NodeId::parse)?,
         instance: row.text("instance")?,
         host: Host(row.small("host")?),
-        key: key.map_err(|_| row.odd("wg_key", "zero"))?,
+        key: row.maybe_key("wg_key")?,
         label: row.text("label")?,
         hostname: row.maybe_text("hostname")?,
         parent_event: row.maybe_text("parent_event")?,
         endpoints: row.json("endpoints")?,
         revision: row.revision("revision")?,
         node_revision: row.revision("node_revision")?,
+        gateway: gateway(row)?,
     }))
+}
+
+fn gateway(row: &Reader<'_>) -> Result<GatewayRow, StoreError> {
+    Ok(GatewayRow {
+        chosen: row.maybe_unsigned("gateway_chosen")?.map(|chosen| chosen != 0),
+        offered: row.number("gateway_offered")? != 0,
+        key: row.maybe_key("gateway_key")?,
+        endpoint: row.maybe("gateway_endpoint", str::parse)?,
+        told_endpoint: row.maybe("gateway_told_endpoint", str::parse)?,
+    })
 }
 
 fn statement(row: &Reader<'_>) -> Result<Row, StoreError> {

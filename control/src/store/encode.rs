@@ -11,11 +11,12 @@ use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 const OWNER: &str = "INSERT INTO owners (id, label) VALUES ($1, $2) \
     ON CONFLICT (id) DO UPDATE SET label = excluded.label";
 const GROUP: &str = "INSERT INTO groups (id, owner_id, label, description, tags, pool, prefix6, suffixes, revision, \
-    record_revision, floor, next_host, created_ms) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+    record_revision, floor, next_host, created_ms, gateway_key) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
     ON CONFLICT (id) DO UPDATE SET label = excluded.label, description = excluded.description, \
     tags = excluded.tags, pool = excluded.pool, suffixes = excluded.suffixes, revision = excluded.revision, \
-    record_revision = excluded.record_revision, floor = excluded.floor, next_host = excluded.next_host";
+    record_revision = excluded.record_revision, floor = excluded.floor, next_host = excluded.next_host, \
+    gateway_key = excluded.gateway_key";
 const MEMBER: &str = "INSERT INTO members (group_id, id, kind, label, domain, of_node, revision) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, id) DO UPDATE SET kind = excluded.kind, \
     label = excluded.label, domain = excluded.domain, of_node = excluded.of_node, revision = excluded.revision";
@@ -30,11 +31,14 @@ const GRANT: &str = "INSERT INTO grants (node_id, group_id, member_id, issued_ms
     ON CONFLICT (node_id, group_id, member_id) DO UPDATE SET issued_ms = excluded.issued_ms";
 const GRANT_GONE: &str = "DELETE FROM grants WHERE node_id = $1 AND group_id = $2 AND member_id = $3";
 const PEER: &str = "INSERT INTO peers (id, group_id, member_id, node_id, instance, host, wg_key, label, hostname, \
-    parent_event, endpoints, revision, node_revision) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+    parent_event, endpoints, revision, node_revision, gateway_chosen, gateway_offered, gateway_key, \
+    gateway_endpoint, gateway_told_endpoint) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
     ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, wg_key = excluded.wg_key, \
     label = excluded.label, hostname = excluded.hostname, parent_event = excluded.parent_event, endpoints = excluded.endpoints, revision = excluded.revision, \
-    node_revision = excluded.node_revision";
+    node_revision = excluded.node_revision, gateway_chosen = excluded.gateway_chosen, \
+    gateway_offered = excluded.gateway_offered, gateway_key = excluded.gateway_key, \
+    gateway_endpoint = excluded.gateway_endpoint, gateway_told_endpoint = excluded.gateway_told_endpoint";
 const PEER_GONE: &str = "DELETE FROM peers WHERE group_id = $1 AND id = $2";
 const STATEMENT: &str = "INSERT INTO statements (peer_id, group_id, said) VALUES ($1, $2, $3) \
     ON CONFLICT (peer_id) DO UPDATE SET said = excluded.said";
@@ -154,6 +158,7 @@ fn group(row: &GroupRow) -> Statement {
         .bind(number(row.floor))
         .bind(i64::from(row.next_host.0))
         .bind(row.created_ms.cast_signed())
+        .bind(row.gateway_key.map(|key| key.as_bytes().to_vec()))
 }
 
 fn member(row: &MemberRow) -> Statement {
@@ -199,6 +204,11 @@ fn peer(row: &PeerRow) -> Statement {
         .bind(json(&row.endpoints))
         .bind(number(row.revision))
         .bind(number(row.node_revision))
+        .bind(row.gateway.chosen.map(i64::from))
+        .bind(i64::from(row.gateway.offered))
+        .bind(row.gateway.key.map(|key| key.as_bytes().to_vec()))
+        .bind(row.gateway.endpoint.as_ref().map(ToString::to_string))
+        .bind(row.gateway.told_endpoint.as_ref().map(ToString::to_string))
 }
 
 fn join_token(row: &JoinTokenRow) -> Statement {

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_statements.sql"),
     include_str!("migrations/0004_management.sql"),
     include_str!("migrations/0005_ended_nodes.sql"),
+    include_str!("migrations/0006_gateways.sql"),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations \

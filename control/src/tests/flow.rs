@@ -156,6 +156,7 @@ async fn only_new_endpoints_spend_a_revision() {
             }],
             relays: Vec::new(),
             statement: None,
+            gateway: None,
         }],
         applied: [].into(),
     };

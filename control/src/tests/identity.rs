@@ -28,7 +28,13 @@ fn report(seq: u64, peers: Vec<PeerReport>) -> ReportRequest {
 
 async fn states(client: &Client, seq: u64, said: SignedStatement) {
     let peer = said.statement.peer.clone();
-    let peers = vec![PeerReport { peer, endpoints: Vec::new(), relays: Vec::new(), statement: Some(said) }];
+    let peers = vec![PeerReport {
+        peer,
+        endpoints: Vec::new(),
+        relays: Vec::new(),
+        statement: Some(said),
+        gateway: None,
+    }];
     client.call(Method::POST, "/agent/v1/report", &report(seq, peers)).await.ok::<ReportReply>();
 }
 
@@ -147,6 +153,7 @@ async fn a_report_that_was_held_up_brings_no_old_endpoints_back() {
             endpoints: vec![endpoint],
             relays: Vec::new(),
             statement: None,
+            gateway: None,
         }]
     };
     let group = lacis_proto::ScopeId::from(&join.grant.group);

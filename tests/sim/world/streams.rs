@@ -230,6 +230,7 @@ impl World {
             endpoints: it.endpoints.clone(),
             relays: Vec::new(),
             statement: None,
+            gateway: None,
         };
         it.disk.hosted.values().map(peer).collect()
     }

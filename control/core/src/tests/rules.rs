@@ -167,6 +167,7 @@ fn only_a_changed_set_of_endpoints_is_an_effect() {
             endpoints: endpoints.collect(),
             relays: Vec::new(),
             statement: None,
+            gateway: None,
         }];
         Command::Report { node: node.clone(), peers }
     };
@@ -190,6 +191,7 @@ fn a_node_cannot_touch_the_peers_of_others() {
         endpoints: vec![Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], 1).into() }],
         relays: Vec::new(),
         statement: None,
+        gateway: None,
     }];
     assert!(!world.has_effect(&Command::Report { node: b.0, peers }));
 }

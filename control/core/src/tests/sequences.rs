@@ -109,7 +109,13 @@ fn step(world: &mut World, op: &Op) -> Option<Command> {
             let endpoints = vec![Endpoint { kind: EndpointKind::Host, addr }];
             Some(Command::Report {
                 node,
-                peers: vec![PeerReport { peer, endpoints, relays: Vec::new(), statement: None }],
+                peers: vec![PeerReport {
+                    peer,
+                    endpoints,
+                    relays: Vec::new(),
+                    statement: None,
+                    gateway: None,
+                }],
             })
         }
         Op::Revoke => Some(Command::RevokeJoinToken { token: world.token.0.clone() }),

@@ -3,7 +3,7 @@
 use lacis_proto::{GroupId, Host, MemberId, NodeId, PeerId, PublicKey, Revision, prefix6_of};
 
 use super::*;
-use crate::GroupRow;
+use crate::{GatewayRow, GroupRow};
 
 fn group() -> Group {
     let id = GroupId::from_random([1; 16]);
@@ -21,6 +21,7 @@ fn group() -> Group {
         record_revision: Revision(1),
         floor: Revision(0),
         next_host: Host(5),
+        gateway_key: None,
         created_ms: 0,
     })
 }
@@ -41,6 +42,7 @@ fn peer(group: &Group, host: u8, is_agent: bool, endpoints: &[&str]) -> PeerRow 
         hostname: None,
         parent_event: None,
         endpoints: endpoints.collect(),
+        gateway: GatewayRow::default(),
         revision: Revision(1),
         node_revision: Revision(0),
     }
@@ -104,4 +106,69 @@ fn a_label_stays_in_its_line() {
     let text = wg_quick(&group, &own);
     assert!(text.lines().all(|line| line != "[Peer]"), "{text}");
     assert!(text.contains("No agent can be reached"), "{text}");
+}
+
+/// An agent that is a gateway.
+fn gateway(group: &Group, host: u8, endpoints: &[&str]) -> PeerRow {
+    let key = Some(PublicKey::try_new([99; 32]).unwrap());
+    let gateway = GatewayRow { offered: true, key, ..GatewayRow::default() };
+    PeerRow { gateway, ..peer(group, host, true, endpoints) }
+}
+
+#[test]
+fn where_there_is_a_gateway_the_text_names_it_alone_whoever_else_comes() {
+    let group = group();
+    let own = peer(&group, 7, false, &[]);
+    let gate = gateway(&group, 5, &["192.0.2.5:47820"]);
+    let prefix6 = group.row.prefix6;
+    let group = with(group, &[own.clone(), gate]);
+    let text = wg_quick(&group, &own);
+    let peers = text.split_once("[Peer]").unwrap().1;
+    assert_eq!(
+        peers,
+        format!(
+            "\n# The gateway of the group. It passes everything on, and so sees it in clear\n\
+             PublicKey = {}\n\
+             Endpoint = 192.0.2.5:47820\n\
+             AllowedIPs = 10.9.0.0/16, {prefix6}\n\
+             PersistentKeepalive = 25\n",
+            PublicKey::try_new([99; 32]).unwrap()
+        )
+    );
+    let more: Vec<_> = (10..30).map(|host| peer(&group, host, host % 2 == 0, &["192.0.2.9:1"])).collect();
+    assert_eq!(wg_quick(&with(group, &more), &own), text);
+}
+
+#[test]
+fn a_gateway_that_holds_no_key_or_cannot_be_dialled_is_not_named() {
+    let group = group();
+    let own = peer(&group, 7, false, &[]);
+    let keyless = PeerRow {
+        gateway: GatewayRow { offered: true, ..GatewayRow::default() },
+        ..peer(&group, 5, true, &["192.0.2.5:47820"])
+    };
+    let unreachable = gateway(&group, 6, &[]);
+    let denied = PeerRow {
+        gateway: GatewayRow { chosen: Some(false), ..gateway(&group, 8, &[]).gateway },
+        ..gateway(&group, 8, &["192.0.2.8:47820"])
+    };
+    let group = with(group, &[own.clone(), keyless.clone(), unreachable, denied]);
+    assert!(
+        wg_quick(&group, &own)
+            .contains(&format!("PublicKey = {}\nEndpoint = 192.0.2.5", keyless.key.unwrap()))
+    );
+}
+
+#[test]
+fn the_address_that_was_said_stands_whichever_gateway_said_it() {
+    let group = group();
+    let own = peer(&group, 7, false, &[]);
+    let first = gateway(&group, 5, &["192.0.2.5:47820"]);
+    let mut second = gateway(&group, 6, &["192.0.2.6:47820"]);
+    second.gateway.told_endpoint = Some("gate.example.net:47820".parse().unwrap());
+    let named = with(group.clone(), &[own.clone(), first, second.clone()]);
+    assert!(wg_quick(&named, &own).contains("Endpoint = gate.example.net:47820\n"));
+    second.gateway.endpoint = Some("192.0.2.100:47820".parse().unwrap());
+    let chosen = with(group, &[own.clone(), second]);
+    assert!(wg_quick(&chosen, &own).contains("Endpoint = 192.0.2.100:47820\n"));
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ::http::StatusCode;
 use axum::response::Response;
-use lacis_control_core::{Command, NewPeer, PeerEdit, Reply};
+use lacis_control_core::{Command, GatewayEdit, NewPeer, PeerEdit, Reply};
 use lacis_proto::{Code, Endpoint, EndpointKind, PeerId, PeerReply, Problem, Revision};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -62,7 +62,8 @@ enum RoleView {
     Server,
 }
 
-/// What is to change of a peer without an agent; what is left out stays.
+/// What is to change of a peer; what is left out stays. `gateway` and `gatewayEndpoint` are of one with an agent, all
+/// else of one without.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PeerChange {
@@ -74,6 +75,40 @@ pub(super) struct PeerChange {
     #[serde(default, deserialize_with = "port")]
     #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
+    /// Whether it is to be a gateway for plain WireGuard clients, whatever its agent offers. A gateway sees in clear what
+    /// it passes on.
+    gateway: Option<bool>,
+    /// Where clients dial the gateway, `HOST:PORT`: an address that moves from gateway to gateway, or a name. Empty takes
+    /// it back.
+    #[schema(max_length = 260)]
+    gateway_endpoint: Option<String>,
+}
+
+impl PeerChange {
+    /// What is said of the peer as a gateway, which stands alone.
+    fn gateway(&self) -> Result<Option<GatewayEdit>, Problem> {
+        let endpoint = match self.gateway_endpoint.as_deref() {
+            Some("") => Some(None),
+            Some(text) => Some(Some(parsed(text, "gatewayEndpoint")?)),
+            None => None,
+        };
+        if self.gateway.is_none() && endpoint.is_none() {
+            return Ok(None);
+        }
+        let other = [
+            ("label", self.label.is_some()),
+            ("publicKey", self.public_key.is_some()),
+            ("ip", self.ip.is_some()),
+            ("port", self.port.is_some()),
+        ];
+        if let Some((field, _)) = other.into_iter().find(|(_, is_there)| *is_there) {
+            let message = format!(
+                "{field} is of a peer without an agent, gateway of one with an agent; say one of them"
+            );
+            return Err(Problem::new(Code::BadRequest, message).in_field(field));
+        }
+        Ok(Some(GatewayEdit { chosen: self.gateway, endpoint }))
+    }
 }
 
 /// A peer in a path.
@@ -147,7 +182,7 @@ pub(super) async fn register_external(
     put(of, wait, wanted, None).await
 }
 
-/// Changes a peer that no agent runs: its label, key or endpoint.
+/// Changes a peer: the label, key or endpoint of one that no agent runs; whether one with an agent is a gateway.
 #[utoipa::path(
     patch, path = "/{ownerId}/networkgroups/{networkGroupId}/peers/{peerId}", tag = "peers",
     params(OfGroup, PeerPath, Wait), request_body = PeerChange,
@@ -160,15 +195,22 @@ pub(super) async fn edit(
     Body(wanted): Body<PeerChange>,
 ) -> Result<Response, Refusal> {
     let peer = PeerId::parse(&named.peer_id).map_err(|_| missing("peer", &named.peer_id))?;
-    let edit = PeerEdit {
-        label: wanted.label,
-        key: maybe(wanted.public_key.as_deref(), "publicKey")?,
-        ip: maybe(wanted.ip.as_deref(), "ip")?,
-        port: wanted.port,
+    let group = of.group.clone();
+    let command = match wanted.gateway()? {
+        Some(edit) => Command::EditGateway { group, peer: peer.clone(), edit },
+        None => {
+            let edit = PeerEdit {
+                label: wanted.label,
+                key: maybe(wanted.public_key.as_deref(), "publicKey")?,
+                ip: maybe(wanted.ip.as_deref(), "ip")?,
+                port: wanted.port,
+            };
+            Command::EditPeer { group, peer: peer.clone(), edit }
+        }
     };
     let waiting = wait.begin(&of.caller.control, &of.group);
-    let command = Command::EditPeer { group: of.group.clone(), peer: peer.clone(), edit };
-    let version = registered(of.caller.ask(command).await?).version;
+    let reply = of.caller.ask(command).await?;
+    let version = if let Reply::At(version) = reply { version } else { registered(reply).version };
     let receipt = waiting.end(version).await;
     let live = &of.caller.control.live;
     let (published, presence) = (live.read(), live.presence.now());

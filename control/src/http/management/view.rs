@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use lacis_control_core::{Found, Group, MemberRow, PeerRow, Receipt};
-use lacis_proto::{FIRST_PEER_HOST, Host, MemberKind, OverlayAddrs, PublicKey, overlay_addrs};
+use lacis_control_core::{Found, GatewayRow, Group, MemberRow, PeerRow, Receipt};
+use lacis_proto::{DialAddress, FIRST_PEER_HOST, Host, MemberKind, OverlayAddrs, PublicKey, overlay_addrs};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,6 +33,10 @@ pub(super) struct GroupView<'a> {
     peers: Vec<PeerView<'a>>,
     /// The group's revision: one more with each commit.
     version: u64,
+    /// The key by which plain WireGuard clients know its gateways; absent before the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    gateway_key: Option<PublicKey>,
     /// Always `CUSTOMER`.
     ownership: &'static str,
     created_ms: u64,
@@ -83,7 +87,27 @@ pub(super) struct PeerView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
     endpoint: EndpointView,
+    /// What it has to do with being a gateway; absent where it has nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<GatewayView<'a>>,
     presence: PresenceView<'a>,
+}
+
+/// A peer as a gateway for plain WireGuard clients. It sees in clear what it passes on.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Gateway)]
+pub(super) struct GatewayView<'a> {
+    /// Whether it is one: wanted, and in possession of the group's gateway key.
+    serving: bool,
+    /// The word of an owner; without one, the agent's offer counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen: Option<bool>,
+    /// Whether its agent was started as a gateway.
+    offered: bool,
+    /// Where clients dial it, `HOST:PORT`, if that was said; else at its first endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a str>,
 }
 
 /// Whether a peer is one of the platform or of an agent, or any other WireGuard.
@@ -279,6 +303,7 @@ pub(super) fn group<'a>(group: &'a Group, presence: &'a PresenceNow<'_>) -> Grou
         members: group.members.values().map(member).collect(),
         peers: group.peers.values().map(|row| peer(group, row, presence)).collect(),
         version: row.revision.0,
+        gateway_key: row.gateway_key,
         ownership: "CUSTOMER",
         created_ms: row.created_ms,
     }
@@ -315,8 +340,16 @@ pub(super) fn peer<'a>(group: &'a Group, row: &'a PeerRow, presence: &'a Presenc
         hv: None,
         node: row.node.as_ref().map(|node| node.as_str()),
         endpoint,
+        gateway: gateway(&row.gateway),
         presence: presence_of(Some(group), row.node.as_ref().and_then(|node| presence.seen(node))),
     }
+}
+
+fn gateway(row: &GatewayRow) -> Option<GatewayView<'_>> {
+    let endpoint = row.dialled().map(DialAddress::as_str);
+    let view =
+        GatewayView { serving: row.serves().is_some(), chosen: row.chosen, offered: row.offered, endpoint };
+    (*row != GatewayRow::default()).then_some(view)
 }
 
 pub(super) fn found<'a>(found: &Found<'a>, presence: &'a PresenceNow<'_>) -> FoundView<'a> {
