@@ -10,6 +10,7 @@ mod ask;
 mod change;
 mod degraded;
 mod enrol;
+mod gateway;
 mod gone;
 mod heard;
 mod mapped;
@@ -27,7 +28,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use clap::ValueEnum;
 use ipnetwork::IpNetwork;
 use lacis_agent_core::Proofs;
-use lacis_proto::{Endpoint, GroupId, JoinToken, NodeId};
+use lacis_proto::{Endpoint, GatewayReport, GroupId, JoinToken, NodeId};
 use lacis_tunnel::{Core, DeviceError, MemoryTun, Offloads, Shards, StartError};
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -74,6 +75,8 @@ pub struct Options {
     pub offloads: Offloads,
     /// Endpoints to publish instead of the host's addresses.
     pub endpoints: Vec<Endpoint>,
+    /// What this node says of itself as a gateway, where it is started as one.
+    pub gateway: Option<GatewayReport>,
     /// How strictly peers must prove who they are.
     pub proofs: Proofs,
     /// The clock.
@@ -299,6 +302,8 @@ enum Input {
     Mapped,
     /// From the local API.
     Ask(ask::Question),
+    /// From another gateway.
+    Gateway(lacis_agent_core::GatewayEvent),
     /// A join or leave has ended.
     Changed(Result<(), AgentError>),
 }

@@ -64,7 +64,7 @@ impl From<AskError> for Failure {
 /// Runs a command to its end.
 pub async fn run(cli: Cli, logs: Logs) -> ExitCode {
     let result = match cli.command {
-        Command::Up(args) => up::up(args, logs).await,
+        Command::Up(args) => up::up(*args, logs).await,
         Command::Down(args) => membership::down(args).await,
         Command::Join(args) => membership::join(args).await,
         Command::Leave(args) => membership::leave(args).await,

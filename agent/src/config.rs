@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use lacis_proto::{Endpoint, EndpointKind, JoinToken, MAX_ENDPOINTS};
+use lacis_proto::{DialAddress, Endpoint, EndpointKind, GatewayReport, JoinToken, MAX_ENDPOINTS};
 use lacis_tunnel::{Core, Offloads, Shards};
 
 use crate::{Clock, DEFAULT_MTU, HostDns, Interfaces, Logs, Options, Proxy, ProxyError};
@@ -79,7 +79,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not so in time or no answer, 4 no
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Join with a token, or start again from what is known, and stay in the foreground.
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// End the agent that runs here; membership stays, and `lacis up` goes on.
     Down(Common),
     /// Join one more group with a token, while the agent runs.
@@ -169,6 +169,10 @@ pub struct UpArgs {
     /// Do not ask the gateway for a port by PCP, NAT-PMP or UPnP.
     #[arg(long)]
     pub no_portmap: bool,
+    /// Be a gateway of the groups: plain WireGuard clients dial this node, or HOST:PORT, an address that moves from
+    /// gateway to gateway or a name. A gateway sees in clear what it passes on.
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true)]
+    pub gateway: Option<Option<DialAddress>>,
     /// Who has this host's resolver ask the agent for names of its groups.
     #[arg(long, env = "LACIS_DNS", value_enum, default_value = "host", value_name = "WHO")]
     pub dns: HostDns,
@@ -372,6 +376,7 @@ impl UpArgs {
             shards: self.shards,
             offloads: self.without,
             endpoints: endpoints.collect(),
+            gateway: self.gateway.map(|endpoint| GatewayReport { offered: true, key: None, endpoint }),
             proofs: match self.proofs {
                 ProofsArg::Warn => Proofs::Warn,
                 ProofsArg::Require => Proofs::Require,
@@ -437,6 +442,11 @@ impl UpArgs {
         }
         if self.no_portmap {
             all.push("--no-portmap".to_owned());
+        }
+        match &self.gateway {
+            Some(Some(endpoint)) => all.push(format!("--gateway={endpoint}")),
+            Some(None) => all.push("--gateway".to_owned()),
+            None => {}
         }
         all
     }

@@ -19,6 +19,7 @@ mod control;
 mod dns;
 #[doc(hidden)]
 pub mod fuzz;
+mod gateways;
 mod host;
 mod http;
 mod logs;

@@ -15,7 +15,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use lacis_agent_core::{Degradation, Desired, Observed, Step, plan};
+use lacis_agent_core::{Degradation, Desired, Observed, ObservedInterface, Step, plan};
 use lacis_proto::{GroupId, PublicKey};
 use lacis_tunnel::{Command, Device, DeviceError, MemoryTun, NetworkId, PrivateKey, SendError, Tunnel};
 use tokio::sync::mpsc;
@@ -88,6 +88,8 @@ pub(crate) struct Overlay {
     devices: Devices,
     dns: DnsServer,
     keys: BTreeMap<GroupId, PrivateKey>,
+    /// Keys by which plain clients know this node, where it is a gateway.
+    gateway_keys: BTreeMap<GroupId, PrivateKey>,
     up: BTreeMap<String, Up>,
     observed: Observed,
     next_network: u32,
@@ -104,6 +106,7 @@ impl Overlay {
             devices,
             dns,
             keys: BTreeMap::new(),
+            gateway_keys: BTreeMap::new(),
             up: BTreeMap::new(),
             observed: Observed::default(),
             next_network: 0,
@@ -115,6 +118,11 @@ impl Overlay {
     /// Makes a group's private key known, before its interface is wanted.
     pub(crate) fn add_key(&mut self, group: GroupId, key: PrivateKey) {
         self.keys.insert(group, key);
+    }
+
+    /// Makes a group's gateway key known, before this node is wanted as a gateway.
+    pub(crate) fn add_gateway_key(&mut self, group: GroupId, key: PrivateKey) {
+        self.gateway_keys.insert(group, key);
     }
 
     /// Leads from what is there to what is wanted.
@@ -197,8 +205,7 @@ impl Overlay {
 
     /// Calls on peers, first where they were last heard from.
     pub(crate) fn initiate(&self, group: &GroupId, peers: &BTreeMap<PublicKey, Option<SocketAddr>>) {
-        let Some((network, interface)) = self.network_of(group).zip(self.interface_of(group)) else { return };
-        let Some(seen) = self.observed.interfaces.get(interface) else { return };
+        let Some((network, seen)) = self.seen(group) else { return };
         for (key, endpoint) in peers {
             if let Some(peer) = seen.peers.get(key) {
                 let mut config = steps::peer_config(network, *key, peer);
@@ -222,6 +229,36 @@ impl Overlay {
     /// Says something to the tunnel that must not be lost. A tunnel that has stopped says so itself.
     pub(crate) fn command(&self, command: Command) {
         let _ = self.tunnel.deliver(command);
+    }
+
+    /// A client may be at an endpoint; it is called there where its gateway is gone.
+    pub(crate) fn expect(&self, group: &GroupId, client: &PublicKey, at: SocketAddr, call: bool) {
+        let Some((network, seen)) = self.seen(group) else { return };
+        let Some(peer) = seen.peers.get(client).filter(|peer| peer.client) else { return };
+        let mut config = steps::peer_config(network, *client, peer);
+        config.candidates.retain(|candidate| *candidate != at);
+        config.candidates.insert(0, at);
+        config.initiate = call;
+        // A full mailbox means traffic enough: what was said is said again.
+        let _ = self.tunnel.send(Command::SetPeer(Box::new(config)));
+    }
+
+    /// Sends what is for a client through another gateway.
+    pub(crate) fn prefer(&self, group: &GroupId, client: &PublicKey, via: &PublicKey) {
+        let Some((network, seen)) = self.seen(group) else { return };
+        let Some(peer) = seen.peers.get(client).filter(|peer| peer.client) else { return };
+        let shared = peer.shared.iter().copied().collect();
+        let _ = self.tunnel.send(Command::Prefer { network, key: *via.as_bytes(), shared });
+    }
+
+    fn seen(&self, group: &GroupId) -> Option<(NetworkId, &ObservedInterface)> {
+        let (network, interface) = self.network_of(group).zip(self.interface_of(group))?;
+        Some((network, self.observed.interfaces.get(interface)?))
+    }
+
+    /// Whether an interface is the kernel's, with addresses that programs of this host can use.
+    pub(crate) fn is_in_kernel(&self, interface: &str) -> bool {
+        self.up.get(interface).is_some_and(|up| up.index != 0)
     }
 
     /// Reads addresses and routes of our interfaces from the kernel.

@@ -5,6 +5,7 @@
 //! DIR/identity.key      Ed25519 seed of the node, made here, never leaves
 //! DIR/enrolment.json    control's addresses and pins, the node id, grants, hosted peers, UDP port
 //! DIR/keys/<ng>.key     WireGuard private key of this node's peer in a group, made here, never leaves
+//! DIR/keys/<ng>.gateway.key  private key that the gateways of a group share, where this node is or was one
 //! DIR/scopes/<id>.json  copies of scopes, with the cursor that proves them complete
 //! DIR/sessions.json     peers with recent sessions, to call on after a restart
 //! DIR/paths.json        direct paths to peers that worked, tried first after a restart
@@ -187,8 +188,19 @@ impl State {
         write_whole(&path, format!("{}\n", STANDARD.encode(secret)).as_bytes())
     }
 
-    /// Removes the key of a group that this node has left.
+    /// The gateway key of a group, where this node holds one.
+    pub(crate) fn gateway_key(&self, group: &GroupId) -> Result<Option<[u8; 32]>, StateError> {
+        self.kept_secret(&self.gateway_path(group))
+    }
+
+    /// Replaces the gateway key of a group.
+    pub(crate) fn save_gateway_key(&self, group: &GroupId, secret: &[u8; 32]) -> Result<(), StateError> {
+        write_whole(&self.gateway_path(group), format!("{}\n", STANDARD.encode(secret)).as_bytes())
+    }
+
+    /// Removes the keys of a group that this node has left.
     pub(crate) fn remove_tunnel_key(&self, group: &GroupId) -> Result<(), StateError> {
+        remove(self.gateway_path(group))?;
         remove(self.dir.join("keys").join(format!("{group}.key")))
     }
 
@@ -323,11 +335,20 @@ impl State {
         self.dir.join("scopes").join(format!("{id}.json"))
     }
 
+    fn gateway_path(&self, group: &GroupId) -> PathBuf {
+        self.dir.join("keys").join(format!("{group}.gateway.key"))
+    }
+
+    fn kept_secret(&self, path: &Path) -> Result<Option<[u8; 32]>, StateError> {
+        let Some(text) = read_if_there(path)? else { return Ok(None) };
+        let bytes = STANDARD.decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
+        let (path, folder, what) = (path.to_owned(), self.dir.clone(), "not 32 bytes in base64");
+        bytes.map(Some).ok_or(StateError::Damaged { path, folder, what })
+    }
+
     fn secret(&self, path: PathBuf, make: fn() -> [u8; 32]) -> Result<[u8; 32], StateError> {
-        if let Some(text) = read_if_there(&path)? {
-            let bytes = STANDARD.decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
-            let what = "not 32 bytes in base64";
-            return bytes.ok_or(StateError::Damaged { path, folder: self.dir.clone(), what });
+        if let Some(secret) = self.kept_secret(&path)? {
+            return Ok(secret);
         }
         let secret = make();
         write_whole(&path, format!("{}\n", STANDARD.encode(secret)).as_bytes())?;

@@ -5,7 +5,7 @@
 //!  "control":{"url":"https://…","connected":true,"last_word_s":1.2,"trouble":null},
 //!  "groups":[{"id":"ng_…","label":"main","interface":"lcs1a2b3c4d","version":7,"member":"external_…",
 //!             "peer":"…","name":"web-1.main.lacis.internal","address4":"10.128.0.5","address6":"fd…::5",
-//!             "resolver4":"10.128.0.1","resolver6":"fd…::1",
+//!             "resolver4":"10.128.0.1","resolver6":"fd…::1","gateway":null,
 //!             "peers":[{"id":"…","member":"external_…","name":"web-2.main.lacis.internal",
 //!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
@@ -132,6 +132,9 @@ pub struct GroupStatus {
     pub resolver4: Ipv4Addr,
     /// Where names of the group are answered, too.
     pub resolver6: Ipv6Addr,
+    /// Where this node is a gateway: how many plain WireGuard clients are with it.
+    #[serde(default)]
+    pub gateway: Option<usize>,
     /// The other peers, by address.
     pub peers: Vec<PeerStatus>,
 }

@@ -194,6 +194,7 @@ impl Node {
             shards: Shards::default(),
             offloads: Offloads::default(),
             endpoints: Vec::new(),
+            gateway: None,
             proofs: Proofs::Warn,
             clock: Clock::start(),
             interfaces: Interfaces::Memory(hosts),

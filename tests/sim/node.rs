@@ -162,7 +162,7 @@ impl Node {
 
     pub(crate) fn boot(&mut self, seed: u64, report_seq: u64) {
         let node = self.disk.node.clone().expect("a node that hosts a peer has joined");
-        let local = Local { node, mtu: 1400, hosted: self.disk.hosted.clone() };
+        let local = Local { node, mtu: 1400, hosted: self.disk.hosted.clone(), offer: None };
         let boot = Boot {
             local,
             scopes: self.disk.scopes(),

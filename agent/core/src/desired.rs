@@ -17,8 +17,8 @@ use std::{
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use lacis_proto::{
-    Endpoint, EndpointKind, GroupId, Host, MAX_ENDPOINTS, MemberId, NodeId, OverlayAddrs, PeerId, PublicKey,
-    Revision, SignedStatement,
+    Endpoint, EndpointKind, GatewayReport, GroupId, Host, MAX_ENDPOINTS, MemberId, NodeId, OverlayAddrs,
+    PeerId, PublicKey, Revision, SignedStatement,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +33,8 @@ pub struct Local {
     pub mtu: u16,
     /// The peer that it hosts in each group.
     pub hosted: BTreeMap<GroupId, Hosted>,
+    /// What it says of itself as a gateway in every group, where it was started as one.
+    pub offer: Option<GatewayReport>,
 }
 
 /// The peer that this node hosts in a group.
@@ -48,6 +50,8 @@ pub struct Hosted {
     pub key: PublicKey,
     /// The node's word on that key, for control to pass on.
     pub statement: Option<SignedStatement>,
+    /// Public half of the group's gateway key, where this node holds one.
+    pub gateway_key: Option<PublicKey>,
     /// When the node joined the group, in Unix milliseconds: the older group wins where two conflict.
     pub joined_ms: u64,
 }
@@ -89,6 +93,8 @@ pub struct Interface {
     pub resolver: OverlayAddrs,
     /// Routes into the interface.
     pub routes: BTreeSet<Route>,
+    /// Public half of the key by which plain clients know this node, where it is a gateway.
+    pub gateway: Option<PublicKey>,
     /// Tunnel peers by current key.
     pub peers: BTreeMap<PublicKey, TunnelPeer>,
 }
@@ -109,6 +115,11 @@ pub struct TunnelPeer {
     pub peer: PeerId,
     /// Prefixes that it may send from, hence routed to it.
     pub allowed: BTreeSet<IpNetwork>,
+    /// Prefixes that it may send from beside other gateways: those of plain clients. They are sent to through whichever
+    /// was heard last.
+    pub shared: BTreeSet<IpNetwork>,
+    /// Whether it is a plain client of this gateway.
+    pub client: bool,
     /// Where to try it, best first.
     pub endpoints: Vec<Endpoint>,
 }
@@ -155,6 +166,15 @@ fn interface(name: String, netmap: &Netmap, own: &Peer, hosted: &Hosted, local: 
     let others = netmap.peers.iter().filter(|(id, peer)| {
         **id != hosted.peer && peer.node.as_ref() != Some(&local.node) && peer.key != hosted.key
     });
+    let gateways = netmap.peers.iter().filter(|(_, peer)| peer.is_gateway).map(|(id, _)| id);
+    let serves = own.is_gateway && hosted.gateway_key == netmap.gateway_key;
+    let behind = serves || gateways.into_iter().any(|id| *id != hosted.peer);
+    let clients: BTreeSet<IpNetwork> = match behind {
+        true => netmap.peers.values().filter(|peer| peer.is_plain()).flat_map(own_prefixes).collect(),
+        false => BTreeSet::new(),
+    };
+    // Behind gateways, a client is theirs alone.
+    let others = others.filter(|(_, peer)| serves || !behind || !peer.is_plain());
     Interface {
         name,
         revision: netmap.revision,
@@ -166,15 +186,31 @@ fn interface(name: String, netmap: &Netmap, own: &Peer, hosted: &Hosted, local: 
             Route { to: netmap.pool.into(), from: own.addrs.v4.into() },
             Route { to: netmap.prefix6.into(), from: own.addrs.v6.into() },
         ]),
-        peers: others.map(|(id, peer)| (peer.key, tunnel_peer(id, peer))).collect(),
+        gateway: hosted.gateway_key.filter(|_| serves),
+        peers: others.map(|(id, peer)| (peer.key, tunnel_peer(id, peer, serves, &clients))).collect(),
     }
 }
 
-fn tunnel_peer(id: &PeerId, peer: &Peer) -> TunnelPeer {
-    let own = peer.addrs.both().map(IpNetwork::from);
+fn own_prefixes(peer: &Peer) -> [IpNetwork; 2] {
+    peer.addrs.both().map(IpNetwork::from)
+}
+
+/// A peer as the tunnel sees it. `serves`: this node is a gateway, whose plain peers are its clients.
+fn tunnel_peer(id: &PeerId, peer: &Peer, serves: bool, clients: &BTreeSet<IpNetwork>) -> TunnelPeer {
+    let (own, client) = (BTreeSet::from(own_prefixes(peer)), serves && peer.is_plain());
+    let shared = if client {
+        own.clone()
+    } else if peer.is_gateway {
+        clients.clone()
+    } else {
+        BTreeSet::new()
+    };
+    let allowed = if client { BTreeSet::new() } else { own };
     TunnelPeer {
         peer: id.clone(),
-        allowed: own.into_iter().chain(peer.routes.iter().copied()).collect(),
+        allowed: allowed.into_iter().chain(peer.routes.iter().copied()).collect(),
+        shared,
+        client,
         endpoints: best_first(&peer.endpoints),
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn put_group(n: u8) -> Change {
         pool: format!("10.{n}.0.0/16").parse().unwrap(),
         prefix6: prefix6_of(&group(n)),
         suffixes: vec!["lacis.internal".into()],
+        gateway_key: None,
     };
     Change::Put(RecordId::from(&group(n)), Body::Group(record))
 }
@@ -60,6 +61,7 @@ pub(crate) fn peer_record(n: u8, of: &str) -> PeerRecord {
         endpoints: vec![endpoint(&format!("host 192.0.2.{n}:47820"))],
         relays: Vec::new(),
         routes: Vec::new(),
+        gateway: false,
     }
 }
 
@@ -136,6 +138,7 @@ pub(crate) fn hosted(n: u8) -> Hosted {
         host: Host(n.into()),
         key: key(n),
         statement: None,
+        gateway_key: None,
         joined_ms: n.into(),
     }
 }
@@ -144,7 +147,12 @@ pub(crate) fn hosted(n: u8) -> Hosted {
 pub(crate) fn local(groups: &[u8]) -> Local {
     let with_order =
         |(order, n): (usize, &u8)| (group(*n), Hosted { joined_ms: order.try_into().unwrap(), ..hosted(5) });
-    Local { node: node(5), mtu: 1400, hosted: groups.iter().enumerate().map(with_order).collect() }
+    Local {
+        node: node(5),
+        mtu: 1400,
+        hosted: groups.iter().enumerate().map(with_order).collect(),
+        offer: None,
+    }
 }
 
 pub(crate) fn group_scope(n: u8) -> ScopeId {

@@ -14,6 +14,7 @@ mod degradation;
 mod desired;
 #[cfg(test)]
 mod fixtures;
+mod gateway;
 pub mod limits;
 mod machine;
 mod netmap;
@@ -28,6 +29,7 @@ mod zone;
 
 pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_trouble, memory_trouble};
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
+pub use gateway::{GatewayAction, GatewayEvent, GatewaySecret, Gateways};
 pub use machine::{Action, AgentCore, Alarm, Boot, Control, Doubt, Event, GoneWhy, Notice, Proofs, StreamId};
 pub use netmap::{Member, Netmap, Peer};
 #[doc(hidden)]

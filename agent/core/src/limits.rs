@@ -89,6 +89,19 @@ pub const MAX_PINS: usize = 20_000;
 /// A copy of this machine is told of for this long after it was last refused: a refused agent asks again sooner.
 pub const COPY_COUNTS: Duration = Duration::from_secs(600);
 
+/// Gateways of a group tell one another that they live this often.
+pub const GATEWAY_BEAT: Duration = Duration::from_millis(500);
+
+/// A gateway that was not heard for so long is gone: six beats, so that loss on the way is no death, and its clients
+/// are called within five seconds.
+pub const GATEWAY_SILENT: Duration = Duration::from_secs(3);
+
+/// Most clients that one datagram between gateways tells of: it fits the least MTU of IPv6.
+pub const GATEWAY_CLAIMS: usize = 20;
+
+/// Most such datagrams in one beat: ten thousand clients are told of within a minute or so, for 90 kB/s.
+pub const GATEWAY_DATAGRAMS: usize = 4;
+
 /// Most notices that wait to be taken; later ones are counted only.
 pub const MAX_NOTICES: usize = 64;
 

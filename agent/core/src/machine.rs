@@ -143,6 +143,11 @@ impl AgentCore {
                 self.rebuild = true;
                 self.change_over(now);
             }
+            Event::GatewayKey { group, key } => {
+                self.rebuild |= self.groups.hold_gateway_key(&group, key);
+                self.reports.peer_added(now);
+                self.reports.acknowledge(now);
+            }
             Event::Left { group } => self.left(now, &group),
             Event::Applied { revision } => self.applied(now, revision),
             Event::ReportDone { seq } => {
@@ -428,7 +433,7 @@ impl AgentCore {
             }
         }
         if self.link.is_live()
-            && let Some(report) = self.reports.take_due(now, &self.groups.local.hosted)
+            && let Some(report) = self.reports.take_due(now, &self.groups.local)
         {
             self.actions.push_back(Action::SendReport(report));
         }

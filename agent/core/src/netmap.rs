@@ -38,6 +38,8 @@ pub struct Netmap {
     pub resolver: OverlayAddrs,
     /// Zone suffixes, the first is the default.
     pub suffixes: Vec<String>,
+    /// The key by which plain clients know the gateways, once there is one.
+    pub gateway_key: Option<PublicKey>,
     /// Members by id.
     pub members: BTreeMap<MemberId, Member>,
     /// Peers by id.
@@ -80,6 +82,18 @@ pub struct Peer {
     pub relays: Vec<RelayHome>,
     /// Prefixes that it serves beside its own addresses.
     pub routes: BTreeSet<IpNetwork>,
+    /// Whether it is to be a gateway, and may have the group's gateway key.
+    pub may_gateway: bool,
+    /// Whether it is a gateway, which holds that key.
+    pub is_gateway: bool,
+}
+
+impl Peer {
+    /// Whether it is a plain WireGuard program, without an agent.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.node.is_none()
+    }
 }
 
 impl Netmap {
@@ -134,6 +148,7 @@ impl Netmap {
             prefix6: record.prefix6,
             resolver,
             suffixes,
+            gateway_key: record.gateway_key,
             members: BTreeMap::new(),
             peers: BTreeMap::new(),
             odd: Vec::new(),
@@ -190,6 +205,10 @@ impl Netmap {
             endpoints: record.endpoints.clone(),
             relays: record.relays.clone(),
             routes: BTreeSet::new(),
+            may_gateway: record.gateway && record.node.is_some(),
+            is_gateway: record.node.is_some()
+                && self.gateway_key.is_some()
+                && record.gateway_key() == self.gateway_key,
         };
         Ok((peer_id, peer))
     }

@@ -60,6 +60,8 @@ pub struct ObservedInterface {
     pub addresses: BTreeSet<Address>,
     /// Routes into it.
     pub routes: BTreeSet<Route>,
+    /// Public half of the key by which plain clients know the node.
+    pub gateway: Option<PublicKey>,
     /// Tunnel peers.
     pub peers: BTreeMap<PublicKey, TunnelPeer>,
     /// Addresses on it where the resolver answers.
@@ -171,6 +173,10 @@ fn additions(steps: &mut Vec<Step>, group: &GroupId, wanted: &Interface, found: 
             steps.push(Step::AddRoute { interface: interface(), route: *route });
         }
     }
+    if found.and_then(|found| found.gateway) != wanted.gateway {
+        let (group, key) = (group.clone(), wanted.gateway);
+        steps.push(Step::SetGateway { interface: interface(), group, key });
+    }
     for (key, peer) in &wanted.peers {
         let known = found.and_then(|found| found.peers.get(key)).filter(|_| !removed.contains(key));
         if known != Some(peer) {
@@ -218,6 +224,7 @@ impl ObservedInterface {
             mtu,
             addresses: BTreeSet::new(),
             routes: BTreeSet::new(),
+            gateway: None,
             peers: BTreeMap::new(),
             resolvers: BTreeSet::new(),
         }
@@ -233,6 +240,7 @@ impl ObservedInterface {
             Step::SetMtu { mtu, .. } => self.mtu = *mtu,
             Step::AddAddress { address, .. } => drop(self.addresses.insert(*address)),
             Step::AddRoute { route, .. } => drop(self.routes.insert(*route)),
+            Step::SetGateway { key, .. } => self.gateway = *key,
             Step::SetPeer { key, peer, .. } => drop(self.peers.insert(*key, peer.clone())),
             Step::StartResolver { addr, .. } => drop(self.resolvers.insert(*addr)),
             Step::CreateInterface { .. } | Step::RemoveInterface { .. } => {}

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     AgentError, Input,
-    enrol::{Enroller, Range, hosted, key_of},
+    enrol::{Enroller, Range, gateway_key_of, hosted, key_of},
     run::{Ending, Running},
 };
 
@@ -157,9 +157,13 @@ impl Running {
         for peer in &enrolment.peers {
             let hosted_now = self.core.local().hosted.get(&peer.group);
             let key = key_of(&self.enroller.state, &peer.group)?;
-            let hosted = hosted(&enrolment, peer, &key, &self.enroller.identity);
+            let gateway = gateway_key_of(&self.enroller.state, &peer.group)?;
+            let hosted = hosted(&enrolment, peer, &key, &self.enroller.identity, gateway.as_ref());
             if hosted_now.is_none_or(|now| now.peer != hosted.peer || now.key != hosted.key) {
                 self.overlay.add_key(peer.group.clone(), key);
+                if let Some(key) = gateway {
+                    self.overlay.add_gateway_key(peer.group.clone(), key);
+                }
                 self.feed(Event::PeerReady { group: peer.group.clone(), hosted }).await;
             }
         }

@@ -174,7 +174,7 @@ impl Enroller {
             key: public_key(&key),
             label: self.host_name.clone(),
             endpoints: endpoints.to_vec(),
-            statement: hosted(enrolment, &peer, &key, &self.identity).statement,
+            statement: hosted(enrolment, &peer, &key, &self.identity, None).statement,
         };
         client.add_peer(&caller, &request).await?;
         enrolment.peers[at] = peer;
@@ -224,12 +224,18 @@ pub(super) fn key_of(state: &State, group: &GroupId) -> Result<PrivateKey, Agent
     Ok(PrivateKey::from(state.tunnel_key(group, generate_private_key)?))
 }
 
+/// The gateway key of a group, where this node holds one.
+pub(super) fn gateway_key_of(state: &State, group: &GroupId) -> Result<Option<PrivateKey>, AgentError> {
+    Ok(state.gateway_key(group)?.map(PrivateKey::from))
+}
+
 /// What the rules know of a hosted peer, with the node's word on its key.
 pub(super) fn hosted(
     enrolment: &Enrolment,
     peer: &HostedPeer,
     key: &PrivateKey,
     identity: &SigningKey,
+    gateway_key: Option<&PrivateKey>,
 ) -> Hosted {
     let grant = enrolment.grants.iter().find(|signed| signed.grant.group == peer.group);
     let key = public_key(key);
@@ -247,11 +253,12 @@ pub(super) fn hosted(
         host: peer.host,
         key,
         statement: Some(SignedStatement { statement, signature }),
+        gateway_key: gateway_key.map(public_key),
         joined_ms: grant.map_or(0, |signed| signed.grant.issued_ms),
     }
 }
 
-fn public_key(key: &PrivateKey) -> PublicKey {
+pub(super) fn public_key(key: &PrivateKey) -> PublicKey {
     PublicKey::try_new(key.public()).expect("no key pair has a zero public half")
 }
 

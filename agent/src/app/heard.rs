@@ -13,13 +13,15 @@ impl Running {
             Tunnel::HandshakeDone { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
                 self.session_at(group.clone(), key, way);
+                self.client_at(&group, key, way);
                 let (of, way) = (group.clone(), from_tunnel(way));
                 self.find(Found::Path(PathEvent::Handshake { group: of, key, way })).await;
                 self.feed(Event::HandshakeDone { group, key }).await;
             }
             Tunnel::EndpointChanged { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
-                self.session_at(group, key, way);
+                self.session_at(group.clone(), key, way);
+                self.client_at(&group, key, way);
             }
             Tunnel::HandshakeUnanswered { network, key } | Tunnel::HandshakeFailed { network, key } => {
                 let Some((group, key)) = self.peer(network, key) else { return };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 
-use lacis_agent_core::{Action, AgentCore, Boot, Event, Local, RelayEvent, Zones};
+use lacis_agent_core::{Action, AgentCore, Boot, Event, GatewayEvent, Local, RelayEvent, Zones};
 use lacis_proto::{Endpoint, EndpointKind, GroupId, PeerId, PublicKey, ReportRequest, Run, ScopeId};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
@@ -17,7 +17,8 @@ use super::{
     ask::{Question, resolve},
     change::Changing,
     degraded::{Troubles, state_trouble},
-    enrol::{AGENT, Enroller, hosted, key_of},
+    enrol::{AGENT, Enroller, gateway_key_of, hosted, key_of},
+    gateway::Gatehouse,
     mapped, names,
     probes::Probes,
     sessions::Sessions,
@@ -43,8 +44,7 @@ use crate::{
 pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let state = Arc::new(State::open(&options.state)?);
     let identity = state.identity()?;
-    let interfaces = std::mem::replace(&mut options.interfaces, Interfaces::Kernel);
-    let (devices, host, host_changes) = match interfaces {
+    let (devices, host, host_changes) = match std::mem::replace(&mut options.interfaces, Interfaces::Kernel) {
         Interfaces::Kernel => {
             try_this_host(options.mtu)?;
             let (host, changes) = Host::open()?;
@@ -97,6 +97,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         changed,
         heard: watch::Sender::new(Heard::default()),
         sessions: Sessions::default(),
+        gateways: Gatehouse::default(),
         names,
         forwarder,
         troubles,
@@ -180,11 +181,21 @@ fn boot(
     for (path, what) in damaged {
         tracing::warn!(?path, what, "a cached scope is damaged; control will send it again");
     }
-    let mut local = Local { node: enrolment.node.clone(), mtu: options.mtu, hosted: BTreeMap::new() };
+    let mut local = Local {
+        node: enrolment.node.clone(),
+        mtu: options.mtu,
+        hosted: BTreeMap::new(),
+        offer: options.gateway.clone(),
+    };
     for peer in &enrolment.peers {
         let key = key_of(state, &peer.group)?;
-        local.hosted.insert(peer.group.clone(), hosted(enrolment, peer, &key, identity));
+        let gateway = gateway_key_of(state, &peer.group)?;
+        let hosted = hosted(enrolment, peer, &key, identity, gateway.as_ref());
+        local.hosted.insert(peer.group.clone(), hosted);
         overlay.add_key(peer.group.clone(), key);
+        if let Some(key) = gateway {
+            overlay.add_gateway_key(peer.group.clone(), key);
+        }
     }
     let mut recent: BTreeMap<GroupId, BTreeSet<PublicKey>> = BTreeMap::new();
     for session in state.recent_sessions() {
@@ -221,6 +232,7 @@ pub(super) struct Running {
     changed: watch::Sender<u64>,
     heard: watch::Sender<Heard>,
     pub(super) sessions: Sessions,
+    pub(super) gateways: Gatehouse,
     pub(super) names: Option<HostResolver>,
     pub(super) forwarder: Forwarder,
     pub(super) troubles: Troubles,
@@ -260,8 +272,8 @@ impl Running {
         self.feed(Event::Started).await;
         self.ask_for_missing_peers();
         loop {
-            let ways = self.finder.deadline();
-            let due = [self.core.deadline(), self.sessions.due(), self.look_at_host, self.save_again, ways];
+            let others = [self.finder.deadline(), self.gateways.rules.deadline()].into_iter().flatten().min();
+            let due = [self.core.deadline(), self.sessions.due(), self.look_at_host, self.save_again, others];
             let next = due.into_iter().flatten().min();
             let wake = Instant::now() + next.map_or(SAVE_SESSIONS, |at| at.saturating_sub(self.clock.now()));
             tokio::select! {
@@ -317,6 +329,7 @@ impl Running {
                 self.save_scope(id);
             }
         }
+        self.feed_gateways(GatewayEvent::Tick);
         self.feed(Event::Tick).await;
         self.find_on().await;
     }
@@ -332,7 +345,10 @@ impl Running {
                 let gone = self.gone.clone();
                 let (names, now) = (self.names_status(), self.clock.now());
                 let ways = (&self.overlay, &self.finder);
-                let status = status(&self.core, ways, heard, &degraded, gone, names, now);
+                let mut status = status(&self.core, ways, heard, &degraded, gone, names, now);
+                for group in &mut status.groups {
+                    group.gateway = self.gateways.rules.clients(&group.id);
+                }
                 let _ = answer.send(status);
             }
             Input::Ask(Question::Metrics(answer)) => {
@@ -353,6 +369,7 @@ impl Running {
                 }
             }
             Input::Ask(Question::Change { change, answer }) => self.begin(change, answer),
+            Input::Gateway(event) => self.feed_gateways(event),
             Input::Changed(result) => self.changed(result).await,
         }
     }
@@ -400,7 +417,10 @@ impl Running {
             Action::Signaled(signal) => self.signaled(signal).await,
             Action::HostAgain(group) => self.host_again(group),
             Action::FetchProofs(asked) => self.fetch_proofs(asked),
-            Action::SavePins => self.saved(self.enroller.state.save_pins(self.core.pins())),
+            Action::SavePins => {
+                self.saved(self.enroller.state.save_pins(self.core.pins()));
+                self.look_at_gateways().await;
+            }
             Action::SendReport(request) => self.send_report(request),
             Action::Notice(notice) => {
                 if notice.is_alarm() {
@@ -418,6 +438,7 @@ impl Running {
         let desired = Arc::clone(self.core.desired());
         self.overlay.reconcile(&desired).await;
         self.tell_peers().await;
+        self.look_at_gateways().await;
         self.tell_resolver();
         if self.overlay.is_waiting() {
             self.look_at_host.get_or_insert(self.clock.now() + RETRY);

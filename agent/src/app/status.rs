@@ -117,6 +117,7 @@ fn group_status(
         address6: addrs.v6,
         resolver4: netmap.resolver.v4,
         resolver6: netmap.resolver.v6,
+        gateway: None,
         peers: peers
             .into_iter()
             .map(|(id, peer)| {

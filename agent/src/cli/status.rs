@@ -113,6 +113,11 @@ fn show_group(group: &GroupStatus) {
     let GroupStatus { label, version, name, address4, address6, .. } = group;
     print::line(&format!("group {label}, version {version}, on {interface}"));
     print::line(&format!("this is {name}, {address4}, {address6}"));
+    if let Some(clients) = group.gateway {
+        print::line(&format!(
+            "gateway for plain WireGuard clients, {clients} of them here; it sees in clear what it passes on"
+        ));
+    }
     if group.peers.is_empty() {
         print::line("nobody else yet: `lacis up TOKEN` on another machine");
         return;

@@ -428,8 +428,8 @@ pub enum PeerCommand {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Change a peer's label, or key and address of an external peer.
-    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["label", "public_key", "server"])))]
+    /// Change a peer's label, key and address of an external peer, or whether one with an agent is a gateway.
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["label", "public_key", "server", "gateway", "gateway_endpoint"])))]
     Edit {
         /// Id or label of the peer.
         #[arg(add = ArgValueCompleter::new(complete::peers))]
@@ -446,6 +446,13 @@ pub enum PeerCommand {
         /// New address and port at which it can be dialled.
         #[arg(long, value_name = "IP:PORT")]
         server: Option<SocketAddr>,
+        /// Whether it is a gateway for plain WireGuard clients, whatever its agent offers. A gateway sees in clear what
+        /// it passes on.
+        #[arg(long, value_name = "true|false", conflicts_with_all = ["label", "public_key", "server"])]
+        gateway: Option<bool>,
+        /// Where clients dial the gateway: an address that moves from gateway to gateway, or a name. Empty takes it back.
+        #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["label", "public_key", "server"])]
+        gateway_endpoint: Option<String>,
         /// How long to wait.
         #[command(flatten)]
         wait: Wait,

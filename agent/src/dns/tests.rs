@@ -38,6 +38,7 @@ fn zones(peers: u8) -> Zones {
         pool: "10.1.0.0/16".parse().unwrap(),
         prefix6: prefix6_of(&group()),
         suffixes: vec!["lacis.internal".into()],
+        gateway_key: None,
     };
     let web = MemberRecord { member_kind: MemberKind::Application, label: "web".into(), domain: "".into() };
     let mut changes = vec![
@@ -54,6 +55,7 @@ fn zones(peers: u8) -> Zones {
             endpoints: Vec::new(),
             relays: Vec::new(),
             routes: Vec::new(),
+            gateway: false,
         };
         Change::Put(RecordId::from(&peer(n)), Body::Peer(body))
     }));

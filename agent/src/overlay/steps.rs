@@ -36,9 +36,17 @@ impl Overlay {
                 Ok(())
             }
             Step::SetPeer { interface, key, peer } => {
-                let config = peer_config(self.up(interface)?.network, *key, peer);
-                self.deliver(Command::SetPeer(Box::new(config)))
+                let network = self.up(interface)?.network;
+                let known = self.observed.interfaces.get(interface).and_then(|seen| seen.peers.get(key));
+                let shared_before = known.is_some_and(|known| known.client || !known.shared.is_empty());
+                self.deliver(Command::SetPeer(Box::new(peer_config(network, *key, peer))))?;
+                if shared_before || peer.client || !peer.shared.is_empty() {
+                    let (shared, client) = (peer.shared.iter().copied().collect(), peer.client);
+                    self.deliver(Command::SetShared { network, key: *key.as_bytes(), shared, client })?;
+                }
+                Ok(())
             }
+            Step::SetGateway { interface, group, key } => self.set_gateway(interface, group, key.as_ref()),
             Step::RemovePeer { interface, key } => {
                 let network = self.up(interface)?.network;
                 self.deliver(Command::RemovePeer { network, key: *key.as_bytes() })
@@ -86,6 +94,21 @@ impl Overlay {
         let private_key = self.keys.get(group).map(|key| PrivateKey::from(key.to_bytes()));
         let private_key = private_key.filter(|private| private.public() == *key.as_bytes());
         private_key.ok_or_else(|| ApplyError::Key { group: group.clone() })
+    }
+
+    fn set_gateway(
+        &self,
+        interface: &str,
+        group: &GroupId,
+        key: Option<&PublicKey>,
+    ) -> Result<(), ApplyError> {
+        let network = self.up(interface)?.network;
+        let held = self.gateway_keys.get(group);
+        let private = key.map(|key| held.filter(|held| held.public() == *key.as_bytes()));
+        if private.is_some_and(|private| private.is_none()) {
+            return Err(ApplyError::Key { group: group.clone() });
+        }
+        self.deliver(Command::SetGateway { network, key: private.flatten().cloned() })
     }
 
     fn remove(&mut self, interface: &str) -> Result<(), ApplyError> {

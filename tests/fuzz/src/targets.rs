@@ -419,6 +419,7 @@ fn scope() -> Scope {
         pool: "10.128.0.0/16".parse().expect("a range"),
         prefix6: prefix6_of(&group()),
         suffixes: vec!["lacis.internal".into()],
+        gateway_key: None,
     };
     let web = MemberRecord { member_kind: MemberKind::External, label: "web".into(), domain: String::new() };
     let put = |n: u8| {
@@ -431,6 +432,7 @@ fn scope() -> Scope {
             endpoints: Vec::new(),
             relays: Vec::new(),
             routes: Vec::new(),
+            gateway: false,
         };
         Change::Put(RecordId::from(&peer(n)), Body::Peer(record))
     };
@@ -446,14 +448,21 @@ fn scope() -> Scope {
 /// Node 5, which hosts peer 5.
 fn boot() -> Boot {
     let node = NodeId::from_random([5; 16]);
-    let hosted =
-        Hosted { peer: peer(5), member: member(), host: Host(5), key: key(5), joined_ms: 0, statement: None };
+    let hosted = Hosted {
+        peer: peer(5),
+        member: member(),
+        host: Host(5),
+        key: key(5),
+        joined_ms: 0,
+        statement: None,
+        gateway_key: None,
+    };
     let assignment = Assignment { group: group(), member: member(), host: Host(5) };
     let mut own = Scope::new(Epoch(1));
     own.commit([Change::Put(RecordId::from(&peer(5)), Body::Assignment(assignment))]);
     let scopes = BTreeMap::from([(ScopeId::from(&node), own), (ScopeId::from(&group()), scope())]);
     Boot {
-        local: Local { node, mtu: 1400, hosted: BTreeMap::from([(group(), hosted)]) },
+        local: Local { node, mtu: 1400, hosted: BTreeMap::from([(group(), hosted)]), offer: None },
         scopes,
         recent: BTreeMap::new(),
         proofs: lacis_agent_core::Proofs::default(),

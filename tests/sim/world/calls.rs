@@ -148,6 +148,7 @@ impl World {
             host: reply.host,
             key: request.key,
             statement: None,
+            gateway_key: None,
             joined_ms: 0,
         };
         it.disk.hosted.insert(request.group.clone(), hosted.clone());

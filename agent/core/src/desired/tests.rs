@@ -92,3 +92,63 @@ fn a_peer_without_an_agent_is_dialled_where_it_has_an_endpoint_and_waited_for_wh
     assert_eq!(peers[&key(7)].endpoints, []);
     assert_eq!(peers[&key(7)].allowed.len(), 2, "its addresses are routed to it once it has come");
 }
+
+/// Peer `n` as a gateway with key 99.
+fn gateway(n: u8) -> Change {
+    let current = lacis_proto::PeerKey { r#use: lacis_proto::KeyUse::Current, key: key(n) };
+    let keys = vec![current, lacis_proto::PeerKey { r#use: lacis_proto::KeyUse::Gateway, key: key(99) }];
+    put_record(n, PeerRecord { keys, gateway: true, ..peer_record(n, "gate") })
+}
+
+/// Group 1 with gateway key 99.
+fn put_gated_group() -> Change {
+    let Change::Put(id, Body::Group(record)) = put_group(1) else { unreachable!() };
+    Change::Put(id, Body::Group(lacis_proto::GroupRecord { gateway_key: Some(key(99)), ..record }))
+}
+
+fn plain(n: u8) -> Change {
+    put_record(n, PeerRecord { node: None, endpoints: Vec::new(), ..peer_record(n, "phone") })
+}
+
+#[test]
+fn behind_gateways_a_plain_client_is_reached_through_all_of_them_and_is_no_peer() {
+    let scope =
+        scope([put_gated_group(), put_peer(5, "web"), gateway(6), gateway(7), put_peer(8, "db"), plain(9)]);
+    let want = desired(1, &netmaps(&[(1, &scope)]), &local(&[1]));
+    let interface = &want.interfaces[&group(1)];
+    assert_eq!(
+        (interface.gateway, interface.peers.keys().copied().collect::<Vec<_>>()),
+        (None, vec![key(6), key(7), key(8)])
+    );
+    let shared = |n: u8| interface.peers[&key(n)].shared.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((shared(6).len(), shared(6)[0].as_str(), shared(8).len()), (2, "10.1.0.9/32", 0));
+    assert_eq!(shared(6), shared(7));
+    assert_eq!(interface.peers[&key(6)].allowed.len(), 2);
+}
+
+#[test]
+fn a_gateway_has_the_plain_clients_and_shares_them_with_the_others() {
+    let scope = scope([put_gated_group(), gateway(5), gateway(6), put_peer(8, "db"), plain(9)]);
+    let mut local = local(&[1]);
+    local.hosted.get_mut(&group(1)).unwrap().gateway_key = Some(key(99));
+    let want = desired(1, &netmaps(&[(1, &scope)]), &local);
+    let interface = &want.interfaces[&group(1)];
+    assert_eq!(interface.gateway, Some(key(99)));
+    let client = &interface.peers[&key(9)];
+    assert!(client.client && client.allowed.is_empty());
+    assert_eq!(client.shared, interface.peers[&key(6)].shared);
+    assert!(interface.peers[&key(8)].shared.is_empty());
+}
+
+#[test]
+fn a_gateway_without_the_groups_key_is_none() {
+    let scope = scope([put_gated_group(), gateway(5), plain(9)]);
+    let mut local = local(&[1]);
+    for held in [None, Some(key(98))] {
+        local.hosted.get_mut(&group(1)).unwrap().gateway_key = held;
+        let want = desired(1, &netmaps(&[(1, &scope)]), &local);
+        let interface = &want.interfaces[&group(1)];
+        assert_eq!((interface.gateway, interface.peers[&key(9)].client), (None, false));
+        assert_eq!(interface.peers[&key(9)].allowed.len(), 2);
+    }
+}

@@ -85,6 +85,13 @@ pub enum Event {
         /// The peer.
         hosted: Hosted,
     },
+    /// The node holds this gateway key of a group from now on.
+    GatewayKey {
+        /// The group.
+        group: GroupId,
+        /// Public half of the key.
+        key: PublicKey,
+    },
     /// The node leaves a group by a local command.
     Left {
         /// The group.

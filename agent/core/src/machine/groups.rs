@@ -197,6 +197,12 @@ impl Groups {
         self.local.hosted.insert(group, hosted);
     }
 
+    /// This node holds a gateway key of a group. Returns whether that is new.
+    pub(super) fn hold_gateway_key(&mut self, group: &GroupId, key: PublicKey) -> bool {
+        let Some(hosted) = self.local.hosted.get_mut(group) else { return false };
+        hosted.gateway_key.replace(key) != Some(key)
+    }
+
     /// The stream is over: what was not committed is forgotten.
     pub(super) fn disconnected(&mut self) {
         self.follower.disconnected();

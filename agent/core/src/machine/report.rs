@@ -6,10 +6,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_proto::{Endpoint, Epoch, GroupId, MAX_ENDPOINTS, PeerReport, RelayHome, ReportRequest, ScopeId};
+use lacis_proto::{
+    Endpoint, Epoch, GatewayReport, MAX_ENDPOINTS, PeerReport, RelayHome, ReportRequest, ScopeId,
+};
 
 use crate::{
-    Hosted,
+    Hosted, Local,
     limits::{REPORT_PAUSE, REPORT_SPACING},
 };
 
@@ -68,7 +70,7 @@ impl Reports {
         }
     }
 
-    /// A peer was added: its endpoints are to be told.
+    /// A peer was added, or has another gateway key: what there is to know of it is to be told.
     pub(super) fn peer_added(&mut self, now: Duration) {
         self.untold = true;
         self.soon(now);
@@ -132,11 +134,7 @@ impl Reports {
     }
 
     /// The report that is due by now.
-    pub(super) fn take_due(
-        &mut self,
-        now: Duration,
-        hosted: &BTreeMap<GroupId, Hosted>,
-    ) -> Option<ReportRequest> {
+    pub(super) fn take_due(&mut self, now: Duration, local: &Local) -> Option<ReportRequest> {
         if self.deadline().is_none_or(|due| now < due) {
             return None;
         }
@@ -149,12 +147,20 @@ impl Reports {
             endpoints: self.endpoints.clone(),
             relays: self.homes.clone(),
             statement: hosted.statement.clone(),
+            gateway: gateway(local, hosted),
         };
         Some(ReportRequest {
             seq: self.seq,
             agent: self.agent.clone(),
-            peers: hosted.values().map(peer).collect(),
+            peers: local.hosted.values().map(peer).collect(),
             applied: self.applied.clone(),
         })
     }
+}
+
+/// What is to be told of a peer as a gateway.
+fn gateway(local: &Local, hosted: &Hosted) -> Option<GatewayReport> {
+    let offer = local.offer.clone().unwrap_or_default();
+    let said = GatewayReport { key: hosted.gateway_key, ..offer };
+    (said != GatewayReport::default()).then_some(said)
 }

@@ -68,6 +68,15 @@ pub enum Step {
         /// The route.
         route: Route,
     },
+    /// Makes the node a gateway of the group, or no longer one.
+    SetGateway {
+        /// Name of the interface.
+        interface: String,
+        /// The group.
+        group: GroupId,
+        /// Public half of the key by which plain clients know it.
+        key: Option<PublicKey>,
+    },
     /// Adds a tunnel peer, or changes it and keeps its session.
     SetPeer {
         /// Name of the interface.
@@ -113,6 +122,7 @@ impl Step {
             | Self::RemoveAddress { interface, .. }
             | Self::AddRoute { interface, .. }
             | Self::RemoveRoute { interface, .. }
+            | Self::SetGateway { interface, .. }
             | Self::SetPeer { interface, .. }
             | Self::RemovePeer { interface, .. }
             | Self::StartResolver { interface, .. }
@@ -133,6 +143,7 @@ impl Step {
             | Self::SetMtu { .. }
             | Self::RemoveAddress { .. }
             | Self::RemoveRoute { .. }
+            | Self::SetGateway { .. }
             | Self::SetPeer { .. }
             | Self::RemovePeer { .. }
             | Self::StopResolver { .. } => false,
@@ -152,6 +163,8 @@ impl fmt::Display for Step {
             Self::RemoveAddress { address, .. } => write!(f, "remove address {address}"),
             Self::AddRoute { route, .. } => write!(f, "add route {route}"),
             Self::RemoveRoute { route, .. } => write!(f, "remove route {route}"),
+            Self::SetGateway { key: Some(key), .. } => write!(f, "be a gateway with key {key}"),
+            Self::SetGateway { key: None, .. } => write!(f, "be no gateway"),
             Self::SetPeer { peer, .. } => write!(f, "set peer {peer}"),
             Self::RemovePeer { key, .. } => write!(f, "remove peer with key {key}"),
             Self::StartResolver { addr, .. } => write!(f, "start resolver on {addr}"),
@@ -179,6 +192,13 @@ impl fmt::Display for TunnelPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} allowed", self.peer)?;
         self.allowed.iter().try_for_each(|net| write!(f, " {net}"))?;
+        if self.client {
+            write!(f, " as a client")?;
+        }
+        if !self.shared.is_empty() {
+            write!(f, " shared")?;
+            self.shared.iter().try_for_each(|net| write!(f, " {net}"))?;
+        }
         write!(f, " at")?;
         if self.endpoints.is_empty() {
             return write!(f, " nowhere yet");

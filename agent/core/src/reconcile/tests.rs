@@ -132,7 +132,7 @@ prop_compose! {
         let endpoints: Vec<Endpoint> =
             endpoints.into_iter().map(|n| endpoint(&format!("host 192.0.2.{n}:1"))).collect();
         let allowed = own.both().map(IpNetwork::from).into_iter().chain(routes).collect();
-        (key(n), TunnelPeer { peer: peer(n), allowed, endpoints })
+        (key(n), TunnelPeer { peer: peer(n), allowed, shared: BTreeSet::new(), client: false, endpoints })
     }
 }
 
@@ -142,6 +142,7 @@ prop_compose! {
         own in 5u32..8,
         own_key in 1u8..3,
         mtu in 1400u16..1402,
+        gateway in proptest::option::of(90u8..92),
         peers in proptest::collection::vec(tunnel_peer(), 0..6),
     ) -> (GroupId, Interface) {
         let group = group(n);
@@ -155,6 +156,7 @@ prop_compose! {
             own,
             resolver: overlay_addrs(pool, prefix6_of(&group), Host(1)).unwrap(),
             routes: BTreeSet::from([Route { to: pool.into(), from: own.v4.into() }]),
+            gateway: gateway.map(key),
             peers: without_shared_prefixes(peers),
         };
         (group, interface)
