@@ -12,7 +12,7 @@ mod world;
 
 use std::time::Duration;
 
-use lacis_agent_core::PathEvent;
+use lacis_agent_core::{PathEvent, Way};
 
 use self::{
     nat::Kind,
@@ -67,7 +67,7 @@ const RELAY_BAR: Duration = Duration::from_secs(3);
 const PROBES_OF_A_STRANGER: u64 = 100;
 
 /// Bad luck, one kind for each seed in turn.
-const MISFORTUNES: [fn(u64, bool); 14] = [
+const MISFORTUNES: [fn(u64, bool); 16] = [
     foul_weather,
     cut,
     nat_reboots,
@@ -82,6 +82,8 @@ const MISFORTUNES: [fn(u64, bool); 14] = [
     replayed,
     neighbours,
     comes_late,
+    relay_drops,
+    relay_lies,
 ];
 
 /// Runs one seed: a pair of the matrix, and one kind of bad luck.
@@ -199,6 +201,30 @@ fn relay_dies(seed: u64, is_told: bool) {
     world.tell_relays();
     world.run_for(30 * S);
     check_flow(&world, happens, RELAY_BAR);
+}
+
+/// A relay that drops every third datagram is left for one that does not, though that is farther.
+fn relay_drops(seed: u64, is_told: bool) {
+    let mut world = met(seed, [Kind::Sr, Kind::Sr], FAIR, is_told);
+    world.relays[0].drops_percent = 33;
+    world.run_for(SETTLED * 3);
+    for (from, to) in [(0, 1), (1, 0)] {
+        let primary = world.nodes[from].tunnels[&to].ways.primary.unwrap();
+        assert_eq!(primary.remote, world.relays[1].addr, "{from} stays with a relay that drops");
+    }
+}
+
+/// A relay says again and again that it does not know a peer which is there: nothing is lost, another relay is used.
+fn relay_lies(seed: u64, is_told: bool) {
+    let mut world = met(seed, [Kind::Sr, Kind::Sr], FAIR, is_told);
+    world.run_for(10 * S);
+    let happens = world.now;
+    let way = Way::relayed(world.relays[0].addr, 0, 1);
+    for _ in 0..40 {
+        world.tell(0, PathEvent::PeerUnknown { way });
+        world.run_for(500 * MS);
+    }
+    check_flow(&world, happens, Duration::ZERO);
 }
 
 fn roams(seed: u64, is_told: bool) {

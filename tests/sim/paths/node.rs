@@ -43,6 +43,9 @@ pub(crate) enum Out {
 /// An initiation without an answer is repeated after this (WireGuard paper §6.1).
 const REKEY: Duration = Duration::from_secs(5);
 
+/// A session is void after this (WireGuard paper §6.1).
+const REJECT: Duration = Duration::from_secs(180);
+
 /// Most packets that wait for a session.
 const MAX_QUEUED: usize = 256;
 
@@ -52,6 +55,7 @@ pub(crate) struct Tunnel {
     pub(crate) ways: PeerWays,
     also_left: u32,
     has_session: bool,
+    talked_at: Option<Duration>,
     initiated_at: Option<Duration>,
     queue: VecDeque<u64>,
     next: u64,
@@ -250,6 +254,10 @@ impl Node {
     /// The application hands over a packet.
     pub(crate) fn talk(&mut self, now: Duration, other: usize) {
         let tunnel = self.tunnels.get_mut(&other).unwrap();
+        if tunnel.talked_at.replace(now).is_some_and(|at| now >= at + REJECT) {
+            tunnel.has_session = false;
+            tunnel.initiated_at = None;
+        }
         let number = tunnel.next;
         tunnel.next += 1;
         tunnel.sent_at.insert(number, now);

@@ -26,6 +26,8 @@ pub(crate) struct Relay {
     pub(crate) is_up: bool,
     /// Whether nodes have been told that it is down; a relay that dies does not say so.
     pub(crate) forwards: bool,
+    /// Of a hundred datagrams so many are dropped.
+    pub(crate) drops_percent: usize,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl World {
             leg,
             is_up: true,
             forwards: true,
+            drops_percent: 0,
         };
         let relays = vec![relay(10, weather.delay), relay(11, weather.delay * 2)];
         let nodes: Vec<Node> = (0..sites.len()).map(|index| node(index, sites[index], &mut random)).collect();
@@ -310,8 +313,8 @@ impl World {
         let Some(relay) = self.relays.iter().find(|relay| relay.addr == remote && relay.forwards) else {
             return;
         };
-        let (leg, addr) = (relay.leg, relay.addr);
-        if self.is_lost() {
+        let (leg, addr, drops) = (relay.leg, relay.addr, relay.drops_percent);
+        if self.is_lost() || self.random.chance(drops) {
             return;
         }
         if self.nodes[to].is_away {
