@@ -255,6 +255,8 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     drain.tasks.spawn(write_uses(Arc::clone(&control)));
     drain.tasks.spawn(retention::run(Arc::clone(&control), config.keep));
     drain.tasks.spawn(follow_departures(Arc::clone(&control)));
+    let (relays_elsewhere, begun) = (Arc::clone(&relays), drain.begun.clone());
+    drain.tasks.spawn(async move { relays_elsewhere.push(begun).await });
     drain.tasks.spawn(renew(control, leaf, names));
     Ok(Running { addr, ready, drain, relays, writer, socket, _folder: folder })
 }

@@ -10,6 +10,7 @@
 
 mod elsewhere;
 mod embedded;
+mod push;
 
 use std::{
     collections::BTreeMap,
@@ -19,20 +20,24 @@ use std::{
 use lacis_control_core::{State, limits};
 use lacis_proto::{
     GroupId, Line, NodeId, Problem, PublicKey, RelayId, Signature,
-    relay::{MAX_RELAYS, RelayEntry, RelayGrant, RelayToken, Relays as Told},
+    relay::{MAX_RELAYS, RelayEntry, RelayGrant, RelayRevocation, RelayToken, Relays as Told},
 };
 use lacis_relay::Revocation;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
-use self::elsewhere::Elsewhere;
 pub(crate) use self::embedded::Embedded;
 pub use self::embedded::RelayError;
+use self::{elsewhere::Elsewhere, push::Push};
 use crate::{
     clock,
     data::{DataError, DataFolder},
     keys::Keys,
 };
+
+/// Revocations on their way to whoever sends them, which takes microseconds for each.
+const PUSHES: usize = 4_096;
 
 /// The relays of an installation.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(crate) struct Relays {
     own: Option<Embedded>,
     elsewhere: Mutex<Elsewhere>,
     map: watch::Sender<Arc<Vec<RelayEntry>>>,
+    pushes: mpsc::Sender<Push>,
+    pushed: Mutex<Option<mpsc::Receiver<Push>>>,
     /// Peers that went, and when: their tokens of before count no more.
     gone: Mutex<BTreeMap<(GroupId, PublicKey), u64>>,
 }
@@ -73,7 +80,17 @@ impl Relays {
         let elsewhere = Elsewhere::open(folder)?;
         let map = own.iter().map(|own| own.entry().clone()).chain(elsewhere.relays.iter().cloned()).collect();
         let (elsewhere, gone) = (Mutex::new(elsewhere), Mutex::default());
-        Ok(Self { own, elsewhere, map: watch::Sender::new(Arc::new(map)), gone })
+        let (pushes, pushed) = mpsc::channel(PUSHES);
+        let (map, pushed) = (watch::Sender::new(Arc::new(map)), Mutex::new(Some(pushed)));
+        Ok(Self { own, elsewhere, map, pushes, pushed, gone })
+    }
+
+    /// Tells relays elsewhere of members that are out, until control drains.
+    pub(crate) async fn push(&self, begun: CancellationToken) {
+        let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pushed) = pushed {
+            push::run(pushed, begun).await;
+        }
     }
 
     /// All relays that nodes are told of.
@@ -123,6 +140,7 @@ impl Relays {
         gone.retain(|_, went| went.saturating_add(limits::RELAY_TOKEN_MS) > now_ms);
         gone.extend(peers.iter().map(|peer| (peer.clone(), now_ms)));
         drop(gone);
+        self.push_all(keys, &peers, now_ms);
         let revocations = peers.into_iter().map(|(group, key)| Revocation {
             group,
             key,
@@ -131,6 +149,30 @@ impl Relays {
         });
         if let Some(own) = &self.own {
             own.relay().revoke(keys.control.clone(), revocations.collect());
+        }
+    }
+
+    /// Hands revocations to whoever tells relays elsewhere.
+    fn push_all(&self, keys: &Keys, peers: &[(GroupId, PublicKey)], now_ms: u64) {
+        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let relays: Vec<_> = elsewhere.relays.iter().filter_map(|relay| relay.udp.first().copied()).collect();
+        drop(elsewhere);
+        for (group, key) in peers.iter().filter(|_| !relays.is_empty()) {
+            let mut revocation = RelayRevocation {
+                control: keys.control.clone(),
+                group: group.clone(),
+                key: *key,
+                before_ms: now_ms,
+                until_ms: now_ms.saturating_add(limits::RELAY_TOKEN_MS),
+                signature: Signature([0; 64]),
+            };
+            revocation.signature = keys.sign(&revocation.signed_bytes());
+            for to in &relays {
+                let push = Push { to: *to, revocation: revocation.clone() };
+                if self.pushes.try_send(push).is_err() {
+                    tracing::warn!(relay = %to, "too many members are out at once; a relay is not told of all");
+                }
+            }
         }
     }
 

@@ -23,6 +23,8 @@
 //! | PROBE | anyone | zero 24; the relay address is any number | 40 |
 //! | PROBE_ACK | relay | observed source 18; the header of the PROBE | 34 |
 //! | GOAWAY | relay | mac 16, counter 8 of the last frame taken, within how many ms 4 | 44 |
+//! | REVOKE | control | a [`RelayRevocation`] 144; the relay address is any number | 160 |
+//! | REVOKE_ACK | relay | none: the header of the REVOKE | 16 |
 //! | BLOCK | member | mac 16, counter 8, for how many seconds 4; the relay address is whom to block | 44 |
 //!
 //! In HELLO, REFRESH, their answers and GOAWAY the relay address is the member's own. No answer is longer than what it answers.
@@ -42,6 +44,7 @@ mod batch;
 mod frame;
 mod key;
 mod map;
+mod revocation;
 mod token;
 
 pub use batch::{Batch, BatchError, MAX_BATCH};
@@ -51,6 +54,7 @@ pub use frame::{
 };
 pub use key::{Cookie, Keys, Mac, MacKey, RelayAddress};
 pub use map::{MAX_RELAYS, MAX_SIGNAL_TEXT, RelayEntry, RelayGrant, Relays};
+pub use revocation::{REVOCATION_BYTES, RelayRevocation};
 pub use token::{RelayToken, RelayTokenError, TOKEN_BYTES};
 
 use std::time::Duration;
@@ -98,11 +102,15 @@ pub enum Kind {
     GoAway = 11,
     /// The member wants nothing from another end for a while.
     Block = 12,
+    /// Control puts a member out.
+    Revoke = 13,
+    /// The relay knows.
+    RevokeAck = 14,
 }
 
 impl Kind {
     /// Every kind, in the order of its numbers, which begin at one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Data,
         Self::Hello,
         Self::HelloAck,
@@ -115,6 +123,8 @@ impl Kind {
         Self::ProbeAck,
         Self::GoAway,
         Self::Block,
+        Self::Revoke,
+        Self::RevokeAck,
     ];
 
     /// The kind with this number.

@@ -9,6 +9,7 @@
 //! lacis-grant-v1      control id · node · group · member · issued ms               by the installation key
 //! lacis-statement-v1  group · peer · host · WireGuard key · serial                 by the node identity
 //! lacis-relay-token-v1  the token's bytes before its signature                     by the installation key
+//! lacis-relay-revocation-v1  the revocation's bytes before its signature           by the installation key
 //! ```
 //! The audience of a join is the token id, of every other call the control id: a signature made for one
 //! installation means nothing to another.

@@ -192,6 +192,7 @@ impl Desk {
                 tracing::debug!(from = %from.observed(), why, "a frame was refused");
                 return;
             }
+            Outcome::Known(answer) => return self.say(&from, &answer),
             Outcome::Silent => return,
         };
         if let Some(figure) = figure {

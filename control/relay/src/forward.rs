@@ -51,7 +51,8 @@ pub(crate) fn sort(bytes: &[u8]) -> Sort {
     let Some(header) = Header::parse(bytes) else { return Sort::Foreign };
     match header.kind {
         Kind::Data => Sort::Data(header),
-        Kind::Hello => Sort::Hello,
+        // As costly as a HELLO, and as rare: it waits in the same queue.
+        Kind::Hello | Kind::Revoke => Sort::Hello,
         Kind::Refresh | Kind::Block => Sort::Refresh,
         Kind::Probe => Sort::Probe(header),
         // What only relays say.
@@ -61,7 +62,8 @@ pub(crate) fn sort(bytes: &[u8]) -> Sort {
         | Kind::NotBound
         | Kind::PeerUnknown
         | Kind::ProbeAck
-        | Kind::GoAway => Sort::Foreign,
+        | Kind::GoAway
+        | Kind::RevokeAck => Sort::Foreign,
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
     fn what_only_relays_say_and_what_is_foreign_is_not_taken() {
         let kinds = Kind::ALL.map(|kind| sort(&header(kind, 1, RelayAddress(2))));
         let taken = kinds.iter().filter(|sort| **sort != Sort::Foreign).count();
-        assert_eq!(taken, 5, "DATA, HELLO, REFRESH, PROBE and BLOCK");
+        assert_eq!(taken, 6, "DATA, HELLO, REFRESH, PROBE, BLOCK and REVOKE");
         for foreign in [&[][..], &[MAGIC], &[1; 148], &[0x0D; 60], &[0; 20]] {
             assert_eq!(sort(foreign), Sort::Foreign);
         }

@@ -19,8 +19,8 @@ use std::{
 use lacis_proto::{
     ControlId, GroupId, IdentityKey, PublicKey,
     relay::{
-        Ack, Block, Cookie, Frame, GoAway, Keys, LEASE_LIFETIME, Packet, RelayAddress, RelayToken, Retry,
-        mac_of,
+        Ack, Block, Cookie, Frame, GoAway, Keys, LEASE_LIFETIME, Packet, REVOCATION_BYTES, RelayAddress,
+        RelayRevocation, RelayToken, Retry, mac_of,
     },
 };
 
@@ -50,6 +50,8 @@ pub(crate) enum Outcome {
     Retry(Vec<u8>),
     /// It has no such lease.
     NotBound(Vec<u8>),
+    /// A control's word was taken.
+    Known(Vec<u8>),
     /// Nothing is answered; the word is for the log.
     Refused(&'static str),
     /// Done, and nothing to say.
@@ -154,6 +156,7 @@ impl Leases {
                 self.refresh(now, from, bytes, &packet, shown)
             }
             Frame::Block(block) => self.block(now, from, bytes, &packet, block),
+            Frame::Revoke(said) => self.told(said, &packet),
             Frame::Data(_)
             | Frame::HelloAck(_)
             | Frame::HelloRetry(_)
@@ -162,7 +165,8 @@ impl Leases {
             | Frame::PeerUnknown
             | Frame::Probe
             | Frame::ProbeAck(_)
-            | Frame::GoAway(_) => Outcome::Refused("not for a relay"),
+            | Frame::GoAway(_)
+            | Frame::RevokeAck => Outcome::Refused("not for a relay"),
         }
     }
 
@@ -192,6 +196,18 @@ impl Leases {
                 self.end((lease.id & PLACE) as usize);
             }
         }
+    }
+
+    /// Takes a revocation that a control has sent, where it has signed it.
+    fn told(&mut self, said: &[u8; REVOCATION_BYTES], packet: &Packet<'_>) -> Outcome {
+        let Some(said) = RelayRevocation::parse(said) else { return Outcome::Refused("no revocation") };
+        let control = self.controls.iter().find(|(id, _)| *id == said.control);
+        if control.is_none_or(|(_, key)| said.check(key).is_err()) {
+            return Outcome::Refused("a revocation of a control that is not known here");
+        }
+        let RelayRevocation { control, group, key, before_ms, until_ms, signature: _ } = said;
+        self.revoke(&control, &[Revocation { group, key, before_ms, until_ms }]);
+        Outcome::Known(Packet { frame: Frame::RevokeAck, ..*packet }.to_bytes())
     }
 
     /// Ends the leases that are bound to a stream which has ended.

@@ -189,6 +189,38 @@ async fn relays_elsewhere_are_told_to_nodes_and_outlive_a_restart() {
     running.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_relay_elsewhere_is_told_that_a_peer_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let (client, join, added) = node(&running, 1).await;
+    let far = lacis_relay::start(lacis_relay::Settings {
+        key: lacis_relay::RelayKey::new([7; 32]),
+        controls: vec![join.control_key],
+        listen: ([127, 0, 0, 1], 0).into(),
+        other: None,
+        workers: Some(1),
+        limits: lacis_relay::Limits::default(),
+    });
+    let far = far.unwrap();
+    let (id, key) = (crate::relays::id_of(&far.public()), far.public());
+    let (udp, label) = (vec![far.addr()], "far".to_owned());
+    let entry = RelayEntry { id, label, key, udp, stun: Vec::new(), tls: Vec::new() };
+    let data = folder.path().join("data");
+    ask_for_tests(&data, Call::AddRelay { entry: entry.clone() }).await;
+    let relays = told(&mut client.watch(Follower::default()).await).await;
+    let token = relays.tokens[0].token.to_bytes();
+    assert!(hello(&entry, &join.grant.group, 1, &token).await.is_some());
+    client.call(Method::DELETE, &format!("/agent/v1/peers/{}", added.peer), &()).await;
+    let begin = clock::now();
+    while far.leases() > 0 {
+        assert!(begin.elapsed() < DEADLINE, "the lease stays");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(hello(&entry, &join.grant.group, 1, &token).await, None, "revoked");
+    running.shutdown().await;
+}
+
 /// A join token of a control that has been started before.
 async fn running_token(data: &std::path::Path) -> String {
     let call = Call::CreateJoinToken { group: None, member: None, uses: 0, lifetime_ms: None };

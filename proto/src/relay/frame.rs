@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::{Cookie, HEADER, Header, Kind, Mac, RelayAddress};
+use super::{Cookie, HEADER, Header, Kind, Mac, REVOCATION_BYTES, RelayAddress};
 
 /// Bytes of a HELLO before its token.
 pub const HELLO_FIXED: usize = 58;
@@ -55,6 +55,10 @@ pub enum Frame<'a> {
     GoAway(GoAway),
     /// The member wants nothing from another end for a while.
     Block(Block),
+    /// Control puts a member out: the bytes of a [`super::RelayRevocation`].
+    Revoke(&'a [u8; REVOCATION_BYTES]),
+    /// The relay knows.
+    RevokeAck,
 }
 
 /// See [`Kind::Hello`].
@@ -157,7 +161,8 @@ impl<'a> Packet<'a> {
                 bytes.extend(refresh.cookie);
                 bytes.extend([0; 8]);
             }
-            Frame::NotBound | Frame::PeerUnknown => {}
+            Frame::NotBound | Frame::PeerUnknown | Frame::RevokeAck => {}
+            Frame::Revoke(revocation) => bytes.extend(revocation),
             Frame::Probe => bytes.extend([0; 24]),
             Frame::ProbeAck(observed) => bytes.extend(observed_bytes(observed)),
             Frame::GoAway(away) => {
@@ -190,6 +195,8 @@ impl Frame<'_> {
             Self::ProbeAck(_) => Kind::ProbeAck,
             Self::GoAway(_) => Kind::GoAway,
             Self::Block(_) => Kind::Block,
+            Self::Revoke(_) => Kind::Revoke,
+            Self::RevokeAck => Kind::RevokeAck,
         }
     }
 }
@@ -234,6 +241,8 @@ impl<'a> Fields<'a> {
             }
             Kind::RefreshAck => Frame::RefreshAck(self.ack()?),
             Kind::NotBound => Frame::NotBound,
+            Kind::Revoke => return self.0.try_into().ok().map(Frame::Revoke),
+            Kind::RevokeAck => Frame::RevokeAck,
             Kind::PeerUnknown => Frame::PeerUnknown,
             Kind::Probe => self.zero::<24>().map(|()| Frame::Probe)?,
             Kind::ProbeAck => Frame::ProbeAck(self.observed()?),

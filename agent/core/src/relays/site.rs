@@ -335,9 +335,13 @@ impl Site {
                 self.leaving = Some(hands.now + hands.random.between(Duration::ZERO, within));
                 Told::Leaving
             }
-            Frame::Data(_) | Frame::Hello(_) | Frame::Refresh(_) | Frame::Probe | Frame::Block(_) => {
-                Told::Nothing
-            }
+            Frame::Data(_)
+            | Frame::Hello(_)
+            | Frame::Refresh(_)
+            | Frame::Probe
+            | Frame::Block(_)
+            | Frame::Revoke(_)
+            | Frame::RevokeAck => Told::Nothing,
         }
     }
 

@@ -281,6 +281,36 @@ fn a_revoked_member_loses_its_lease_and_a_later_token_is_good() {
 }
 
 #[test]
+fn a_revocation_from_elsewhere_counts_when_control_has_signed_it() {
+    let mut lab = Lab::new(Limits::default());
+    let mut peer = lab.peer(1, group(1));
+    let (lease, _) = lab.granted(&mut peer, 1);
+    let mut said = RelayRevocation {
+        control: ControlId::of(&identity(&lab.control)),
+        group: group(1),
+        key: public(&peer.secret),
+        before_ms: NOW,
+        until_ms: NOW + 1_000_000,
+        signature: Signature([0; 64]),
+    };
+    let frame = |said: &RelayRevocation| {
+        let bytes = said.to_bytes();
+        Packet { lease: 0, address: RelayAddress(77), frame: Frame::Revoke(&bytes) }.to_bytes()
+    };
+    for by in [&SigningKey::from_bytes(&[43; 32]), &lab.control.clone()] {
+        assert!(lab.leg_of(lease).is_some());
+        said.signature = Signature(by.sign(&said.signed_bytes()).to_bytes());
+        let outcome = lab.take(9, &frame(&said));
+        let is_ours = *by == lab.control;
+        assert_eq!(matches!(outcome, Outcome::Known(_)), is_ours, "{outcome:?}");
+    }
+    assert_eq!(lab.leg_of(lease), None);
+    let again = lab.take(9, &frame(&said));
+    let ack = lacis_proto::relay::header(lacis_proto::relay::Kind::RevokeAck, 0, RelayAddress(77));
+    assert_eq!(again, Outcome::Known(ack.to_vec()), "said twice, answered twice");
+}
+
+#[test]
 fn a_lease_ends_with_its_token_unless_a_new_one_is_shown() {
     let mut lab = Lab::new(Limits::default());
     let mut peer = lab.peer(1, group(1));

@@ -110,7 +110,9 @@ impl Played {
             | Frame::PeerUnknown
             | Frame::ProbeAck(_)
             | Frame::GoAway(_)
-            | Frame::Block(_)) => panic!("the client sent {other:?}"),
+            | Frame::Block(_)
+            | Frame::Revoke(_)
+            | Frame::RevokeAck) => panic!("the client sent {other:?}"),
         };
         assert_eq!(packet.address, own_address());
         assert!(self.other_key || self.keys().to_relay.check(bytes));
