@@ -62,6 +62,11 @@ impl Mapper {
         Self { _daemon: daemon, leases }
     }
 
+    /// Waits until something is mapped.
+    pub(crate) fn has_a_lease(&self) {
+        eventually("a port is mapped", || self.leases().contains("UDP:").then_some(()));
+    }
+
     /// The mappings, one a line: `UDP:outer port:client:inner port:…`.
     pub(crate) fn leases(&self) -> String {
         std::fs::read_to_string(&self.leases).unwrap_or_default()

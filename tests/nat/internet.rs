@@ -8,7 +8,7 @@ use std::{fmt::Write as _, net::IpAddr, time::Duration};
 use support::{Namespace, serial};
 
 use crate::{
-    sea::{Sea, Weather},
+    sea::{Eye, Sea, Weather},
     wires,
 };
 
@@ -71,9 +71,9 @@ impl Internet {
         self.kept.push(host);
     }
 
-    /// The sea itself: weather, cuts and counts.
-    pub(crate) fn sea(&self) -> &Sea {
-        &self.sea
+    /// What happens on the sea: weather, cuts and counts.
+    pub(crate) fn sea(&self) -> Eye {
+        self.sea.eye()
     }
 }
 

@@ -68,6 +68,41 @@ impl From<Kind> for Rules {
 }
 
 impl Kind {
+    /// The kinds of the matrix, in its order.
+    pub(crate) const MATRIX: [Self; 10] = [
+        Self::Public,
+        Self::Firewall,
+        Self::FullCone,
+        Self::AddressRestricted,
+        Self::PortRestricted,
+        Self::Leaky,
+        Self::AddressDependent,
+        Self::Sequential,
+        Self::Random,
+        Self::UdpBlocked,
+    ];
+
+    /// The name in the matrix.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::Public => "P",
+            Self::Firewall => "F",
+            Self::FullCone => "FC",
+            Self::FullConeOne => "FC1",
+            Self::AddressRestricted => "AR",
+            Self::PortRestricted => "PR",
+            Self::PortRestrictedElsewhere => "PRO",
+            Self::Leaky => "LK",
+            Self::Random => "SR",
+            Self::Sequential => "SS",
+            Self::AddressDependent => "AD",
+            Self::PortBlock => "PB",
+            Self::PortBlockRandom => "PBR",
+            Self::UdpBlocked => "UB",
+            Self::ProxyOnly => "PX",
+        }
+    }
+
     /// Whether clients have public addresses of their own.
     pub(crate) fn is_public(self) -> bool {
         matches!(self, Self::Public | Self::Firewall)

@@ -9,15 +9,21 @@
     reason = "a failed step fails the test, and whoever runs it is told what was seen"
 )]
 
+mod bars;
 mod classify;
+mod composites;
 mod events;
 mod gateway;
 mod internet;
 mod kind;
 mod kinds;
+mod matrix;
 mod mesh;
+mod pair;
 mod portmap;
 mod responder;
 mod sea;
 mod site;
+mod smoke;
+mod stream;
 mod wires;

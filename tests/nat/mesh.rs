@@ -1,9 +1,9 @@
 //! Control with its relay on the public side, and agents behind NATs: the built programs.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use support::{Namespace, Process, binary};
+use support::{Namespace, Process, binary, eventually, run_ok};
 use tempfile::TempDir;
 
 use crate::internet::{Internet, PublicHost};
@@ -47,6 +47,7 @@ impl Mesh {
             name: name.to_owned(),
             options: Vec::new(),
             state: path(""),
+            fresh: path(".fresh"),
             socket: path(".sock"),
             log: path(".log"),
             agent: None,
@@ -69,6 +70,8 @@ pub(crate) struct Node {
     /// Further arguments of `lacis up`.
     pub(crate) options: Vec<String>,
     state: PathBuf,
+    /// The state as it was when this node knew nothing but its group.
+    fresh: PathBuf,
     socket: PathBuf,
     log: PathBuf,
     agent: Option<Process>,
@@ -90,6 +93,64 @@ impl Node {
     #[track_caller]
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.agent.take().unwrap().terminate()
+    }
+
+    /// Kills the agent without a warning.
+    pub(crate) fn kill(&mut self) {
+        self.agent = None;
+    }
+
+    /// Keeps what the agent, which is down, knows now as what it will know after [`Node::up_fresh`].
+    pub(crate) fn keep_fresh(&self) {
+        run_ok(Command::new("cp").arg("-a").arg(&self.state).arg(&self.fresh));
+    }
+
+    /// Starts the agent, which is down, as one that has never spoken to a peer.
+    #[track_caller]
+    pub(crate) fn up_fresh(&mut self) {
+        fs::remove_dir_all(&self.state).unwrap();
+        run_ok(Command::new("cp").arg("-a").arg(&self.fresh).arg(&self.state));
+        self.up(None);
+    }
+
+    /// A `lacis` command that asks this node's agent.
+    pub(crate) fn lacis(&self, arguments: &[&str]) -> Command {
+        let mut command = self.host.command(binary("lacis"));
+        command.args(arguments).arg("--socket").arg(&self.socket);
+        command
+    }
+
+    /// The node's only group in its status.
+    #[track_caller]
+    pub(crate) fn group(&self) -> Value {
+        let text = run_ok(&mut self.lacis(&["status", "--format", "json"]));
+        serde_json::from_str::<Value>(&text).unwrap()["groups"][0].clone()
+    }
+
+    /// Its overlay address.
+    #[track_caller]
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.group()["address4"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Waits until this node knows a peer, without speaking to it.
+    #[track_caller]
+    pub(crate) fn knows(&self, peer: &str) {
+        eventually(&format!("{} knows {peer}", self.name), || {
+            let group = self.group();
+            let peers = group["peers"].as_array()?;
+            peers.iter().any(|known| known.to_string().contains(peer)).then_some(())
+        });
+    }
+
+    /// Waits until this node has a lease at a relay.
+    #[track_caller]
+    pub(crate) fn has_a_relay(&self) {
+        eventually(&format!("{} has a lease", self.name), || {
+            let text = run_ok(&mut self.lacis(&["status", "--format", "json"]));
+            let status: Value = serde_json::from_str(&text).unwrap();
+            status["relays"][0]["transport"].is_string().then_some(())
+        });
     }
 
     /// The agent's log.

@@ -56,6 +56,7 @@ struct State {
     queue: BinaryHeap<Reverse<Frame>>,
     cuts: BTreeSet<(IpAddr, IpAddr)>,
     passed: BTreeMap<(IpAddr, IpAddr), u64>,
+    firsts: BTreeMap<(IpAddr, IpAddr, usize), Instant>,
     random: u64,
     serial: u64,
     hops: u8,
@@ -85,6 +86,7 @@ impl Sea {
             queue: BinaryHeap::new(),
             cuts: BTreeSet::new(),
             passed: BTreeMap::new(),
+            firsts: BTreeMap::new(),
             random: setting("LACIS_NAT_SEED").unwrap_or(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             serial: 0,
             hops,
@@ -108,14 +110,25 @@ impl Sea {
         number
     }
 
+    /// Somebody who looks at the sea, and changes its weather.
+    pub(crate) fn eye(&self) -> Eye {
+        Eye(Arc::clone(&self.shared))
+    }
+}
+
+/// Looks at a sea, and changes its weather.
+#[derive(Clone)]
+pub(crate) struct Eye(Arc<Shared>);
+
+impl Eye {
     /// Changes the weather at a port.
     pub(crate) fn set(&self, port: usize, weather: Weather) {
-        self.shared.lock().ports[port].weather = weather;
+        self.0.lock().ports[port].weather = weather;
     }
 
     /// Nothing passes between the two any more, or all does again.
     pub(crate) fn cut(&self, one: IpAddr, other: IpAddr, is_cut: bool) {
-        let mut state = self.shared.lock();
+        let mut state = self.0.lock();
         for pair in [(one, other), (other, one)] {
             if is_cut {
                 state.cuts.insert(pair);
@@ -127,7 +140,17 @@ impl Sea {
 
     /// How many packets have set out from one for the other.
     pub(crate) fn passed(&self, from: IpAddr, to: IpAddr) -> u64 {
-        self.shared.lock().passed.get(&(from, to)).copied().unwrap_or_default()
+        self.0.lock().passed.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// Forgets when packets first set out.
+    pub(crate) fn look_anew(&self) {
+        self.0.lock().firsts.clear();
+    }
+
+    /// When a frame of so many bytes first set out from one for the other.
+    pub(crate) fn first(&self, from: IpAddr, to: IpAddr, length: usize) -> Option<Instant> {
+        self.0.lock().firsts.get(&(from, to, length)).copied()
     }
 }
 
@@ -201,6 +224,7 @@ impl State {
         self.learned.insert(source.try_into().unwrap(), from);
         if let Some(pair) = addresses(bytes) {
             *self.passed.entry(pair).or_default() += 1;
+            self.firsts.entry((pair.0, pair.1, bytes.len())).or_insert(now);
             if self.cuts.contains(&pair) || !travel(bytes, self.hops) {
                 return;
             }

@@ -16,5 +16,5 @@ mod wait;
 pub use host::{Bridge, Host, in_a_world};
 pub use namespace::{Namespace, serial};
 pub use process::{Process, binary, run, run_ok};
-pub use setting::setting;
+pub use setting::{setting, word};
 pub use wait::{eventually, eventually_within, pause};

@@ -108,6 +108,7 @@ fn scripts_can_be_run() {
         "deploy/need",
         "deploy/tour",
         "deploy/world",
+        "tests/nat-matrix",
         "tests/run",
         "tests/clients/install",
         "tests/bench/relay",
