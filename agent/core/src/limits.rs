@@ -86,6 +86,10 @@ pub const PROOF_TRIES: u32 = 4;
 /// Most peers whose identity is remembered: two groups of the largest size. About 300 bytes each on disk.
 pub const MAX_PINS: usize = 20_000;
 
+/// Peers of a group that are gone from it and are still remembered, for their nodes may come back as other peers: a
+/// few hundred machines that are made anew. More would grow with every instance that ever was, in memory and on disk.
+pub const MAX_PINS_GONE: usize = 256;
+
 /// A copy of this machine is told of for this long after it was last refused: a refused agent asks again sooner.
 pub const COPY_COUNTS: Duration = Duration::from_secs(600);
 

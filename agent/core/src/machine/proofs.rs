@@ -22,7 +22,7 @@ use lacis_proto::{GroupId, IdentityKey, MAX_PROOFS, NodeId, PeerId, PeerStatemen
 
 use crate::{
     Netmap, Peer,
-    limits::{MAX_PINS, PROOF_AGAIN, PROOF_AGAIN_MAX, PROOF_PAUSE, PROOF_TRIES},
+    limits::{MAX_PINS, MAX_PINS_GONE, PROOF_AGAIN, PROOF_AGAIN_MAX, PROOF_PAUSE, PROOF_TRIES},
 };
 
 /// How strictly peers must prove who they are.
@@ -218,7 +218,24 @@ impl Guard {
                 Err(doubt) => judged.alarms.extend(self.doubts(now, id, group, doubt)),
             }
         }
+        if judged.pinned {
+            self.forget_gone(netmaps);
+        }
         judged
+    }
+
+    /// Forgets who left their group, those with the oldest statements first, until few enough are remembered.
+    fn forget_gone(&mut self, netmaps: &BTreeMap<GroupId, Arc<Netmap>>) {
+        let is_gone = |id: &PeerId, pin: &Proof| {
+            netmaps.get(&pin.said.statement.group).is_some_and(|netmap| !netmap.peers.contains_key(id))
+        };
+        let gone = self.pins.iter().filter(|(id, pin)| is_gone(id, pin));
+        let gone: BTreeSet<(u64, PeerId)> =
+            gone.map(|(id, pin)| (pin.said.statement.serial, id.clone())).collect();
+        let too_many = gone.len().saturating_sub(MAX_PINS_GONE);
+        for (_, id) in gone.iter().take(too_many) {
+            self.pins.remove(id);
+        }
     }
 
     /// The identity that is remembered of a peer's node, by any of its peers.

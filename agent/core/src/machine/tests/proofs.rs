@@ -247,3 +247,35 @@ fn what_is_remembered_is_limited_and_those_who_are_there_come_first() {
     lab.answers(&[proof(6, 6, 1)], SECOND);
     assert_eq!(lab.core.pins().keys().collect::<Vec<_>>(), [&peer(6)]);
 }
+
+#[test]
+fn of_those_who_left_their_group_the_latest_are_remembered() {
+    let (there, gone) = (proof(6, 6, 1), proof(9, 9, 1));
+    let stranger = |n: u32| {
+        let mut bytes = [9; 16];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let mut proof = gone.clone();
+        proof.said.statement.peer = PeerId::from_random(bytes);
+        proof.said.statement.serial = u64::from(n);
+        (proof.said.statement.peer.clone(), proof)
+    };
+    let most = u32::try_from(crate::limits::MAX_PINS_GONE).unwrap();
+    let strangers: Vec<_> = (0..most + 100).map(stranger).collect();
+    let elsewhere = {
+        let (_, mut proof) = stranger(most + 100);
+        proof.said.statement.group = group(2);
+        (proof.said.statement.peer.clone(), proof)
+    };
+    let pins = strangers.iter().cloned().chain([elsewhere.clone()]).collect();
+    let mut lab = Lab::new();
+    lab.core = AgentCore::new(Boot { pins, ..boot(Lab::new().control) });
+    lab.event(Event::Started);
+    lab.serve();
+    lab.meets(6);
+    lab.answers(&[there], SECOND);
+    let left = lab.core.pins();
+    assert!(left.contains_key(&peer(6)));
+    assert!(left.contains_key(&elsewhere.0), "nothing is known of the group that it is in");
+    assert!(strangers[..100].iter().all(|(id, _)| !left.contains_key(id)));
+    assert!(strangers[100..].iter().all(|(id, _)| left.contains_key(id)));
+}
