@@ -1,9 +1,10 @@
-//! What is handed to operators: packages, units, the container file. Checked as far as it can be without the
-//! system that it is for.
+//! What is handed to operators: packages, units, the container file; and both services under a real systemd, where one
+//! can be booted.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic; helpers outside of test functions are part of it")]
 
 mod container;
+mod live;
 mod packages;
 mod units;
 

@@ -14,8 +14,13 @@ fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// Whether the programs are there that packages take.
+pub(crate) fn can_build() -> bool {
+    has("dpkg-deb") && has("objdump")
+}
+
 /// Builds both packages out of the programs under test.
-fn build(out: &Path) -> [PathBuf; 2] {
+pub(crate) fn build(out: &Path) -> [PathBuf; 2] {
     let programs = [binary("lacis"), binary("lacis-control")];
     let folder = programs[0].parent().unwrap();
     run_ok(Command::new(deploy().join("debian/build")).arg("--programs").arg(folder).arg(out));
@@ -53,7 +58,7 @@ impl Root {
 
 #[test]
 fn packages_are_reproducible_lint_well_and_leave_no_trace() {
-    if !has("dpkg-deb") || !has("objdump") {
+    if !can_build() {
         return println!("skipped: there is no dpkg-deb or objdump");
     }
     let folder = tempfile::tempdir().unwrap();

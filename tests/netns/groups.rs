@@ -4,7 +4,10 @@ use std::process::Command;
 
 use support::{binary, eventually, run, run_ok};
 
-use crate::lab::{Lab, Node, text};
+use crate::{
+    lab::{Lab, Node, text},
+    resolver::resolv_conf,
+};
 
 /// Makes one more group through the API, and a join token for it.
 fn another_group(lab: &Lab, label: &str, range: Option<&str>) -> (String, String) {
@@ -160,6 +163,7 @@ fn down_keeps_membership_and_purge_leaves_nothing() {
     run_ok(&mut db.lacis(&["leave", "--purge"]));
     assert_eq!(db.exit_code(), Some(0));
     assert!(!db.state.exists() && !db.socket().exists());
+    assert_eq!(resolv_conf(&db), format!("# of {}\n", db.host.name));
     let same = |text: String| text.replace(&db.host.v4(), "HOST").replace(&db.host.v6(), "HOST");
     let fresh = |text: String| text.replace(&clean.host.v4(), "HOST").replace(&clean.host.v6(), "HOST");
     let hardware = |text: &str| -> Vec<String> {

@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the corpus of each is in `corpus/<name>/`.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("join_token", join_token),
     ("api_token", api_token),
     ("lines", lines),
@@ -41,6 +41,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("commands", commands),
     ("question", question),
     ("socket_request", socket_request),
+    ("guard_line", guard_line),
     ("scope_copy", scope_copy),
     ("relay_frames", relay_frames),
     ("path_content", lacis_agent_core::path_fuzz::content),
@@ -301,6 +302,11 @@ fn ask(zones: &Zones, name: &str, kind: Kind) {
 pub fn socket_request(bytes: &[u8]) {
     round::<lacis_agent::Request>(bytes);
     round::<lacis_agent::Reply>(bytes);
+}
+
+/// What an agent and its guard say to each other prints as it reads.
+pub fn guard_line(bytes: &[u8]) {
+    lacis_agent::fuzz::guard_line(bytes);
 }
 
 /// A copy of a scope on disk is read whole or counts as none.
