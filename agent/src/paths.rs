@@ -113,6 +113,24 @@ impl Finder {
         }
     }
 
+    /// Lets the path agent start again, under a larger number of its start. It looks for the peers in use at once.
+    pub(crate) fn begin_anew(&mut self, now: Duration, seed: [u8; 32], unix_ms: u64, overlay: &mut Overlay) {
+        let last_good = self.paths.last_good();
+        let seed = Seed(zeroize::Zeroizing::new(seed));
+        self.paths = Paths::new(PathsBoot { seed, boot: unix_ms, last_good });
+        let in_use = std::mem::take(&mut self.ways);
+        for peer in self.roster.values() {
+            self.paths.handle(now, PathEvent::Peer(peer.clone()));
+        }
+        self.paths.handle(now, PathEvent::Nat(self.relays.view().nat));
+        self.tell_candidates(now);
+        self.tell_leases(now, overlay);
+        for (group, key) in in_use.into_keys() {
+            self.paths.handle(now, PathEvent::Sending { group, key });
+        }
+        self.drain(now, overlay);
+    }
+
     /// Takes in what happened, and does what follows from it.
     pub(crate) fn take(&mut self, now: Duration, found: Found, overlay: &mut Overlay) {
         match found {

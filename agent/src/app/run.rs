@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 
-use lacis_agent_core::{Action, AgentCore, Boot, Event, GatewayEvent, Local, RelayEvent, Zones};
+use lacis_agent_core::{Action, AgentCore, Boot, Event, GatewayEvent, Local, Notice, RelayEvent, Zones};
 use lacis_proto::{Endpoint, EndpointKind, GroupId, PeerId, PublicKey, ReportRequest, Run, ScopeId};
 use lacis_tunnel::{Config, Device, Port, Tunnel};
 use tokio::{
@@ -427,6 +427,9 @@ impl Running {
                     tracing::warn!("{notice}");
                 } else {
                     tracing::info!("{notice}");
+                }
+                if matches!(notice, Notice::Copy(_)) {
+                    self.find_anew().await;
                 }
                 self.note_gone(&notice);
                 self.touch();

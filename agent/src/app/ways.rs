@@ -44,6 +44,13 @@ impl Running {
         self.run_errands().await;
     }
 
+    /// Another machine has spoken for this node: peers have heard its number of a start, which is larger than ours, and
+    /// take us for its past until we have a larger one.
+    pub(super) async fn find_anew(&mut self) {
+        self.finder.begin_anew(self.clock.now(), random(), self.clock.unix_ms(), &mut self.overlay);
+        self.run_errands().await;
+    }
+
     /// Time has passed.
     pub(super) async fn find_on(&mut self) {
         self.finder.tick(self.clock.now(), &mut self.overlay);
