@@ -32,7 +32,7 @@ fn pairs_meet_as_expected_and_lose_nothing_on_the_way() {
         println!("{name:7} {seen}");
         let is_prompt = seen.report.first.is_some_and(|first| first < FIRST_WITHIN);
         let is_expected = seen.class == expected(kinds[0], kinds[1]);
-        if !(is_expected && is_prompt && seen.report.lost == 0) {
+        if !(is_expected && is_prompt && seen.report.is_whole()) {
             wrong.push(format!("{name} is to be {}: {seen}", expected(kinds[0], kinds[1])));
         }
         assert_ne!(seen.class, Class::Nothing, "{name}: nothing comes");

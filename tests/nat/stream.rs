@@ -54,6 +54,13 @@ pub(crate) struct Report {
     pub(crate) gap: Duration,
 }
 
+impl Report {
+    /// Whether nothing is missing after the first packet that came. What waits for a first way may be more than is kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.missing.iter().all(|range| *range.start() == 0)
+    }
+}
+
 impl Stream {
     /// Begins, from one node to another's overlay address, at so many packets a second.
     pub(crate) fn start(from: &Node, to: &Node, packets_per_second: u32) -> Self {
