@@ -206,6 +206,10 @@ impl Path {
     pub(super) fn answered(&mut self, now: Duration, transaction: &Transaction) -> Option<Duration> {
         let at = self.pending.iter().position(|(pending, _)| pending == transaction)?;
         let (_, left) = self.pending.remove(at)?;
+        if !self.proven {
+            // What left before the first one that got through opened the way, and says nothing of losses.
+            self.pending.retain(|(_, at)| *at >= left);
+        }
         let sample = now.saturating_sub(left);
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         self.recent <<= 1;

@@ -72,3 +72,18 @@ fn a_quarter_of_lost_probes_costs_a_tier() {
     assert_eq!(path.tier(), Tier::Relay);
     assert_eq!(path.loss_percent(), 100);
 }
+
+#[test]
+fn probes_that_left_before_the_first_answered_one_are_not_lost() {
+    let mut path = path();
+    for (n, at) in [(1, 0), (2, 20), (3, 50)] {
+        path.sent(at * MS, [n; 12]);
+    }
+    path.answered(60 * MS, &[2; 12]);
+    assert_eq!(path.give_up(10_000 * MS), 1, "the one that left later");
+    for n in 4..7 {
+        path.sent(10_000 * MS, [n; 12]);
+    }
+    path.answered(10_040 * MS, &[6; 12]);
+    assert_eq!(path.give_up(20_000 * MS), 2, "a proven path loses what it does not answer");
+}
