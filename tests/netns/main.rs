@@ -14,6 +14,7 @@ mod churn;
 mod degraded;
 mod echoes;
 mod full_disk;
+mod gateway;
 mod groups;
 mod heal;
 mod identity;

@@ -12,14 +12,14 @@ use crate::lab::{Lab, Node, text};
 
 /// A WireGuard program of somebody else.
 #[derive(Clone, Copy, Debug)]
-enum Program {
+pub(crate) enum Program {
     WireguardGo,
     Boringtun,
 }
 
 impl Program {
     /// Those that are installed; what is missing is said aloud.
-    fn installed() -> Vec<Self> {
+    pub(crate) fn installed() -> Vec<Self> {
         let there = |program: &str| {
             let found = run(Command::new("sh").args([
                 "-c",
@@ -53,17 +53,21 @@ impl Program {
 }
 
 /// A client on a host of its own, set up from its text with nothing but `wg` and `ip`.
-struct Client {
-    host: Host,
-    addresses: Vec<String>,
-    resolvers: Vec<String>,
+pub(crate) struct Client {
+    pub(crate) host: Host,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) resolvers: Vec<String>,
     _program: Process,
 }
 
 impl Client {
-    fn new(lab: &Lab, number: u8, program: Program, conf: &Path) -> Self {
-        let host = Host::new(&lab.bridge, number);
-        let interface = format!("pl{}{number}", std::process::id() % 1_000);
+    pub(crate) fn new(lab: &Lab, number: u8, program: Program, conf: &Path) -> Self {
+        Self::on(Host::new(&lab.bridge, number), lab, program, conf)
+    }
+
+    /// On a host that is there.
+    pub(crate) fn on(host: Host, lab: &Lab, program: Program, conf: &Path) -> Self {
+        let interface = format!("pl{}{}", std::process::id() % 1_000, host.number);
         let log = lab.dir.path().join(format!("{interface}.log"));
         let _ = std::fs::remove_file(format!("/var/run/wireguard/{interface}.sock"));
         let running = Process::start(&mut program.command(&host, &interface), &log);
@@ -88,12 +92,12 @@ impl Client {
         Self { host, addresses, resolvers: values("DNS"), _program: running }
     }
 
-    fn reaches(&self, address: &str) -> bool {
+    pub(crate) fn reaches(&self, address: &str) -> bool {
         run(self.host.command("ping").args(["-c", "1", "-W", "1", address])).status.success()
     }
 
     /// What the group's resolver says over the tunnel.
-    fn looks_up(&self, resolver: &str, name: &str, kind: &str) -> String {
+    pub(crate) fn looks_up(&self, resolver: &str, name: &str, kind: &str) -> String {
         let mut dig = self.host.command("dig");
         let output = run(dig.args([&format!("@{resolver}"), "+short", "+time=2", "+tries=2", name, kind]));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -101,7 +105,7 @@ impl Client {
 }
 
 /// `lacis ng` on the host of control.
-fn ng(lab: &Lab, arguments: &[&str]) -> String {
+pub(crate) fn ng(lab: &Lab, arguments: &[&str]) -> String {
     let mut command = lab.host.command(binary("lacis"));
     command.arg("ng").args(arguments);
     for (name, word) in [("LACIS_API", "api"), ("LACIS_CA", "ca"), ("LACIS_API_TOKEN", "api_token")] {
@@ -111,14 +115,14 @@ fn ng(lab: &Lab, arguments: &[&str]) -> String {
 }
 
 /// A file for a client, whose key is made with it. Interfaces are called like their files.
-fn external(lab: &Lab, label: &str, more: &[&str]) -> PathBuf {
+pub(crate) fn external(lab: &Lab, label: &str, more: &[&str]) -> PathBuf {
     let path = lab.dir.path().join(format!("{label}.conf"));
     let output = ["--output", path.to_str().unwrap()];
     ng(lab, &[&["external", "create", label, "main"], &output[..], more].concat());
     path
 }
 
-fn addresses(of: &Node) -> [String; 2] {
+pub(crate) fn addresses(of: &Node) -> [String; 2] {
     let group = of.group();
     [text(&group, "address4"), text(&group, "address6")]
 }
