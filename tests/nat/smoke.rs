@@ -9,14 +9,14 @@ use crate::{
     pair::Class,
 };
 
-/// Those that each stand for many of the matrix.
-const PAIRS: [[Kind; 2]; 6] = [
+/// Those that each stand for many of the matrix. A leaky NAT needs both ends to begin within the 20 ms of the way, which a
+/// busy machine does not keep: `tests/nat-matrix` has it.
+const PAIRS: [[Kind; 2]; 5] = [
     [Kind::Public, Kind::Public],
     [Kind::PortRestricted, Kind::PortRestricted],
     [Kind::PortRestricted, Kind::Random],
     [Kind::Random, Kind::Random],
     [Kind::FullCone, Kind::Random],
-    [Kind::Leaky, Kind::PortRestricted],
 ];
 
 /// One and a half round trips of 80 ms through the relay are 120 ms; the rest is for a busy machine.
