@@ -8,10 +8,12 @@
 //!             "resolver4":"10.128.0.1","resolver6":"fd…::1","gateway":null,
 //!             "peers":[{"id":"…","member":"external_…","name":"web-2.main.lacis.internal",
 //!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
+//!                       "via":{"kind":"v4","relay":null,"transport":null,"rtt_ms":3.2,"loss_percent":0,…},
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
 //!  "alarms":[{"kind":"peer","subject":"web-2.main.lacis.internal","text":"control names …","refused":false}],
 //!  "gone":[{"id":"ng_…","label":"old","why":"the group was deleted at control","at_ms":1795323600000}],
 //!  "names":{"resolved":false,"file":true,"by_hand":null,"upstream":["192.0.2.53:53"]},
+//!  "relays":[{"id":"relay_…","label":"control","rank":0,"transport":"udp","rtt_ms":11.5,…}],
 //!  "tunnel":{"handshakes":2,"drop_no_route":0,…},
 //!  "degraded":[{"kind":"no_ipv6","what":"this host has no IPv6: …","remedy":"allow IPv6 …"}]}
 //! ```
