@@ -56,6 +56,8 @@ struct State {
     queue: BinaryHeap<Reverse<Frame>>,
     cuts: BTreeSet<(IpAddr, IpAddr)>,
     passed: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// The same in bytes.
+    carried: BTreeMap<(IpAddr, IpAddr), u64>,
     firsts: BTreeMap<(IpAddr, IpAddr, usize), Instant>,
     random: u64,
     serial: u64,
@@ -86,6 +88,7 @@ impl Sea {
             queue: BinaryHeap::new(),
             cuts: BTreeSet::new(),
             passed: BTreeMap::new(),
+            carried: BTreeMap::new(),
             firsts: BTreeMap::new(),
             random: setting("LACIS_NAT_SEED").unwrap_or(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             serial: 0,
@@ -141,6 +144,11 @@ impl Eye {
     /// How many packets have set out from one for the other.
     pub(crate) fn passed(&self, from: IpAddr, to: IpAddr) -> u64 {
         self.0.lock().passed.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// How many bytes have set out from one for the other.
+    pub(crate) fn carried(&self, from: IpAddr, to: IpAddr) -> u64 {
+        self.0.lock().carried.get(&(from, to)).copied().unwrap_or_default()
     }
 
     /// Forgets when packets first set out.
@@ -224,6 +232,7 @@ impl State {
         self.learned.insert(source.try_into().unwrap(), from);
         if let Some(pair) = addresses(bytes) {
             *self.passed.entry(pair).or_default() += 1;
+            *self.carried.entry(pair).or_default() += u64::try_from(bytes.len()).unwrap();
             self.firsts.entry((pair.0, pair.1, bytes.len())).or_insert(now);
             if self.cuts.contains(&pair) || !travel(bytes, self.hops) {
                 return;

@@ -16,7 +16,7 @@ use support::pause;
 use crate::mesh::Node;
 
 /// As long as a packet of speech, and what goes with it.
-const LENGTH: usize = 200;
+pub(crate) const LENGTH: usize = 200;
 
 /// As long as such a packet is on the way between two public addresses of IPv4: sealed (WireGuard paper §5.4.6) and framed.
 pub(crate) const SEALED: usize = 14 + 20 + 8 + 16 + 240 + 16;
