@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use super::*;
 use crate::fuzz::SentTrain;
 use crate::packet;
+use crate::part::Part;
 
 /// The node of a mesh with this number: 1 and 2 are gateways, 3 and 4 peers, 8 and 9 clients.
 type Node = u8;
@@ -381,4 +382,100 @@ fn a_client_that_is_removed_is_cut_at_once() {
     mesh.later(Duration::from_secs(6));
     assert_eq!(mesh.send(8, &udp(8, 3, b"more")), []);
     assert!(mesh.engine(1).networks.get(0).unwrap().routes.peer_for(overlays(8)[0]).is_some());
+}
+
+/// The private key of a peer that engine `owner` of two has.
+fn key_of(owner: u8) -> [u8; 32] {
+    let belongs = |private: &[u8; 32]| Part::new(0, 2).owner(&tunnel::public_key(private)) == owner;
+    (100..=u8::MAX).map(|n| [n; 32]).find(belongs).unwrap()
+}
+
+#[test]
+fn what_another_engine_is_to_send_on_is_handed_to_it_with_who_was_heard() {
+    let now = crate::clock::now();
+    let (client, member) = (key_of(0), key_of(1));
+    let settings = |private, node| NetworkSettings {
+        id: NET,
+        private_key: PrivateKey::from(private),
+        addresses: overlays(node).to_vec(),
+        accepted: Vec::new(),
+        pools: Vec::new(),
+        mtu: MTU,
+    };
+    let keyed =
+        |key: [u8; 32], allowed, at| PeerConfig { key: tunnel::public_key(&key), ..config(key, allowed, at) };
+    let mut outs: [Recorder; 4] = Default::default();
+    // Two engines of the gateway, then the client and the member.
+    let half = |n: u8| Engine::new(now, 1, 64).with_part(Part::new(n, 2), n.into());
+    let mut engines = VecDeque::from([half(0), half(1)]);
+    for (engine, out) in engines.iter_mut().zip(&mut outs) {
+        engine.add_network(now, settings(private(1), 1));
+        engine.set_gateway(NET, Some(&PrivateKey::from(FRONT)));
+        engine.set_peer(now, keyed(client, Vec::new(), Some(8)), out);
+        engine.set_shared(NET, &tunnel::public_key(&client), prefixes(&[8]), true);
+        engine.set_peer(now, keyed(member, prefixes(&[3]), Some(3)), out);
+        // Another gateway has the client, as far as both engines know.
+        engine.set_peer(now, keyed(private(2), prefixes(&[2]), Some(2)), out);
+        engine.set_shared(NET, &tunnel::public_key(&private(2)), prefixes(&[8]), false);
+        engine.prefer(NET, &tunnel::public_key(&private(2)), &prefixes(&[8]));
+    }
+    for (key, knows, node) in [(client, FRONT, 8), (member, private(1), 3)] {
+        let (mut engine, mut out) = (Engine::new(now, key[0].into(), 64), Recorder::default());
+        engine.add_network(now, settings(key, node));
+        let pool = vec!["10.0.0.0/24".parse().unwrap()];
+        engine.set_peer(now, config(knows, pool, Some(1)), &mut out);
+        engines.push_back(engine);
+    }
+    let slot = engines[2].slot(NET).unwrap();
+    let mut frame = [&Vnet::default().encode()[..], &udp(8, 3, b"across"), &[0; 16]].concat();
+    let length = frame.len() - 16;
+    assert_eq!(engines[2].on_tun(now, slot, &mut frame, length, &mut outs[2]), None);
+    engines[2].flush(&mut outs[2]);
+    let handed = carry_between(now, &mut engines, &mut outs);
+    let got: Vec<_> = outs[3].delivered.iter().map(|frame| frame.packet.clone()).collect();
+    assert_eq!(got, [after(1, udp(8, 3, b"across"))]);
+    assert!(handed.contains(&"Prefer".to_owned()) && handed.contains(&"Forward".to_owned()), "{handed:?}");
+    for engine in engines.iter_mut().take(2) {
+        let owner = engine.owner_of(0, overlays(8)[0]);
+        assert!(owner.is_none_or(|owner| owner == 0), "both send to the client itself now");
+    }
+}
+
+/// Carries what two engines of a gateway, a client and a member put out; returns what one engine handed to the other.
+fn carry_between(now: Instant, engines: &mut VecDeque<Engine>, outs: &mut [Recorder; 4]) -> Vec<String> {
+    let mut handed = Vec::new();
+    for _ in 0..20 {
+        for from in 0..4 {
+            for train in std::mem::take(&mut outs[from].sent) {
+                // Everything that comes to the gateway comes to the engine that the index names, handshakes to the first.
+                let SentTrain { to, stride, ecn, bytes } = train;
+                let receivers = if to == place(8) {
+                    vec![2]
+                } else if to == place(3) {
+                    vec![3]
+                } else {
+                    vec![0, 1]
+                };
+                let at = if from < 2 {
+                    place(1)
+                } else if from == 2 {
+                    place(8)
+                } else {
+                    place(3)
+                };
+                let message = Message { from: at, to: None, ecn, stride, bytes: &bytes };
+                let index = crate::wire::classify(&bytes).and_then(crate::wire::Message::receiver);
+                let owner = index.map_or(0, |index| usize::from(Part::named_by(index)));
+                let receiver = if receivers.len() == 2 { owner } else { receivers[0] };
+                engines[receiver].on_wire(now, &message, &mut outs[receiver]);
+                engines[receiver].flush(&mut outs[receiver]);
+            }
+            for (to, errand) in std::mem::take(&mut outs[from].errands) {
+                handed.push(format!("{errand:?}").split([' ', '(']).next().unwrap().to_owned());
+                engines[usize::from(to)].on_errand(now, errand, &mut outs[usize::from(to)]);
+                engines[usize::from(to)].flush(&mut outs[usize::from(to)]);
+            }
+        }
+    }
+    handed
 }
