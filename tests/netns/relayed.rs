@@ -1,8 +1,13 @@
 //! Nodes that no direct path joins talk through the relay that is part of control.
 
-use support::{Host, Process, eventually, run_ok};
+use std::time::Duration;
+
+use support::{Host, Process, eventually, eventually_within, run_ok};
 
 use crate::lab::{Lab, Node, text};
+
+/// An idle node notices that its relay is gone when it refreshes its lease, every 25 s; with the tries that follow.
+const UNREFRESHED: Duration = Duration::from_secs(60);
 
 /// Lets no packet pass between the hosts of two nodes.
 fn part(one: &Node, other: &Node) {
@@ -134,7 +139,7 @@ fn relays_that_went_with_control_are_told_of_with_the_remedy() {
     lab.kill_control();
     let told =
         || web.status()["degraded"].as_array().unwrap().iter().find(|it| it["kind"] == "no_relay").cloned();
-    let told = eventually("the lack of a relay is told of", told);
+    let (told, _) = eventually_within(UNREFRESHED, "the lack of a relay is told of", told);
     assert!(text(&told, "remedy").contains("start control again"), "{told}");
     lab.start_control_again();
     eventually("web reaches db again", || web.reaches("db").then_some(()));
