@@ -13,10 +13,13 @@ async fn the_status_has_exactly_the_documented_fields() {
     let replies = a.ask(&Request::Status {}).await;
     let status = serde_json::to_value(&replies[0]).unwrap()["status"].clone();
     let (group, peer) = (&status["groups"][0], &status["groups"][0]["peers"][0]);
-    check(&status, "agent alarms control degraded gone groups names node port ready tunnel");
+    check(&status, "agent alarms control degraded gone groups names node port ready relays tunnel");
     check(&status["control"], "connected last_word_s trouble url");
-    check(group, "address4 address6 id interface label member name peer peers resolver4 resolver6 version");
-    check(peer, "address4 address6 endpoint id last_handshake_s member name path rx_bytes tx_bytes");
+    check(
+        group,
+        "address4 address6 gateway id interface label member name peer peers resolver4 resolver6 version",
+    );
+    check(peer, "address4 address6 endpoint id last_handshake_s member name path rx_bytes tx_bytes via");
     drop(b);
 }
 

@@ -59,7 +59,7 @@ fn relay(listen: SocketAddr) {
         key: RelayKey::new([7; 32]),
         controls: vec![control],
         listen,
-        other: None,
+        others: Vec::new(),
         workers: Some(1),
         limits,
     };

@@ -32,5 +32,5 @@ mod udp;
 pub use figures::Snapshot;
 pub use lease::Revocation;
 pub use limits::{COME_BACK, Limits};
-pub use running::{Relay, RelayKey, Settings, StartError, start};
+pub use running::{Relay, RelayKey, Settings, StartError, beside, start};
 pub use tls::{TlsLeg, TooFast};

@@ -71,9 +71,9 @@ pub struct Settings {
     pub controls: Vec<IdentityKey>,
     /// Where it listens. An unspecified address takes both families, port 0 any port.
     pub listen: SocketAddr,
-    /// A second port on the same address, 0 for any, that answers STUN alone: two ports tell kinds of NAT apart. Left
-    /// out where it is taken.
-    pub other: Option<u16>,
+    /// Further ports on the same address, 0 for any, that answer STUN alone: a second tells kinds of NAT apart, and a
+    /// third what a sequential one adds from mapping to mapping. Those that are taken are left out.
+    pub others: Vec<u16>,
     /// Threads of the data path; `None` for half of the cores.
     pub workers: Option<usize>,
     /// What an operator may set.
@@ -108,8 +108,14 @@ pub struct Relay {
     socket: Arc<UdpSocket>,
     count: Arc<AtomicUsize>,
     stop: Arc<Stop>,
-    other: Option<u16>,
+    others: Vec<u16>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Ports for STUN alone beside a port: the two that follow it, or any two beside any.
+#[must_use]
+pub fn beside(port: u16) -> Vec<u16> {
+    if port == 0 { vec![0, 0] } else { (1..=2).filter_map(|next| port.checked_add(next)).collect() }
 }
 
 /// Starts a relay.
@@ -117,15 +123,17 @@ pub struct Relay {
 /// # Errors
 /// Why it did not start; nothing is left running.
 pub fn start(settings: Settings) -> Result<Relay, StartError> {
-    let Settings { key, controls, listen, other, workers, limits } = settings;
+    let Settings { key, controls, listen, others, workers, limits } = settings;
     let sockets = bind(listen, workers.unwrap_or_else(workers_by_default).clamp(1, limits::WORKERS))
         .map_err(|source| StartError::Listen { addr: listen, source })?;
     let failed = |source| StartError::Thread { source };
     let addr = sockets[0].address().map_err(failed)?;
-    let other = other
-        .and_then(|port| bind(SocketAddr::new(addr.ip(), port), 1).ok())
-        .and_then(|mut other| other.pop());
-    let other_port = other.as_ref().and_then(|other| Some(other.address().ok()?.port()));
+    let others: Vec<Arc<UdpSocket>> = others
+        .into_iter()
+        .filter_map(|port| bind(SocketAddr::new(addr.ip(), port), 1).ok())
+        .flatten()
+        .collect();
+    let other_ports = others.iter().filter_map(|other| Some(other.address().ok()?.port())).collect();
     let stop = Arc::new(Stop::new().map_err(failed)?);
     let (desk, inbox, shared) = wire(&key, controls, limits, &sockets[0]);
     let (count, socket) = (Arc::clone(&desk.count), Arc::clone(&sockets[0]));
@@ -138,7 +146,7 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         socket,
         count,
         stop,
-        other: other_port,
+        others: other_ports,
         threads,
     };
     relay.spawn("relay-desk", move || desk.run(&inbox)).map_err(failed)?;
@@ -146,8 +154,8 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         let (worker, stop) = (Worker::new(Arc::clone(&shared), socket), Arc::clone(&relay.stop));
         relay.spawn("relay-udp", move || worker.run(&stop)).map_err(failed)?;
     }
-    if let Some(socket) = other {
-        let (worker, stop) = (Worker::for_stun(shared, socket), Arc::clone(&relay.stop));
+    for socket in others {
+        let (worker, stop) = (Worker::for_stun(Arc::clone(&shared), socket), Arc::clone(&relay.stop));
         relay.spawn("relay-stun", move || worker.run(&stop)).map_err(failed)?;
     }
     Ok(relay)
@@ -199,10 +207,10 @@ impl Relay {
         self.addr
     }
 
-    /// The port that answers STUN alone.
+    /// The ports that answer STUN alone.
     #[must_use]
-    pub fn other_port(&self) -> Option<u16> {
-        self.other
+    pub fn other_ports(&self) -> &[u16] {
+        &self.others
     }
 
     /// What members know it by.

@@ -42,7 +42,7 @@ fn relay_with(limits: Limits, workers: usize) -> Relay {
         key: RelayKey::new([7; 32]),
         controls: vec![control_key()],
         listen: ([127, 0, 0, 1], 0).into(),
-        other: Some(0),
+        others: vec![0],
         workers: Some(workers),
         limits,
     })
@@ -205,9 +205,9 @@ fn two_members_pass_packets_both_ways() {
             b.say(&b.data(&a, &payload));
             a.hears(&payload, &b);
         }
+        relay.stop();
         let figures = relay.figures();
         assert_eq!((figures.packets, figures.granted), (8, 2));
-        relay.stop();
     }
 }
 

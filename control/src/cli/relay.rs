@@ -85,7 +85,7 @@ pub(super) async fn relay(args: RelayArgs) -> anyhow::Result<()> {
         key: key(&args.key)?,
         controls: args.control_keys,
         listen: args.listen,
-        other: Some(args.listen.port().saturating_add(1)),
+        others: lacis_relay::beside(args.listen.port()),
         workers: None,
         limits,
     };

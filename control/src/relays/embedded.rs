@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_proto::relay::{DEFAULT_PORT, RelayEntry, TLS_PATH};
-use lacis_relay::{Limits, Relay, RelayKey, Settings, StartError};
+use lacis_relay::{Limits, Relay, RelayKey, Settings, StartError, beside};
 
 use crate::{
     clock,
@@ -19,9 +19,6 @@ use crate::{
 
 /// The file of the static key.
 const KEY: &str = "relay.key";
-
-/// The port of STUN beside the usual one (RFC 5780 §3): answers from two ports tell kinds of NAT apart.
-const OTHER_PORT: u16 = DEFAULT_PORT + 1;
 
 /// The relay of this process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +74,7 @@ impl Embedded {
             key: key(folder)?,
             controls: vec![keys.public],
             listen: wanted,
-            other: Some(if wanted.port() == DEFAULT_PORT { OTHER_PORT } else { 0 }),
+            others: beside(wanted.port()),
             workers: None,
             limits: Limits::default(),
         };
@@ -92,7 +89,7 @@ impl Embedded {
                 );
                 lacis_relay::start(Settings {
                     listen: SocketAddr::new(wanted.ip(), 0),
-                    other: Some(0),
+                    others: beside(0),
                     ..settings
                 })
             }
@@ -162,7 +159,7 @@ fn describe(relay: &Relay, urls: &[String], ips: &[IpAddr]) -> RelayEntry {
         label: "control".to_owned(),
         key: relay.public(),
         udp: at(relay.addr().port()).collect(),
-        stun: at(relay.addr().port()).chain(relay.other_port().into_iter().flat_map(at)).collect(),
+        stun: at(relay.addr().port()).chain(relay.other_ports().iter().copied().flat_map(at)).collect(),
         tls: urls
             .iter()
             .filter_map(|url| Some(format!("wss{}{TLS_PATH}", url.strip_prefix("https")?)))

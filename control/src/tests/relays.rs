@@ -74,7 +74,7 @@ async fn a_node_is_told_of_the_relay_and_its_token_is_worth_a_lease_until_its_pe
     let relays = told(&mut watch).await;
     let [relay] = relays.relays.as_slice() else { panic!("{relays:?}") };
     assert_eq!(relay.tls, [format!("wss://{}/relay/v1", running.addr)]);
-    assert_eq!((relay.udp.len(), relay.stun.len()), (1, 2), "and a second port for STUN");
+    assert_eq!((relay.udp.len(), relay.stun.len()), (1, 3), "and two further ports for STUN");
     let [grant] = relays.tokens.as_slice() else { panic!("{relays:?}") };
     let group = join.grant.group.clone();
     assert_eq!((&grant.group, grant.token.key), (&group, key(1)));
@@ -198,7 +198,7 @@ async fn a_relay_elsewhere_is_told_that_a_peer_went() {
         key: lacis_relay::RelayKey::new([7; 32]),
         controls: vec![join.control_key],
         listen: ([127, 0, 0, 1], 0).into(),
-        other: None,
+        others: Vec::new(),
         workers: Some(1),
         limits: lacis_relay::Limits::default(),
     });

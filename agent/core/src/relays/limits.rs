@@ -77,8 +77,8 @@ pub const MAX_GUESTS: usize = 8;
 pub const STUN_WAITS: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(700)];
 
-/// Most STUN addresses that are asked: two ports of two servers tell every kind of mapping apart.
-pub const MAX_STUN: usize = 4;
+/// Most STUN addresses that are asked: the three ports of a server, in both families.
+pub const MAX_STUN: usize = 6;
 
 /// Most observers whose word is kept.
 pub const MAX_SIGHTINGS: usize = 16;

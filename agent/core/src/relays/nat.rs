@@ -79,7 +79,7 @@ impl Sightings {
         let ports = ports.first().copied().zip(ports.last().copied());
         let nat = NatSummary {
             mapping: mapping(&v4),
-            seen: v4.last().map(|(_, seen)| *seen),
+            seen: front(&v4),
             step: step(&v4),
             ports,
             udp: !told.is_empty(),
@@ -125,12 +125,34 @@ fn mapping(told: &[(SocketAddr, SocketAddr)]) -> Mapping {
     }
 }
 
-/// What the NAT adds from one mapping to the next: the same over three sightings in a row, or nothing is said.
+/// What the NAT adds from one mapping to the next: the same between the ports of the last three sightings, or nothing
+/// is said. Answers overtake each other, so the ports are put in order first; they fall only where they came falling.
 fn step(told: &[(SocketAddr, SocketAddr)]) -> Option<i16> {
-    let ports: Vec<i32> = told.iter().map(|(_, seen)| i32::from(seen.port())).collect();
-    let steps: Vec<i32> = ports.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let last = steps.last_chunk::<2>()?;
-    (last[0] == last[1] && last[0] != 0).then_some(i16::try_from(last[0]).ok()).flatten()
+    let came: [u16; 3] = last_ports(told)?;
+    let mut ports = came;
+    ports.sort_unstable();
+    let step = ports[1] - ports[0];
+    if step == 0 || ports[2] - ports[1] != step {
+        return None;
+    }
+    let falls = came[0] > came[1] && came[1] > came[2];
+    i16::try_from(step).ok().map(|step| if falls { -step } else { step })
+}
+
+/// As what this node was seen by the newest of its mappings: the next ones are steps ahead of it.
+fn front(told: &[(SocketAddr, SocketAddr)]) -> Option<SocketAddr> {
+    let (_, last) = *told.last()?;
+    let ports: Option<[u16; 3]> = last_ports(told);
+    let newest = match (step(told), ports) {
+        (Some(step), Some(ports)) if step > 0 => ports.into_iter().max(),
+        (Some(_), Some(ports)) => ports.into_iter().min(),
+        (None, _) | (Some(_), None) => None,
+    };
+    Some(SocketAddr::new(last.ip(), newest.unwrap_or(last.port())))
+}
+
+fn last_ports(told: &[(SocketAddr, SocketAddr)]) -> Option<[u16; 3]> {
+    told.last_chunk::<3>().map(|last| last.map(|(_, seen)| seen.port()))
 }
 
 #[cfg(test)]
@@ -176,6 +198,14 @@ mod tests {
         assert_eq!(judge(&sightings).1.step, Some(2));
         assert_eq!(judge(&sightings).1.ports, Some((700, 704)));
         assert_eq!(judge(&sightings[..2]).1.step, None, "two steps are needed");
+        let overtaken =
+            ["198.51.100.9:1>192.0.2.1:700", "198.51.100.1:1>192.0.2.1:704", "198.51.100.5:1>192.0.2.1:702"];
+        let nat = judge(&overtaken).1;
+        assert_eq!((nat.step, nat.seen.map(|seen| seen.port())), (Some(2), Some(704)), "answers overtake");
+        let falling =
+            ["198.51.100.9:1>192.0.2.1:704", "198.51.100.1:1>192.0.2.1:702", "198.51.100.5:1>192.0.2.1:700"];
+        let nat = judge(&falling).1;
+        assert_eq!((nat.step, nat.seen.map(|seen| seen.port())), (Some(-2), Some(700)));
         let random =
             ["198.51.100.9:1>192.0.2.1:700", "198.51.100.1:1>192.0.2.1:41", "198.51.100.5:1>192.0.2.1:9000"];
         assert_eq!(judge(&random).1.step, None);
