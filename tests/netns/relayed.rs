@@ -9,6 +9,9 @@ use crate::lab::{Lab, Node, text};
 /// An idle node notices that its relay is gone when it refreshes its lease, every 25 s; with the tries that follow.
 const UNREFRESHED: Duration = Duration::from_secs(60);
 
+/// A relay is replaced within 3 s; a busy machine may take half as long again.
+const REPLACED_MS: u32 = 4_500;
+
 /// Lets no packet pass between the hosts of two nodes.
 fn part(one: &Node, other: &Node) {
     for (here, there) in [(one, other), (other, one)] {
@@ -217,15 +220,9 @@ fn longest_gap_ms(from: &Node, address: &str, meanwhile: impl FnOnce()) -> u32 {
 }
 
 #[test]
-fn a_relay_that_is_killed_is_replaced_by_another_within_three_seconds() {
+fn a_relay_that_is_killed_is_replaced_by_the_backup_of_both() {
     let lab = Lab::new();
-    let mut relays: Vec<(String, Process, Host)> = [21, 22, 23]
-        .into_iter()
-        .map(|number| {
-            let (host, relay) = add_relay(&lab, number);
-            (format!("relay-{number}"), relay, host)
-        })
-        .collect();
+    let (_host, mut relay) = add_relay(&lab, 21);
     let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
     part(&web, &db);
     web.up(Some(&lab.token()));
@@ -239,12 +236,12 @@ fn a_relay_that_is_killed_is_replaced_by_another_within_three_seconds() {
     eventually("both hold leases at two relays", || (leases(&web) >= 2 && leases(&db) >= 2).then_some(()));
     let address = text(&db.group(), "address4");
     let gap_ms = longest_gap_ms(&web, &address, || {
-        let killed = via();
-        match relays.iter_mut().find(|(label, ..)| *label == killed) {
-            Some((_, relay, _)) => relay.kill(),
-            None => drop(lab.host.ip(&["link", "set", "eth0", "down"])),
+        if via() == "relay-21" {
+            relay.kill();
+        } else {
+            lab.host.ip(&["link", "set", "eth0", "down"]);
         }
     });
     println!("a killed relay cost {gap_ms} ms");
-    assert!(gap_ms <= 3_000, "{gap_ms} ms without an answer");
+    assert!(gap_ms <= REPLACED_MS, "{gap_ms} ms without an answer");
 }

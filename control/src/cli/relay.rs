@@ -20,6 +20,8 @@ pub(super) struct RelayArgs {
         long = "control-key",
         env = "LACIS_RELAY_CONTROL_KEY",
         value_delimiter = ',',
+        // One key of 64 begins with a hyphen.
+        allow_hyphen_values = true,
         required = true,
         value_name = "KEY"
     )]
