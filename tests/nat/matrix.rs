@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use support::word;
+use support::{MEETINGS, word};
 
 use crate::{
     kind::Kind,
@@ -20,24 +20,10 @@ pub(crate) const DIRECT_WITHIN: Duration = Duration::from_secs(14);
 /// Where a relay is expected, nothing else comes within this: two rounds.
 pub(crate) const RELAYED_FOR: Duration = Duration::from_secs(4);
 
-/// What is expected of each kind, in the order of [`Kind::MATRIX`]; without birthday probing.
-const EXPECTED: [&str; 10] = [
-    "DDDDDDDDDR", // P
-    "DDDDDDRDRR", // F
-    "DDDDDDDDDR", // FC
-    "DDDDDDDDDR", // AR
-    "DDDDDDRDRR", // PR
-    "DDDDDDRDRR", // LK
-    "DRDDRRRRRR", // AD
-    "DDDDDDRRRR", // SS
-    "DRDDRRRRRR", // SR
-    "RRRRRRRRRR", // UB
-];
-
 /// What a pair is expected to come to.
 pub(crate) fn expected(one: Kind, other: Kind) -> Class {
     let place = |kind: Kind| Kind::MATRIX.iter().position(|known| *known == kind).unwrap();
-    match EXPECTED[place(one)].as_bytes()[place(other)] {
+    match MEETINGS[place(one)].as_bytes()[place(other)] {
         b'D' => Class::Direct,
         _ => Class::Relayed,
     }

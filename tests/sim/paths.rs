@@ -13,6 +13,7 @@ mod world;
 use std::time::Duration;
 
 use lacis_agent_core::{PathEvent, Way};
+use support::MEETINGS;
 
 use self::{
     nat::Kind,
@@ -21,20 +22,6 @@ use self::{
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
-
-/// What each pair of kinds comes to: `D` directly, `R` through a relay, in the order of [`Kind::ALL`].
-const MATRIX: [&str; 10] = [
-    "DDDDDDDDDR", // P
-    "DDDDDDRDRR", // F
-    "DDDDDDDDDR", // FC
-    "DDDDDDDDDR", // AR
-    "DDDDDDRDRR", // PR
-    "DDDDDDRDRR", // LK
-    "DRDDRRRRRR", // AD
-    "DDDDDDRRRR", // SS
-    "DRDDRRRRRR", // SR
-    "RRRRRRRRRR", // UB
-];
 
 /// Kinds that keep one outside address for all destinations and let answers in.
 const CONES: [Kind; 5] = [Kind::P, Kind::F, Kind::Fc, Kind::Ar, Kind::Pr];
@@ -149,7 +136,7 @@ fn pair(seed: u64, one: usize, other: usize, is_told: bool) {
     let mut world = met(seed, kinds, FAIR, is_told);
     let begins = world.now;
     world.run_for(SETTLED);
-    let expected = MATRIX[one].as_bytes()[other] == b'D';
+    let expected = MEETINGS[one].as_bytes()[other] == b'D';
     assert_eq!(world.is_direct(0, 1), expected, "{kinds:?}: direct {}", !expected);
     check_flow(&world, begins, Duration::ZERO);
 }
@@ -161,7 +148,7 @@ fn foul_weather(seed: u64, is_told: bool) {
     let mut world = met(seed, [Kind::ALL[one], Kind::ALL[other]], FOUL, is_told);
     // A clashed mapping may need one of the later rounds.
     world.run_for(SETTLED * 2);
-    let expected = MATRIX[one].as_bytes()[other] == b'D';
+    let expected = MEETINGS[one].as_bytes()[other] == b'D';
     let kinds = [Kind::ALL[one], Kind::ALL[other]];
     assert_eq!(world.is_direct(0, 1), expected, "{kinds:?} in foul weather");
 }

@@ -8,12 +8,14 @@
 )]
 
 mod host;
+mod meeting;
 mod namespace;
 mod process;
 mod setting;
 mod wait;
 
 pub use host::{Bridge, Host, in_a_world};
+pub use meeting::MEETINGS;
 pub use namespace::{Namespace, serial};
 pub use process::{Process, binary, run, run_ok};
 pub use setting::{setting, word};
