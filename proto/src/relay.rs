@@ -44,6 +44,7 @@ mod batch;
 mod frame;
 mod key;
 mod map;
+mod queue;
 mod revocation;
 mod token;
 
@@ -54,6 +55,7 @@ pub use frame::{
 };
 pub use key::{Cookie, Keys, Mac, MacKey, RelayAddress};
 pub use map::{MAX_RELAYS, MAX_SIGNAL_TEXT, RelayEntry, RelayGrant, Relays};
+pub use queue::{MAX_QUEUED_DATA, MAX_QUEUED_FOR, MAX_QUEUED_URGENT, Queue};
 pub use revocation::{REVOCATION_BYTES, RelayRevocation};
 pub use token::{RelayToken, RelayTokenError, TOKEN_BYTES};
 

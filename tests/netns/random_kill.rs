@@ -8,7 +8,7 @@
 use std::{process::Command, time::Duration};
 
 use serde_json::Value;
-use support::{Process, eventually_within, pause, setting};
+use support::{Process, Random, eventually_within, pause, setting};
 
 use crate::lab::{Lab, Node, text};
 
@@ -17,23 +17,6 @@ const SECONDS: u64 = 30;
 
 /// Everybody is back by then: the longest wait after a stream that was in sync, twice, and the time to start.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-
-    fn ms(&mut self, low: u64, high: u64) -> Duration {
-        Duration::from_millis(low + self.below(high - low))
-    }
-}
 
 fn chatter(node: &Node, names: &[String]) -> Process {
     let mut command: Command = node.host.command("python3");
@@ -61,7 +44,7 @@ fn whatever_dies_at_whatever_moment_nothing_wrong_is_answered_and_all_comes_back
     let names: Vec<String> = nodes.iter().map(name).collect();
     let mut chatters: Vec<Process> = nodes.iter().map(|node| chatter(node, &names)).collect();
 
-    let kills = kill_for(span, &mut Random(seed), &mut lab, &mut nodes);
+    let kills = kill_for(span, &mut Random::new(seed), &mut lab, &mut nodes);
     let what = "everybody reaches everybody";
     let all_reach = || pairs(&nodes).all(|(node, other)| node.reaches(&other.name)).then_some(());
     let ((), reached) = eventually_within(BACK_WITHIN, what, all_reach);
@@ -94,10 +77,10 @@ fn pairs(nodes: &[Node]) -> impl Iterator<Item = (&Node, &Node)> {
 /// Kills a process every few hundred milliseconds, and starts it again a moment later. Returns how many were killed.
 fn kill_for(span: Duration, random: &mut Random, lab: &mut Lab, nodes: &mut [Node]) -> u32 {
     let (mut passed, mut kills) = (Duration::ZERO, 0);
-    let who = u64::try_from(nodes.len()).unwrap() + 1;
+    let who = nodes.len() + 1;
     while passed < span {
         let (alive_for, dead_for) = (random.ms(100, 400), random.ms(0, 300));
-        let victim = usize::try_from(random.below(who)).unwrap();
+        let victim = random.below(who);
         passed += alive_for + dead_for;
         kills += 1;
         pause(alive_for);

@@ -15,8 +15,9 @@ use lacis_proto::{
     NodeId, PeerId, Problem, PublicKey, Put, Record, Reset, Revision, Scope, ScopeId, Secret, TokenId,
     overlay_addrs,
 };
+use support::Random;
 
-use crate::{random::Random, store::Store};
+use crate::store::Store;
 
 /// Control asks to hear of removals at once: numbers of removed peers are given again only then.
 const ACK_MS: u32 = 1_000;

@@ -22,7 +22,6 @@ mod day;
 mod model;
 mod node;
 mod paths;
-mod random;
 mod store;
 mod world;
 

@@ -7,8 +7,7 @@ use lacis_proto::{
     Cursor, Endpoint, EndpointKind, GroupId, IdentityKey, LineDecoder, MemberId, NodeId, PublicKey, Record,
     Scope, ScopeId,
 };
-
-use crate::random::Random;
+use support::Random;
 
 /// A copy of a scope on disk.
 type Copy = (Cursor, Vec<Record>);

@@ -143,7 +143,7 @@ fn pair(seed: u64, one: usize, other: usize, is_told: bool) {
 
 /// Losses and overtaking change nothing but the time that it takes.
 fn foul_weather(seed: u64, is_told: bool) {
-    let mut random = crate::random::Random::new(seed);
+    let mut random = support::Random::new(seed);
     let (one, other) = (random.below(10), random.below(10));
     let mut world = met(seed, [Kind::ALL[one], Kind::ALL[other]], FOUL, is_told);
     // A clashed mapping may need one of the later rounds.

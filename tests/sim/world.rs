@@ -20,11 +20,11 @@ use lacis_proto::{
     Beat, Bye, Code, Cursor, GroupId, Hello, Line, PeerId, PeerReply, PeerReport, PeerRequest, Problem,
     PublicKey, ReportRequest, Revision, ScopeId, WatchRequest,
 };
+use support::Random;
 
 use crate::{
     control::{Control, Held},
     node::{Node, Process, url},
-    random::Random,
 };
 
 /// Beats of a stream. Short, so that silence is noticed within the time of a run.

@@ -11,6 +11,7 @@ mod host;
 mod meeting;
 mod namespace;
 mod process;
+mod random;
 mod setting;
 mod wait;
 
@@ -18,5 +19,6 @@ pub use host::{Bridge, Host, in_a_world};
 pub use meeting::MEETINGS;
 pub use namespace::{Namespace, serial};
 pub use process::{Process, binary, run, run_ok};
+pub use random::Random;
 pub use setting::{setting, word};
 pub use wait::{eventually, eventually_within, pause};

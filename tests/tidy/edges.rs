@@ -15,6 +15,8 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("lacis-agent", "lacis-proto", "reads and writes messages"),
     ("lacis-agent", "lacis-agent-core", "a shell serves its own core"),
     ("lacis-agent", "lacis-tunnel", "an inner crate of the agent"),
+    ("lacis-tunnel", "lacis-udp", "datagrams by the batch"),
+    ("lacis-relay", "lacis-udp", "datagrams by the batch"),
 ];
 
 /// What a core or the protocol must not be able to name: runtimes, sockets, clocks, files, programs.
@@ -57,6 +59,7 @@ fn our_crates_depend_on_each_other_only_as_allowed() {
         "lacis-agent-core",
         "lacis-agent",
         "lacis-tunnel",
+        "lacis-udp",
     ] {
         for dependency in dependencies(name).iter().filter(|name| name.starts_with("lacis-")) {
             let allowed = EDGES.iter().any(|(from, to, _)| *from == name && to == dependency);

@@ -7,8 +7,6 @@
 //! with the connection, and tells; its owner ends it by dropping it. What the connection does not take in time is dropped,
 //! the oldest data first: a packet that comes late is worth less than the next one.
 
-mod queue;
-
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -19,8 +17,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_agent_core::RelayEvent;
 use lacis_proto::{
     RelayId,
-    relay::Batch,
-    websocket::{ACCEPT_GUID, Decoder, End, Message},
+    relay::{Batch, Queue},
+    websocket::{ACCEPT_GUID, Decoder, End, Message, write as write_message},
 };
 use socket2::SockRef;
 use tokio::{
@@ -32,7 +30,6 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use self::queue::Queue;
 use super::Found;
 use crate::{
     clock::{Clock, random},
@@ -59,6 +56,9 @@ const DATAGRAMS: usize = 1024 * 1024;
 
 /// Datagrams that are taken in one go before something is sent.
 const AT_ONCE: usize = 64;
+
+/// Most pings that wait for their answer: a relay sends one a minute.
+const MAX_PINGS: usize = 4;
 
 /// How a bridge reaches relays and tells of itself.
 #[derive(Clone, Debug)]
@@ -216,6 +216,35 @@ fn is_upgraded(answer: &[u8], accept: &str) -> bool {
             .any(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == accept)
 }
 
+/// What is to go into the connection.
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: Queue,
+    /// Payloads of pings that are to be answered.
+    pings: Vec<Vec<u8>>,
+}
+
+impl Waiting {
+    /// Takes in a ping of the relay's WebSocket.
+    fn answer(&mut self, payload: Vec<u8>) {
+        if self.pings.len() < MAX_PINGS {
+            self.pings.push(payload);
+        }
+    }
+
+    /// Writes the next messages, or nothing where nothing waits.
+    fn fill(&mut self, now: Duration, out: &mut Vec<u8>) {
+        for payload in self.pings.drain(..) {
+            write_message(out, &Message::Pong(payload), Some(random()));
+        }
+        let mut batch = Vec::new();
+        self.frames.take(now, &mut batch);
+        if !batch.is_empty() {
+            write_message(out, &Message::Binary(batch), Some(random()));
+        }
+    }
+}
+
 /// Carries frames both ways until the connection ends.
 async fn carry(
     stream: TlsStream<TcpStream>,
@@ -223,14 +252,14 @@ async fn carry(
     clock: Clock,
 ) -> Result<std::convert::Infallible, BridgeError> {
     let (mut read, mut write) = tokio::io::split(stream);
-    let (mut queue, mut reader) = (Queue::default(), Decoder::new(End::Client));
+    let (mut waiting, mut reader) = (Waiting::default(), Decoder::new(End::Client));
     let (mut datagram, mut input) = (vec![0; usize::from(u16::MAX)], vec![0; 16 * 1024]);
     let (mut out, mut written, mut flushed) = (Vec::new(), 0, true);
     loop {
         if flushed {
             out.clear();
             written = 0;
-            queue.fill(clock.now(), &mut out);
+            waiting.fill(clock.now(), &mut out);
             flushed = out.is_empty();
         }
         tokio::select! {
@@ -239,7 +268,7 @@ async fn carry(
                 let mut next = length.ok();
                 let mut taken = 0;
                 while let Some(length) = next {
-                    queue.push(clock.now(), &datagram[..length]);
+                    waiting.frames.push(clock.now(), datagram[..length].into());
                     taken += 1;
                     next = if taken < AT_ONCE { socket.try_recv(&mut datagram).ok() } else { None };
                 }
@@ -256,7 +285,7 @@ async fn carry(
                 while let Some(message) = reader.next_message().map_err(|_| BridgeError::Malformed)? {
                     match message {
                         Message::Binary(batch) => deliver(&batch, socket)?,
-                        Message::Ping(payload) => queue.answer(payload),
+                        Message::Ping(payload) => waiting.answer(payload),
                         Message::Pong(_) => {}
                         Message::Close => return Err(BridgeError::Ended),
                     }
@@ -290,7 +319,35 @@ fn deliver(batch: &[u8], socket: &UdpSocket) -> Result<(), BridgeError> {
 
 #[cfg(test)]
 mod tests {
+    use lacis_proto::relay::{Kind, RelayAddress, header};
+
     use super::*;
+
+    /// The messages that a relay reads next.
+    fn read(waiting: &mut Waiting) -> Vec<Message> {
+        let mut out = Vec::new();
+        waiting.fill(Duration::ZERO, &mut out);
+        let mut reader = Decoder::new(End::Server);
+        reader.push(&out);
+        std::iter::from_fn(|| reader.next_message().unwrap()).collect()
+    }
+
+    #[test]
+    fn pings_are_answered_ahead_of_frames_and_only_so_many_wait() {
+        let mut waiting = Waiting::default();
+        let frame = header(Kind::Data, 1, RelayAddress(2));
+        waiting.frames.push(Duration::ZERO, frame.into());
+        for ping in 0..9 {
+            waiting.answer(vec![ping]);
+        }
+        let mut batch = Vec::new();
+        assert!(Batch::push(&mut batch, &frame));
+        let mut expected: Vec<Message> =
+            (0..).take(MAX_PINGS).map(|ping| Message::Pong(vec![ping])).collect();
+        expected.push(Message::Binary(batch));
+        assert_eq!(read(&mut waiting), expected);
+        assert_eq!(read(&mut waiting), []);
+    }
 
     #[test]
     fn only_a_server_that_has_read_the_key_is_taken_for_a_websocket() {

@@ -28,9 +28,6 @@ pub(crate) const SHARD_SLICE: Duration = Duration::from_micros(300);
 /// Datagram slots of one receive call: 0.5 MB, a quarter of the L2 cache of current servers.
 pub(crate) const RECEIVE_SLOTS: usize = 8;
 
-/// Size of a receive slot: the largest datagram the kernel's GRO builds.
-pub(crate) const RECEIVE_SLOT: usize = 65_536;
-
 /// A path found narrow is tried anew after this long, as the kernel does with what it learnt (RFC 1191 §6.3).
 pub(crate) const PATH_MTU_AGE: Duration = Duration::from_secs(600);
 
@@ -43,7 +40,7 @@ pub(crate) const LEAST_V6: usize = 1280;
 pub(crate) const LEAST_V4: usize = 576;
 
 /// Room for opened packets between two flushes towards the devices: four full receives.
-pub(crate) const ARENA: usize = 4 * RECEIVE_SLOT;
+pub(crate) const ARENA: usize = 4 * lacis_udp::SLOT;
 
 /// Super-packets read from one device before others get their turn.
 pub(crate) const DEVICE_BUDGET: usize = 8;

@@ -25,7 +25,7 @@ use crate::sockets::Sockets;
 use crate::tunnel::Core;
 use crate::udp::poll::{Poll, Ready, Waker};
 use crate::udp::raw::Manner;
-use crate::udp::receive::Receiver;
+use crate::udp::receive::{Message, Receiver};
 use crate::udp::socket;
 
 mod io_output;
@@ -85,7 +85,7 @@ impl Shard {
             commands,
             waker,
             stop,
-            receiver: Receiver::new(),
+            receiver: Receiver::default(),
             frame: vec![0; limits::FRAME].into_boxed_slice(),
             held: false,
         })
@@ -176,7 +176,7 @@ impl Shard {
             };
             self.io.counters.receives += 1;
             for at in 0..count {
-                if let Some(message) = self.receiver.message(at) {
+                if let Some(message) = Message::of(&self.receiver, at) {
                     self.engine.on_wire(now, &message, &mut self.io);
                 }
             }

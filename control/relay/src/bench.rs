@@ -5,8 +5,7 @@ use std::{io, net::SocketAddr};
 use crate::{
     leg::Place,
     udp::{
-        receive::Receiver,
-        send::{Sender, Train},
+        send::{Receiver, Sender, Train},
         socket::{Stop, UdpSocket},
     },
 };
@@ -26,7 +25,7 @@ impl Port {
     /// # Errors
     /// Why not.
     pub fn bind(at: SocketAddr) -> io::Result<Self> {
-        let (receiver, sender) = (Receiver::new(), Sender::new());
+        let (receiver, sender) = (Receiver::default(), Sender::new());
         Ok(Self { socket: UdpSocket::bind(at)?, receiver, sender, stop: Stop::new()? })
     }
 
@@ -40,7 +39,7 @@ impl Port {
 
     /// Sends datagrams of `stride` bytes in one call; how many the kernel did not take.
     pub fn send(&mut self, to: SocketAddr, stride: usize, bytes: &[u8]) -> u64 {
-        self.sender.push(Train { to: Place::of(to), stride, start: 0, length: bytes.len() });
+        self.sender.push(Train { to: Place::of(to), ecn: 0, stride, start: 0, length: bytes.len() });
         self.sender.flush(&self.socket, bytes)
     }
 
@@ -58,7 +57,9 @@ impl Port {
         for at in 0..count {
             let Some(message) = self.receiver.message(at) else { continue };
             let bytes = &self.receiver.bytes()[message.start..message.start + message.length];
-            bytes.chunks(message.stride).for_each(|datagram| each(message.from.remote(), datagram));
+            bytes
+                .chunks(message.stride)
+                .for_each(|datagram| each(Place::of(message.from).remote(), datagram));
         }
         Ok(())
     }
@@ -80,10 +81,10 @@ impl Port {
             for at in 0..count {
                 let Some(message) = self.receiver.message(at) else { continue };
                 match to {
-                    _ if message.length == 1 => to = Some(message.from),
+                    _ if message.length == 1 => to = Some(Place::of_message(&message)),
                     Some(to) => {
                         let (stride, start, length) = (message.stride, message.start, message.length);
-                        self.sender.push(Train { to, stride, start, length });
+                        self.sender.push(Train { to, ecn: 0, stride, start, length });
                     }
                     None => {}
                 }

@@ -1,6 +1,6 @@
 //! Where a member's frames come from and go to.
 
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The way between the relay and one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +55,14 @@ impl Eq for Place {}
 impl Place {
     /// From a source as a socket tells it.
     pub(crate) fn of(remote: SocketAddr) -> Self {
-        let ip = match remote {
-            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped(),
-            SocketAddr::V6(v6) => *v6.ip(),
-        };
+        let ip = mapped(remote.ip());
         Self { ip, port: remote.port(), local: Ipv6Addr::UNSPECIFIED }
+    }
+
+    /// The two ends of a message.
+    pub(crate) fn of_message(message: &lacis_udp::Message) -> Self {
+        let local = message.to.map_or(Ipv6Addr::UNSPECIFIED, mapped);
+        Self { local, ..Self::of(message.from) }
     }
 
     /// The member's address and port, an IPv4 one as such.
@@ -80,5 +83,12 @@ impl Leg {
             Self::Udp(place) => place.remote(),
             Self::Tls(stream) => SocketAddr::new(stream.ip.to_canonical(), stream.port),
         }
+    }
+}
+
+fn mapped(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
     }
 }

@@ -23,7 +23,6 @@ mod lease;
 mod leg;
 mod limiter;
 mod limits;
-mod queue;
 mod running;
 mod table;
 mod tls;

@@ -77,8 +77,8 @@ pub(crate) const REVOCATIONS: usize = 100_000;
 /// Messages that one call receives, each up to 64 KiB of merged datagrams.
 pub(crate) const RECEIVE_SLOTS: usize = 16;
 
-/// Longest message: what the kernel merges at most.
-pub(crate) const RECEIVE_SLOT: usize = 65_536;
+/// The bits of a traffic class that routers may change (RFC 3168 §5); the others stay before the relay.
+pub(crate) const ECN: u8 = 3;
 
 /// Datagram runs that one call sends: two for each message of a call, before the queue is handed over early.
 pub(crate) const SENDS: usize = 2 * RECEIVE_SLOTS;
@@ -94,15 +94,6 @@ pub const COME_BACK: Duration = Duration::from_secs(3);
 
 /// Members behind TLS at once. Each has a descriptor, and 40 KB in the process.
 pub(crate) const TLS_CLIENTS: usize = 8_000;
-
-/// Bytes of data that wait for one member behind TLS: 20 ms at 100 Mbit/s.
-pub(crate) const TLS_QUEUE: usize = 256 * 1024;
-
-/// Bytes of handshakes, probes and answers that wait for it: some hundreds.
-pub(crate) const TLS_URGENT: usize = 32 * 1024;
-
-/// How long data waits for it: what is older has been sent again by those who care.
-pub(crate) const TLS_AGE: Duration = Duration::from_millis(150);
 
 /// How long a member that sends faster than it may is not read from: a tenth of the burst or less.
 pub(crate) const TLS_PAUSE: Duration = Duration::from_millis(10);

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use lacis_proto::relay::{Frame, HEADER, Packet};
+use lacis_proto::relay::{Frame, HEADER, Packet, Queue};
 use tokio::sync::Notify;
 
 use crate::{
@@ -26,7 +26,6 @@ use crate::{
     leg::{Leg, Place},
     limiter::{Limiter, nanoseconds},
     limits,
-    queue::Queue,
     udp::{send::send_one, socket::UdpSocket, worker::Shared},
 };
 

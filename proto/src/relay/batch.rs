@@ -29,10 +29,16 @@ impl<'a> Batch<'a> {
         if message.len() > MAX_BATCH { Err(BatchError) } else { Ok(Self { rest: message }) }
     }
 
+    /// Whether a message can hold this frame at all.
+    #[must_use]
+    pub fn holds(frame: &[u8]) -> bool {
+        (HEADER..=MAX_BATCH - 2).contains(&frame.len())
+    }
+
     /// Adds a frame to a message. `false` where it does not fit any more.
     pub fn push(message: &mut Vec<u8>, frame: &[u8]) -> bool {
         let Ok(length) = u16::try_from(frame.len()) else { return false };
-        if frame.len() < HEADER || message.len() + 2 + frame.len() > MAX_BATCH {
+        if !Self::holds(frame) || message.len() + 2 + frame.len() > MAX_BATCH {
             return false;
         }
         message.extend(length.to_be_bytes());

@@ -7,8 +7,7 @@ use std::{
 };
 
 use lacis_agent_core::Mapping;
-
-use crate::random::Random;
+use support::Random;
 
 /// The kinds of the laboratory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,9 +11,9 @@ use lacis_agent_core::{
     RelayWay, RemotePeer, Seed, Shared, Way,
 };
 use lacis_proto::{GroupId, PeerId, PublicKey, RecordId};
+use support::Random;
 
 use super::{nat::Nat, world::Relay};
-use crate::random::Random;
 
 /// What travels.
 #[derive(Clone, Debug, PartialEq, Eq)]

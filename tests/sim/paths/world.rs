@@ -8,12 +8,12 @@ use std::{
 };
 
 use lacis_agent_core::{PathEvent, Way};
+use support::Random;
 
 use super::{
     nat::{Kind, Nat},
     node::{Node, Out, Packet, group},
 };
-use crate::random::Random;
 
 /// Where whoever plays recorded frames again sits.
 pub(crate) const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66)), 666);

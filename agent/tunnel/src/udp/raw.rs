@@ -50,7 +50,7 @@ const DEFAULT_TTL: libc::c_int = -1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::udp::receive::Receiver;
+    use crate::udp::receive::{Message, Receiver};
 
     #[test]
     fn a_datagram_keeps_its_manner_to_itself() {
@@ -75,10 +75,10 @@ mod tests {
                 if send(&from, place, b"raw", manner).is_err() && v6 {
                     return;
                 }
-                let mut receiver = Receiver::new();
+                let mut receiver = Receiver::default();
                 // Over loopback a datagram has arrived when the call returns.
                 assert_eq!(receiver.receive(&to).unwrap(), 1);
-                assert_eq!(receiver.message(0).unwrap().bytes, b"raw");
+                assert_eq!(Message::of(&receiver, 0).unwrap().bytes, b"raw");
                 assert_eq!([ttl, cutting].map(|option| from.get(ip, option).unwrap()), before, "{manner:?}");
             }
         }

@@ -113,7 +113,7 @@ mod tests {
         let ready: Vec<_> =
             poll.wait(Some(Duration::from_secs(10))).unwrap().map(|event| event.token).collect();
         for number in &ready {
-            Receiver::new().receive(&sockets[usize::try_from(*number).unwrap()]).unwrap();
+            Receiver::default().receive(&sockets[usize::try_from(*number).unwrap()]).unwrap();
         }
         ready.into_iter().map(|number| usize::try_from(number).unwrap()).collect()
     }
@@ -186,6 +186,6 @@ mod tests {
             sender.send_to(&message(4, 32, 5, owner), ("127.0.0.1", port)).unwrap();
             heard(&sockets);
         }
-        assert!(Receiver::new().receive(&intruder).is_err());
+        assert!(Receiver::default().receive(&intruder).is_err());
     }
 }

@@ -1,8 +1,13 @@
 //! Sending: trains of datagrams to several places with one system call, and what to do when the kernel refuses one.
-#![expect(unsafe_code, reason = "sendmmsg with control messages has no safe wrapper")]
+#![expect(unsafe_code, reason = "sendmmsg has no safe wrapper")]
 
-use std::{io, net::Ipv6Addr, os::fd::AsRawFd as _};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    os::fd::AsRawFd as _,
+};
 
+use lacis_udp::Details;
 use socket2::SockAddr;
 
 use super::socket::UdpSocket;
@@ -10,14 +15,16 @@ use crate::{leg::Place, limits};
 
 const SENDS: usize = limits::SENDS;
 
-/// Room for the segment size and the source address; words, so that headers inside are aligned.
-const CONTROL: usize = 10;
+/// Buffers for one receive call.
+pub(crate) type Receiver = lacis_udp::Receiver<{ limits::RECEIVE_SLOTS }>;
 
 /// Datagrams to one place, which lie in the memory of a receiver. The kernel has merged them, so it cuts them again: a
 /// train has never more segments or bytes than one send takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Train {
     pub(crate) to: Place,
+    /// The congestion mark that they came with (RFC 3168 §5): a router before the relay may speak to the far end.
+    pub(crate) ecn: u8,
     /// Size of each datagram but the last.
     pub(crate) stride: usize,
     pub(crate) start: usize,
@@ -70,7 +77,7 @@ impl Sender {
 
 /// Sends one datagram; whether the kernel took it.
 pub(crate) fn send_one(socket: &UdpSocket, to: &Place, datagram: &[u8]) -> bool {
-    let train = Train { to: *to, stride: datagram.len(), start: 0, length: datagram.len() };
+    let train = Train { to: *to, ecn: 0, stride: datagram.len(), start: 0, length: datagram.len() };
     let sent = send(socket, std::slice::from_ref(&train), datagram);
     if let Err(error) = &sent {
         tracing::debug!(to = %to.remote(), %error, "a frame was not sent");
@@ -87,7 +94,7 @@ fn singly(socket: &UdpSocket, train: &Train, bytes: &[u8], error: &io::Error) ->
     }
     let bytes = &bytes[train.start..train.start + train.length];
     let refused = bytes.chunks(train.stride).filter(|datagram| {
-        let one = Train { to: train.to, stride: datagram.len(), start: 0, length: datagram.len() };
+        let one = Train { stride: datagram.len(), start: 0, length: datagram.len(), ..*train };
         send(socket, &[one], datagram).is_err()
     });
     u64::try_from(refused.count()).unwrap_or(u64::MAX)
@@ -102,10 +109,10 @@ fn send(socket: &UdpSocket, trains: &[Train], bytes: &[u8]) -> io::Result<usize>
     let (mut parts, mut headers): ([libc::iovec; SENDS], [libc::mmsghdr; SENDS]) =
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     let mut names: [Option<SockAddr>; SENDS] = [const { None }; SENDS];
-    let mut controls = [[0_u64; CONTROL]; SENDS];
+    let mut details = [Details::none(); SENDS];
     let mut count = 0;
-    let buffers = parts.iter_mut().zip(&mut names).zip(&mut controls);
-    for ((train, header), ((part, name), control)) in trains.iter().zip(&mut headers).zip(buffers) {
+    let buffers = parts.iter_mut().zip(&mut names).zip(&mut details);
+    for ((train, header), ((part, name), details)) in trains.iter().zip(&mut headers).zip(buffers) {
         let payload = &bytes[train.start..train.start + train.length];
         *part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
         let remote = if socket.v6 { train.to.remote_v6().into() } else { train.to.remote() };
@@ -115,61 +122,28 @@ fn send(socket: &UdpSocket, trains: &[Train], bytes: &[u8]) -> io::Result<usize>
         header.msg_namelen = name.len();
         header.msg_iov = part;
         header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = describe(header, socket.v6, train);
+        describe(details, socket.v6, train);
+        details.attach(header);
         count += 1;
     }
-    // SAFETY: names, parts and controls live to the end of the function, with their true sizes; the kernel only reads
+    // SAFETY: names, parts and details live to the end of the function, with their true sizes; the kernel only reads
     // what they point to.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Writes the control messages of a train; returns the room they take.
-fn describe(header: &mut libc::msghdr, v6: bool, train: &Train) -> usize {
-    let mut used = 0;
+/// Writes what goes beside a train.
+fn describe(details: &mut Details, v6: bool, train: &Train) {
     if train.length > train.stride {
-        let size = u16::try_from(train.stride).unwrap_or(u16::MAX);
-        used += put(header, used, libc::SOL_UDP, libc::UDP_SEGMENT, size);
+        details.cut(u16::try_from(train.stride).unwrap_or(u16::MAX));
     }
-    if train.to.local == Ipv6Addr::UNSPECIFIED {
-        return used;
+    let local = train.to.local;
+    if local != Ipv6Addr::UNSPECIFIED {
+        details.leave_from(if v6 { local.into() } else { IpAddr::from(local).to_canonical() });
     }
-    if v6 {
-        let address = libc::in6_addr { s6_addr: train.to.local.octets() };
-        let info = libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
-        used += put(header, used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
-    } else if let Some(local) = train.to.local.to_ipv4_mapped() {
-        let address = libc::in_addr { s_addr: u32::from_ne_bytes(local.octets()) };
-        let any = libc::in_addr { s_addr: 0 };
-        let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: any };
-        used += put(header, used, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+    if train.ecn != 0 {
+        details.mark(train.ecn, train.to.remote().is_ipv4());
     }
-    used
-}
-
-/// Writes one control message at `used` bytes into the buffer of `header`; returns the room it takes.
-fn put<T: Copy>(
-    header: &mut libc::msghdr,
-    used: usize,
-    level: libc::c_int,
-    kind: libc::c_int,
-    value: T,
-) -> usize {
-    let size = libc::c_uint::try_from(size_of::<T>()).unwrap_or(0);
-    // SAFETY: CMSG_LEN and CMSG_SPACE only compute.
-    let (length, space) = unsafe { (libc::CMSG_LEN(size) as usize, libc::CMSG_SPACE(size) as usize) };
-    assert!(used + space <= CONTROL * 8, "the control buffer holds a segment size and one source address");
-    // SAFETY: the buffer has room for `space` bytes at `used`, as just asserted; it is aligned to words and `used` is a
-    // sum of CMSG_SPACEs, hence aligned as well. The value is written unaligned.
-    unsafe {
-        let at = header.msg_control.cast::<u8>().add(used).cast::<libc::cmsghdr>();
-        (*at).cmsg_level = level;
-        (*at).cmsg_type = kind;
-        (*at).cmsg_len = length;
-        libc::CMSG_DATA(at).cast::<T>().write_unaligned(value);
-    }
-    space
 }
 
 #[cfg(test)]
@@ -177,7 +151,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::udp::{receive::Receiver, socket::Stop};
+    use crate::udp::socket::Stop;
 
     /// Trains to both families, sent and received on sockets for both.
     #[test]
@@ -185,7 +159,7 @@ mod tests {
         let (from, to) = (UdpSocket::bind_any(0).unwrap(), UdpSocket::bind_any(0).unwrap());
         let (port, source) = (to.address().unwrap().port(), from.address().unwrap().port());
         let bytes: Vec<u8> = (0..250).collect();
-        let (stop, mut receiver) = (Stop::new().unwrap(), Receiver::new());
+        let (stop, mut receiver) = (Stop::new().unwrap(), Receiver::default());
         for local in ["127.0.0.1", "127.0.0.2", "::1"] {
             let remote = SocketAddr::new(local.parse().unwrap(), port);
             if remote.is_ipv6() && std::net::UdpSocket::bind("[::1]:0").is_err() {
@@ -194,8 +168,9 @@ mod tests {
             let mut place = Place::of(remote);
             place.local = place.ip;
             let mut sender = Sender::new();
+            let ecn = 3;
             for (start, length) in [(0, 250), (50, 60)] {
-                assert!(sender.push(Train { to: place, stride: 100, start, length }));
+                assert!(sender.push(Train { to: place, ecn, stride: 100, start, length }));
             }
             assert_eq!(sender.flush(&from, &bytes), 0);
             let mut seen = Vec::new();
@@ -203,8 +178,10 @@ mod tests {
                 assert!(stop.wait(&to).unwrap());
                 for at in 0..receiver.receive(&to).unwrap() {
                     let message = receiver.message(at).unwrap();
-                    assert_eq!((message.from.ip, message.from.port), (place.ip, source));
-                    assert_eq!(message.from.local, place.ip, "we know which address it came to");
+                    let from = Place::of_message(&message);
+                    assert_eq!((from.ip, from.port), (place.ip, source));
+                    assert_eq!(from.local, place.ip, "we know which address it came to");
+                    assert_eq!(message.class, ecn, "and what routers said on the way");
                     assert!(message.stride <= 100);
                     seen.extend_from_slice(&receiver.bytes()[message.start..message.start + message.length]);
                 }
@@ -221,11 +198,11 @@ mod tests {
         bad.local = Place::of(([203, 0, 113, 1], 1).into()).ip;
         let mut sender = Sender::new();
         for to in [bad, good, bad] {
-            sender.push(Train { to, stride: 4, start: 0, length: 4 });
+            sender.push(Train { to, ecn: 0, stride: 4, start: 0, length: 4 });
         }
         assert_eq!(sender.flush(&from, b"good"), 2, "no address of ours to send from");
         assert!(Stop::new().unwrap().wait(&to).unwrap());
-        let mut receiver = Receiver::new();
+        let mut receiver = Receiver::default();
         assert_eq!(receiver.receive(&to).unwrap(), 1);
     }
 }

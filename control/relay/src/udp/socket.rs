@@ -7,7 +7,7 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -70,7 +70,7 @@ impl UdpSocket {
         address.as_socket().ok_or_else(|| io::Error::other("a UDP socket has an address and a port"))
     }
 
-    /// Asks for large buffers, merged receives and the address each message was sent to. It works without any.
+    /// Asks for large buffers, merged receives, the address each message was sent to and its congestion mark. It works without any.
     fn tune(&self) {
         let size = libc::c_int::try_from(limits::SOCKET_BUFFER).unwrap_or(libc::c_int::MAX);
         for (forced, plain) in
@@ -81,14 +81,17 @@ impl UdpSocket {
                 let _ = self.set(libc::SOL_SOCKET, plain, size);
             }
         }
-        let destination = if self.v6 {
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
-        } else {
-            (libc::IPPROTO_IP, libc::IP_PKTINFO)
-        };
-        for (what, (level, option)) in [("gro", (libc::SOL_UDP, libc::UDP_GRO)), ("pktinfo", destination)] {
-            if let Err(error) = self.set(level, option, 1) {
-                tracing::debug!(what, %error, "socket option refused");
+        let v4 = [(libc::IPPROTO_IP, libc::IP_PKTINFO), (libc::IPPROTO_IP, libc::IP_RECVTOS)];
+        let v6 = [
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+            // Of IPv4 that comes mapped.
+            (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        ];
+        let beside = if self.v6 { &v6[..] } else { &v4[..] };
+        for (level, option) in [(libc::SOL_UDP, libc::UDP_GRO)].iter().chain(beside) {
+            if let Err(error) = self.set(*level, *option, 1) {
+                tracing::debug!(level, option, %error, "socket option refused");
             }
         }
     }
@@ -105,6 +108,12 @@ impl UdpSocket {
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> libc::c_int {
         self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -6,10 +6,10 @@ use lacis_proto::{
     relay::{Frame, HEADER, Header, Packet},
     stun,
 };
+use lacis_udp::Message;
 
 use super::{
-    receive::{Message, Receiver},
-    send::{Sender, Train, send_one},
+    send::{Receiver, Sender, Train, send_one},
     socket::{Stop, UdpSocket},
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Worker {
 
     /// Runs until `stop`.
     pub(crate) fn run(mut self, stop: &Stop) {
-        let mut receiver = Receiver::new();
+        let mut receiver = Receiver::default();
         loop {
             match receiver.receive(&self.socket) {
                 Ok(messages) => self.batch(&mut receiver, messages),
@@ -94,7 +94,7 @@ impl Worker {
         self.now = self.shared.clock.since();
         for at in 0..messages {
             match receiver.message(at) {
-                Some(message) => self.message(receiver.bytes(), &message),
+                Some(message) => self.message(receiver.bytes_mut(), &message),
                 None => self.counted.malformed += 1,
             }
         }
@@ -103,7 +103,8 @@ impl Worker {
     }
 
     fn message(&mut self, bytes: &mut [u8], message: &Message) {
-        let Message { from, stride, start, length } = *message;
+        let Message { stride, start, length, .. } = *message;
+        let (from, ecn) = (Place::of_message(message), message.class & limits::ECN);
         let (mut at, end) = (start, start + length);
         while at < end {
             let next = end.min(at + stride);
@@ -112,7 +113,7 @@ impl Worker {
                 Sort::Data(header) => {
                     let count = forward::run(&bytes[at..end], stride);
                     let next = end.min(at + count * stride);
-                    let train = Train { to: from, stride, start: at, length: next - at };
+                    let train = Train { to: from, ecn, stride, start: at, length: next - at };
                     self.data(bytes, &from, header, train, count as u64);
                     at = next;
                     continue;

@@ -1,4 +1,4 @@
-//! What waits for one member behind TLS: pure, bounded in bytes and in age.
+//! Frames that wait for a stream, at the relay as at a member: bounded in bytes and in age.
 //!
 //! A stream that does not keep up must not turn into a long queue: data older than its worth is dropped, oldest first,
 //! so that the tunnels inside notice loss as on any other way. What keeps tunnels and paths alive waits apart, and goes
@@ -6,13 +6,20 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use lacis_proto::relay::{Batch, HEADER, Kind};
+use super::{Batch, HEADER, Kind};
 
-use crate::limits;
+/// Bytes of data that wait: 20 ms at 100 Mbit/s (nat-traversal §3.4).
+pub const MAX_QUEUED_DATA: usize = 256 * 1024;
 
-/// Frames for one member.
+/// Bytes of handshakes, probes and answers that wait: some hundreds.
+pub const MAX_QUEUED_URGENT: usize = 32 * 1024;
+
+/// How long data waits: what is older has been sent again by those who care.
+pub const MAX_QUEUED_FOR: Duration = Duration::from_millis(150);
+
+/// Frames on their way into one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub struct Queue {
     urgent: VecDeque<Box<[u8]>>,
     urgent_bytes: usize,
     data: VecDeque<(Duration, Box<[u8]>)>,
@@ -21,19 +28,23 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Adds a frame; returns how many were dropped for it.
-    pub(crate) fn push(&mut self, now: Duration, frame: Box<[u8]>) -> u64 {
+    pub fn push(&mut self, now: Duration, frame: Box<[u8]>) -> u64 {
+        if !Batch::holds(&frame) {
+            // All behind it would wait for ever.
+            return 1;
+        }
         let mut dropped = 0;
         if is_urgent(&frame) {
             self.urgent_bytes += frame.len();
             self.urgent.push_back(frame);
-            while self.urgent_bytes > limits::TLS_URGENT {
+            while self.urgent_bytes > MAX_QUEUED_URGENT {
                 self.urgent_bytes -= self.urgent.pop_front().map_or(self.urgent_bytes, |frame| frame.len());
                 dropped += 1;
             }
         } else {
             self.data_bytes += frame.len();
             self.data.push_back((now, frame));
-            while self.data_bytes > limits::TLS_QUEUE {
+            while self.data_bytes > MAX_QUEUED_DATA {
                 self.drop_oldest();
                 dropped += 1;
             }
@@ -42,9 +53,9 @@ impl Queue {
     }
 
     /// Moves what fits into one message; returns how many were dropped because they waited too long.
-    pub(crate) fn take(&mut self, now: Duration, message: &mut Vec<u8>) -> u64 {
+    pub fn take(&mut self, now: Duration, message: &mut Vec<u8>) -> u64 {
         let mut dropped = 0;
-        while self.data.front().is_some_and(|(since, _)| now.saturating_sub(*since) > limits::TLS_AGE) {
+        while self.data.front().is_some_and(|(since, _)| now.saturating_sub(*since) > MAX_QUEUED_FOR) {
             self.drop_oldest();
             dropped += 1;
         }
@@ -57,7 +68,7 @@ impl Queue {
             self.drop_oldest();
         }
         if self.data.is_empty() && self.urgent.is_empty() {
-            // An idle member holds no memory here.
+            // An idle stream holds no memory here.
             *self = Self::default();
         }
         dropped
@@ -75,9 +86,8 @@ fn is_urgent(frame: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lacis_proto::relay::{RelayAddress, header};
-
     use super::*;
+    use crate::relay::{MAX_BATCH, RelayAddress, header};
 
     const T: Duration = Duration::from_secs(1);
 
@@ -109,17 +119,26 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(T, data(4, 100));
         queue.push(T, data(1, 100));
-        queue.push(T + limits::TLS_AGE, data(5, 100));
-        assert_eq!(taken(&mut queue, T + limits::TLS_AGE + Duration::from_millis(1)), (vec![1, 5], 1));
+        queue.push(T + MAX_QUEUED_FOR, data(5, 100));
+        assert_eq!(taken(&mut queue, T + MAX_QUEUED_FOR + Duration::from_millis(1)), (vec![1, 5], 1));
+    }
+
+    #[test]
+    fn a_frame_that_no_message_holds_holds_up_nothing() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.push(T, data(1, MAX_BATCH)), 1);
+        assert_eq!(queue.push(T, [1; HEADER - 1].into()), 1);
+        assert_eq!(queue.push(T, data(2, 100)), 0);
+        assert_eq!(taken(&mut queue, T), (vec![2], 0));
     }
 
     #[test]
     fn the_queue_has_a_limit_in_bytes_and_drops_the_oldest() {
         let mut queue = Queue::default();
         let dropped: u64 = (0..300).map(|_| queue.push(T, data(4, 1_000))).sum();
-        assert_eq!(dropped, 300 - u64::try_from(limits::TLS_QUEUE / (1_000 + HEADER)).unwrap());
+        assert_eq!(dropped, 300 - u64::try_from(MAX_QUEUED_DATA / (1_000 + HEADER)).unwrap());
         let dropped: u64 = (0..300).map(|_| queue.push(T, data(1, 1_000))).sum();
-        assert_eq!(dropped, 300 - u64::try_from(limits::TLS_URGENT / (1_000 + HEADER)).unwrap());
+        assert_eq!(dropped, 300 - u64::try_from(MAX_QUEUED_URGENT / (1_000 + HEADER)).unwrap());
         let mut seen = 0;
         loop {
             let (frames, _) = taken(&mut queue, T);
@@ -128,6 +147,6 @@ mod tests {
             }
             seen += frames.len();
         }
-        assert_eq!(seen, limits::TLS_QUEUE / 1_016 + limits::TLS_URGENT / 1_016);
+        assert_eq!(seen, MAX_QUEUED_DATA / 1_016 + MAX_QUEUED_URGENT / 1_016);
     }
 }
