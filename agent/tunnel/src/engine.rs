@@ -166,6 +166,11 @@ impl Engine {
         self
     }
 
+    /// What it has counted so far.
+    pub(crate) const fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// Makes it one of several, before it is told of any network. What is limited for the node is divided.
     pub(crate) fn with_part(mut self, part: Part, seed: u64) -> Self {
         (self.part, self.indices, self.pace) = (part, Indices::new(seed, part), pace(self.now, part));

@@ -25,6 +25,17 @@ pub(crate) const SHARD_NICE: i32 = -20;
 /// Turns that the shard asks of the scheduler: a few trains. Short turns come sooner after a wake-up.
 pub(crate) const SHARD_SLICE: Duration = Duration::from_micros(300);
 
+/// So many packets a second, in trains shorter than [`FLOOD_TRAIN`], are a flood of lone packets: a core is about full of
+/// wake-ups then. A call has a hundredth of it.
+pub(crate) const FLOOD_PER_SECOND: u64 = 60_000;
+/// Packets in a train, by the mean, from which on a shard need not step back: those of a flood have 1 to 8, those of a
+/// stream and its acknowledgements 20 and more.
+pub(crate) const FLOOD_TRAIN: u64 = 12;
+/// How often a shard looks whether there is a flood: some hundred packets of one.
+pub(crate) const FLOOD_SPAN: Duration = Duration::from_millis(2);
+/// A flood has ended when there was none for so long; two changes of place cost microseconds.
+pub(crate) const FLOOD_CALM: Duration = Duration::from_millis(20);
+
 /// Datagram slots of one receive call: 0.5 MB, a quarter of the L2 cache of current servers.
 pub(crate) const RECEIVE_SLOTS: usize = 8;
 

@@ -30,8 +30,11 @@ use crate::udp::socket;
 
 mod io_output;
 mod priority;
+mod standing;
 
 pub(crate) use io_output::IoOutput;
+use priority::Priority;
+use standing::{Place, Standing, Work};
 
 const MAILBOX: u64 = 0;
 const SOCKET_V4: u64 = 1;
@@ -94,9 +97,9 @@ impl Shard {
     /// Carries packets until told to stop, `ahead` of other programs if the host allows it.
     pub(crate) fn run(mut self, ahead: bool) {
         let shards = self.io.post.part().of();
-        if ahead && let Err(error) = priority::raise(limits::SHARD_NICE, limits::SHARD_SLICE, shards) {
-            tracing::debug!(%error, "packets wait their turn behind other programs");
-        }
+        let priority = Priority::of_thread(ahead, shards);
+        priority.take(Place::Ahead);
+        let mut standing = Standing::new(clock::now());
         let mut ready: Vec<Ready> = Vec::with_capacity(64);
         while !self.stop.load(Ordering::Relaxed) {
             ready.clear();
@@ -126,6 +129,11 @@ impl Shard {
             self.engine.flush(&mut self.io);
             self.settle();
             self.io.post.wake_called();
+            if standing.is_due(now)
+                && let Some(place) = standing.look(now, Work::of(&self.engine.counters()))
+            {
+                priority.take(place);
+            }
         }
     }
 

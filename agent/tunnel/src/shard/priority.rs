@@ -7,7 +7,9 @@
 #![expect(unsafe_code, reason = "scheduling attributes have no safe wrapper")]
 
 use std::io;
-use std::time::Duration;
+
+use super::standing::Place;
+use crate::limits;
 
 /// `struct sched_attr` of `linux/sched/types.h`, in its first form.
 #[repr(C)]
@@ -26,22 +28,49 @@ struct Attributes {
 
 const SIZE: u32 = 48;
 
-/// Puts the calling thread, one of `shards`, ahead of ordinary ones: `nice` as setpriority(2) counts, and turns of
-/// `slice`.
-///
-/// A thread that already has a higher place, or is not scheduled as ordinary threads are, keeps it.
-///
-/// # Errors
-/// Without CAP_SYS_NICE and with a lower RLIMIT_NICE, among others; nothing has changed then.
-pub(super) fn raise(nice: i32, slice: Duration, shards: u8) -> io::Result<()> {
-    let mut attributes = read()?;
-    let is_ordinary = attributes.policy == libc::SCHED_OTHER.cast_unsigned();
-    if !is_ordinary || std::thread::available_parallelism()?.get() <= usize::from(shards) {
-        return Ok(());
+/// How the calling thread stood, and how it may stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Priority {
+    /// `None` where it is left as it is.
+    places: Option<(Attributes, Attributes)>,
+}
+
+impl Priority {
+    /// Of the calling thread, one of `shards`. One that is not scheduled as ordinary threads are is left alone.
+    /// `ahead`: whether it may ever stand higher than it does.
+    pub(super) fn of_thread(ahead: bool, shards: u8) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let ordinary = read().ok().filter(|found| found.policy == libc::SCHED_OTHER.cast_unsigned());
+        let places = ordinary.map(|behind| {
+            let mut raised = behind;
+            if ahead && cores > usize::from(shards) {
+                raised.nice = raised.nice.min(limits::SHARD_NICE);
+                // Kernels before 6.12 take the value and forget it.
+                raised.runtime = u64::try_from(limits::SHARD_SLICE.as_nanos()).unwrap_or(u64::MAX);
+            }
+            // Such a thread interrupts no other when it wakes (sched(7)).
+            (raised, Attributes { policy: libc::SCHED_BATCH.cast_unsigned(), ..behind })
+        });
+        Self { places }
     }
-    attributes.nice = attributes.nice.min(nice);
-    // Kernels before 6.12 take the value and forget it.
-    attributes.runtime = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
+
+    /// Takes a place, as far as the host allows it: without CAP_SYS_NICE and with a lower RLIMIT_NICE it does not.
+    pub(super) fn take(&self, place: Place) {
+        let Some((ahead, behind)) = self.places else { return };
+        let attributes = match place {
+            Place::Ahead => ahead,
+            Place::Behind => behind,
+        };
+        if let Err(error) = write(attributes) {
+            tracing::debug!(%error, "packets wait their turn behind other programs");
+            // Back at least to how it was scheduled.
+            let nice = read().map_or(behind.nice, |found| found.nice);
+            let _ = write(Attributes { nice, ..attributes });
+        }
+    }
+}
+
+fn write(attributes: Attributes) -> io::Result<()> {
     // SAFETY: the call reads `attributes`, which is as long as its size field says; 0 is the calling thread.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -59,29 +88,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_is_raised_where_the_host_allows_it_and_nothing_else_changes() {
+    fn the_place_changes_as_the_host_allows_and_nothing_else_does() {
         assert_eq!(size_of::<Attributes>(), SIZE as usize);
         let before = read().unwrap();
-        let raised = raise(before.nice - 1, Duration::from_micros(200), 1);
-        let after = read().unwrap();
-        assert_eq!(
-            (after.policy, after.flags, after.priority),
-            (before.policy, before.flags, before.priority)
-        );
         let one_core = std::thread::available_parallelism().unwrap().get() < 2;
-        match raised {
-            Ok(()) if one_core => assert_eq!((after.nice, after.runtime), (before.nice, before.runtime)),
-            Ok(()) => {
-                assert_eq!(after.nice, before.nice - 1);
-                assert!([0, before.runtime, 200_000].contains(&after.runtime), "{after:?}");
-                // Whoever stands higher already stays there.
-                raise(before.nice + 5, Duration::from_micros(200), 1).unwrap();
-                assert_eq!(read().unwrap().nice, before.nice - 1);
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-                assert_eq!(after.nice, before.nice);
-            }
+        let priority = Priority::of_thread(true, 1);
+        for _ in 0..2 {
+            priority.take(Place::Ahead);
+            let ahead = read().unwrap();
+            assert_eq!(
+                (ahead.policy, ahead.flags, ahead.priority),
+                (before.policy, before.flags, before.priority)
+            );
+            let slice = u64::try_from(limits::SHARD_SLICE.as_nanos()).unwrap();
+            assert!([0, before.runtime, slice].contains(&ahead.runtime), "{ahead:?}");
+            let may_rise = !one_core && write(Attributes { nice: limits::SHARD_NICE, ..ahead }).is_ok();
+            assert_eq!(ahead.nice, if may_rise { limits::SHARD_NICE } else { before.nice });
+            priority.take(Place::Behind);
+            let behind = read().unwrap();
+            assert_eq!((behind.policy, behind.nice), (libc::SCHED_BATCH.cast_unsigned(), before.nice));
+        }
+        priority.take(Place::Ahead);
+        assert_eq!(read().unwrap().policy, before.policy);
+    }
+
+    #[test]
+    fn shards_that_could_hold_all_cores_never_stand_ahead() {
+        let before = read().unwrap();
+        for priority in [Priority::of_thread(true, u8::MAX), Priority::of_thread(false, 1)] {
+            priority.take(Place::Ahead);
+            assert_eq!(read().unwrap().nice, before.nice);
         }
     }
 }
