@@ -12,7 +12,7 @@ mod steps;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use lacis_agent_core::{Degradation, Desired, Observed, ObservedInterface, Step, plan};
@@ -155,8 +155,11 @@ impl Overlay {
 
     /// What could not be set up at the last attempt.
     pub(crate) fn degradations(&self) -> impl Iterator<Item = Degradation> {
-        let no_ipv6 = (!self.has_ipv6).then_some(Degradation::NoIpv6);
-        self.failures.values().cloned().chain(no_ipv6)
+        let has_ipv6 = self.has_ipv6 && self.tunnel.reaches(Ipv6Addr::UNSPECIFIED.into());
+        let no_ipv6 = (!has_ipv6).then_some(Degradation::NoIpv6);
+        let has_ipv4 = self.tunnel.reaches(Ipv4Addr::UNSPECIFIED.into());
+        let no_ipv4 = (!has_ipv4).then_some(Degradation::NoIpv4);
+        self.failures.values().cloned().chain(no_ipv6).chain(no_ipv4)
     }
 
     /// Whether something could not be set up and is to be tried again.

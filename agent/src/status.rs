@@ -7,7 +7,7 @@
 //!             "peer":"…","name":"web-1.main.lacis.internal","address4":"10.128.0.5","address6":"fd…::5",
 //!             "resolver4":"10.128.0.1","resolver6":"fd…::1","gateway":null,
 //!             "peers":[{"id":"…","member":"external_…","name":"web-2.main.lacis.internal",
-//!                       "address4":"10.128.0.6","address6":"fd…::6","path":"direct",
+//!                       "instance":"web-2","address4":"10.128.0.6","address6":"fd…::6","path":"direct",
 //!                       "via":{"kind":"v4","relay":null,"transport":null,"rtt_ms":3.2,"loss_percent":0,…},
 //!                       "endpoint":"192.0.2.2:47820","last_handshake_s":3.1,"rx_bytes":92,"tx_bytes":180}]}],
 //!  "alarms":[{"kind":"peer","subject":"web-2.main.lacis.internal","text":"control names …","refused":false}],
@@ -174,8 +174,11 @@ pub struct PeerStatus {
     pub id: PeerId,
     /// The member that it is an instance of.
     pub member: MemberId,
-    /// Its name.
+    /// Its member's name, which other instances of the member have as well.
     pub name: String,
+    /// Tells it from other instances of its member: what its machine calls itself, else its id.
+    #[serde(default)]
+    pub instance: String,
     /// Its IPv4 address.
     pub address4: Ipv4Addr,
     /// Its IPv6 address.

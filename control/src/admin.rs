@@ -24,7 +24,7 @@ pub(crate) use self::{
 use crate::{
     app::Control,
     http::{self, Refusal},
-    listener::{self, Drain},
+    listener::{self, Bounds, Drain},
     metrics,
 };
 
@@ -58,16 +58,25 @@ async fn take(State(control): State<Arc<Control>>, request: Request) -> Result<R
 
 /// Accepts until the drain begins.
 pub(crate) async fn accept(socket: UnixListener, routes: Router, drain: Drain) {
+    let places = Bounds::LOCAL.places();
     loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = drain.begun.cancelled() => return,
             accepted = socket.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                drain.tasks.spawn(listener::serve(stream, (), routes.clone(), drain.begun.clone()));
+                let served = listener::serve(stream, (), routes.clone(), drain.begun.clone(), Bounds::LOCAL);
+                drain.tasks.spawn(async {
+                    served.await;
+                    drop(place);
+                });
             }
-            Err(error) => tracing::warn!(%error, "cannot accept on the admin socket"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the admin socket");
+                tokio::time::sleep(listener::STARVED).await;
+            }
         }
     }
 }

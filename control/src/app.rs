@@ -25,7 +25,7 @@ use crate::{
     hosts::{self, UrlError},
     http::{self, Consumers, Limiter},
     keys::{self, Keys, KeysError},
-    listener::{self, Drain},
+    listener::{self, Bounds, Drain},
     live::{Live, Places, Uses},
     metrics,
     relays::{Embedded, RelayError, Relays},
@@ -175,6 +175,7 @@ pub(crate) struct Control {
     pub(crate) streams: Arc<Places>,
     pub(crate) beat: Duration,
     pub(crate) max_age: Duration,
+    pub(crate) stuck: Duration,
     pub(crate) drain: Drain,
 }
 
@@ -234,7 +235,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let host = hosts::addresses().await;
     let urls = hosts::urls(&config.public_urls, addr, &host);
     let names = hosts::names(&urls, &host);
-    let leaf = Leaf::try_new(&opened.keys.ca, &names).map(Arc::new);
+    let leaf = Leaf::try_new(&opened.keys.ca, &names, clock::unix_ms()).map(Arc::new);
     let leaf = leaf.map_err(|source| StartError::Leaf { source })?;
     let tls = TlsAcceptor::from(leaf.server().map_err(|source| StartError::Leaf { source })?);
     let ready = ready(&opened, &urls);
@@ -251,7 +252,8 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     if let Some(listener) = figures {
         drain.tasks.spawn(metrics::accept(listener, Arc::clone(&control)));
     }
-    drain.tasks.spawn(listener::accept(listener, tls, http::routes(&control), drain.clone()));
+    let accept = listener::accept(listener, tls, http::routes(&control), drain.clone(), Bounds::PUBLIC);
+    drain.tasks.spawn(accept);
     drain.tasks.spawn(write_uses(Arc::clone(&control)));
     drain.tasks.spawn(retention::run(Arc::clone(&control), config.keep));
     drain.tasks.spawn(follow_departures(Arc::clone(&control)));
@@ -319,6 +321,7 @@ impl Opened {
             streams: Arc::default(),
             beat: config.beat,
             max_age: config.max_age,
+            stuck: config.stuck,
             drain: Drain { begun: CancellationToken::new(), tasks: TaskTracker::new() },
         });
         Ok(Stopped { control, writer: writing, folder: self.folder })
@@ -441,14 +444,16 @@ async fn follow_departures(control: Arc<Control>) {
     }
 }
 
+/// Renews the server's certificate in time, for as long as control runs.
 async fn renew(control: Arc<Control>, leaf: Arc<Leaf>, names: Vec<String>) {
     loop {
         tokio::select! {
             () = control.drain.begun.cancelled() => return,
-            () = tokio::time::sleep(tls::RENEW) => {}
+            () = tokio::time::sleep(tls::LOOK) => {}
         }
-        match leaf.renew(&control.keys.ca, &names) {
-            Ok(()) => tracing::info!("renewed the server's certificate"),
+        match leaf.renew_when_due(&control.keys.ca, &names, clock::unix_ms()) {
+            Ok(true) => tracing::info!("renewed the server's certificate"),
+            Ok(false) => {}
             Err(error) => tracing::warn!(%error, "cannot renew the server's certificate"),
         }
     }

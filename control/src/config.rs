@@ -37,6 +37,8 @@ pub struct Config {
     pub beat: Duration,
     /// A watch stream ends cleanly after about this long.
     pub max_age: Duration,
+    /// A reader of a stream that takes nothing for so long is gone or stuck.
+    pub stuck: Duration,
 }
 
 /// How long what has ended is kept; for ever without a time.
@@ -80,6 +82,7 @@ impl Config {
             beat: Duration::from_secs(30),
             // Heals half-dead paths, and checks again who may read.
             max_age: Duration::from_secs(30 * 60),
+            stuck: Duration::from_secs(60),
         }
     }
 }

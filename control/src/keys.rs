@@ -188,7 +188,7 @@ fn ca_params(control: &ControlId) -> Result<CertificateParams, KeysError> {
     params.distinguished_name.push(DnType::CommonName, format!("Lacis control {control}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    tls::valid_for_days(&mut params, CA_DAYS);
+    tls::valid_for_days(&mut params, CA_DAYS, clock::unix_ms());
     Ok(params)
 }
 

@@ -18,18 +18,37 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A handshake over a slow line takes a second; a client that needs longer is none.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What strangers may take of a listener: how many connections, and for how long without getting on with one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Connections at once; the next waits.
+    connections: usize,
+    /// Over the handshake.
+    handshake: Duration,
+    /// Over the head of a request, or silent between two.
+    head: Duration,
+    /// Without taking what we sent, whatever waits in front of it (RFC 5482).
+    untaken: Duration,
+}
 
-/// How long a client may take over the head of a request, or be silent between two.
-const HEAD: Duration = Duration::from_secs(20);
+impl Bounds {
+    /// As many agents as one control is meant for, and some room. A handshake over a slow line takes a second, the
+    /// head of a request another; networks of those who travel come back within a minute.
+    pub(crate) const PUBLIC: Self = Self {
+        connections: 12_000,
+        handshake: Duration::from_secs(10),
+        head: Duration::from_secs(20),
+        untaken: Duration::from_secs(90),
+    };
 
-/// How long what we sent may stay untaken: a reader that never reads holds its connection no longer, whatever
-/// waits in front of it (RFC 5482).
-const UNTAKEN: Duration = Duration::from_secs(90);
+    /// On this host: commands of an administrator, and whoever reads figures.
+    pub(crate) const LOCAL: Self = Self { connections: 64, ..Self::PUBLIC };
 
-/// Connections at once: as many agents as one control is meant for, and some room.
-const MAX_CONNECTIONS: usize = 12_000;
+    /// Places for connections.
+    pub(crate) fn places(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.connections))
+    }
+}
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: u32 = 1_024;
@@ -72,8 +91,14 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until the drain begins.
-pub(crate) async fn accept(listener: TcpListener, tls: TlsAcceptor, routes: Router, drain: Drain) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    routes: Router,
+    drain: Drain,
+    bounds: Bounds,
+) {
+    let places = bounds.places();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -83,7 +108,7 @@ pub(crate) async fn accept(listener: TcpListener, tls: TlsAcceptor, routes: Rout
         match accepted {
             Ok((stream, from)) => {
                 let (tls, routes, begun) = (tls.clone(), routes.clone(), drain.begun.clone());
-                drain.tasks.spawn(connection(stream, from, tls, routes, begun, place));
+                drain.tasks.spawn(connection(stream, from, tls, routes, begun, (bounds, place)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -99,16 +124,16 @@ async fn connection(
     tls: TlsAcceptor,
     routes: Router,
     begun: CancellationToken,
-    place: OwnedSemaphorePermit,
+    (bounds, place): (Bounds, OwnedSemaphorePermit),
 ) {
     let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNTAKEN));
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(bounds.untaken));
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+        shaken = tokio::time::timeout(bounds.handshake, tls.accept(stream)) => shaken,
         () = begun.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => serve(stream, Caller(from), routes, begun).await,
+        Ok(Ok(stream)) => serve(stream, Caller(from), routes, begun, bounds).await,
         Ok(Err(error)) => tracing::debug!(%from, %error, "handshake failed"),
         Err(_) => tracing::debug!(%from, "handshake took too long"),
     }
@@ -120,8 +145,13 @@ async fn connection(
 pub(crate) struct Caller(pub(crate) SocketAddr);
 
 /// Serves one connection until it ends or the drain begins.
-pub(crate) async fn serve<S, C>(stream: S, caller: C, routes: Router, begun: CancellationToken)
-where
+pub(crate) async fn serve<S, C>(
+    stream: S,
+    caller: C,
+    routes: Router,
+    begun: CancellationToken,
+    bounds: Bounds,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     C: Clone + Send + Sync + 'static,
 {
@@ -132,7 +162,7 @@ where
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(bounds.head)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -156,3 +186,6 @@ async fn tower_service(
     use hyper_util::service::TowerToHyperService;
     hyper::service::Service::call(&TowerToHyperService::new(routes.clone()), request).await
 }
+
+#[cfg(test)]
+mod tests;

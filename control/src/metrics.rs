@@ -18,7 +18,11 @@ use lacis_proto::{Code, EXPOSITION_TYPE, Exposition, Figure};
 use lacis_relay::Relay;
 use tokio::net::TcpListener;
 
-use crate::{app::Control, http, limits, listener};
+use crate::{
+    app::Control,
+    http, limits,
+    listener::{self, Bounds},
+};
 
 /// Upper ends of the classes of commit times, in seconds: a disk flush takes one millisecond to some tens.
 const COMMIT_CLASSES: [f64; 8] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -108,14 +112,20 @@ async fn tell(State(control): State<Arc<Control>>) -> impl IntoResponse {
 pub(crate) async fn accept(listener: TcpListener, control: Arc<Control>) {
     let drain = control.drain.clone();
     let routes = http::finish(routes().with_state(Arc::clone(&control)), &control);
+    let places = Bounds::LOCAL.places();
     loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = drain.begun.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                drain.tasks.spawn(listener::serve(stream, (), routes.clone(), drain.begun.clone()));
+                let served = listener::serve(stream, (), routes.clone(), drain.begun.clone(), Bounds::LOCAL);
+                drain.tasks.spawn(async {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection for figures");

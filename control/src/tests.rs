@@ -1,7 +1,7 @@
 //! Whole controls in this process, over real TLS on loopback, and the writer on real files.
 
 mod api;
-mod client;
+pub(crate) mod client;
 mod credentials;
 mod damage;
 mod document;
@@ -15,5 +15,6 @@ mod relays;
 mod retention;
 mod start;
 mod streams;
+mod stuck;
 mod websocket;
 mod writers;

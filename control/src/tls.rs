@@ -1,7 +1,8 @@
 //! TLS: leaf certificates in memory, under the authority that agents pin.
 //!
 //! TLS 1.3 only, hybrid post-quantum key exchange preferred. A leaf lives 30 days and is replaced in
-//! process; its key never touches a disk. The chain that is sent holds the authority's certificate, so an
+//! process after ten; its key never touches a disk. Both are days of the wall clock, by which clients judge it:
+//! a host that was asleep finds out within an hour. The chain that is sent holds the authority's certificate, so an
 //! agent can check it against the pin of its token without fetching anything first.
 
 use std::{
@@ -19,15 +20,16 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::clock;
-
 const DAY: u64 = 86_400;
 
 /// Days that a leaf is valid.
 const LEAF_DAYS: u64 = 30;
 
 /// How often the leaf is replaced: twice within its life may fail before anybody notices.
-pub(crate) const RENEW: Duration = Duration::from_secs(10 * DAY);
+const RENEW: Duration = Duration::from_secs(10 * DAY);
+
+/// How often to look whether it is time.
+pub(crate) const LOOK: Duration = Duration::from_secs(60 * 60);
 
 /// A certificate starts this long before now, for clients whose clock is behind.
 const BACKDATED: u64 = DAY;
@@ -59,7 +61,20 @@ pub(crate) struct Authority {
 #[derive(Debug)]
 pub(crate) struct Leaf {
     provider: Arc<CryptoProvider>,
-    current: RwLock<Arc<CertifiedKey>>,
+    current: RwLock<Issued>,
+}
+
+#[derive(Debug)]
+struct Issued {
+    key: Arc<CertifiedKey>,
+    unix_ms: u64,
+}
+
+impl Issued {
+    /// Whether it is time for the next: it has served long enough, or the clock shows that it was issued in the future.
+    fn is_due(&self, now_ms: u64) -> bool {
+        now_ms.checked_sub(self.unix_ms).is_none_or(|age| u128::from(age) >= RENEW.as_millis())
+    }
 }
 
 impl Authority {
@@ -67,7 +82,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    fn issue(&self, provider: &CryptoProvider, names: &[String]) -> Result<Arc<CertifiedKey>, LeafError> {
+    fn issue(&self, provider: &CryptoProvider, names: &[String], now_ms: u64) -> Result<Issued, LeafError> {
         let failed = |source| LeafError::Certificate { source };
         let key = KeyPair::generate().map_err(failed)?;
         let mut params = CertificateParams::new(Vec::<String>::new()).map_err(failed)?;
@@ -76,28 +91,37 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "lacis-control");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        valid_for_days(&mut params, LEAF_DAYS);
+        valid_for_days(&mut params, LEAF_DAYS, now_ms);
         let leaf = params.signed_by(&key, &self.issuer).map_err(failed)?;
         let key = PrivateKeyDer::try_from(key.serialize_der())
             .map_err(|reason| LeafError::Tls { source: rustls::Error::General(reason.to_owned()) })?;
         let key = provider.key_provider.load_private_key(key).map_err(|source| LeafError::Tls { source })?;
-        Ok(Arc::new(CertifiedKey::new(vec![leaf.der().clone(), self.certificate.clone()], key)))
+        let key = CertifiedKey::new(vec![leaf.der().clone(), self.certificate.clone()], key);
+        Ok(Issued { key: Arc::new(key), unix_ms: now_ms })
     }
 }
 
 impl Leaf {
     /// Issues the first leaf.
-    pub(crate) fn try_new(authority: &Authority, names: &[String]) -> Result<Self, LeafError> {
+    pub(crate) fn try_new(authority: &Authority, names: &[String], now_ms: u64) -> Result<Self, LeafError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let current = RwLock::new(authority.issue(&provider, names)?);
+        let current = RwLock::new(authority.issue(&provider, names, now_ms)?);
         Ok(Self { provider, current })
     }
 
-    /// Replaces the leaf; connections that are open keep theirs.
-    pub(crate) fn renew(&self, authority: &Authority, names: &[String]) -> Result<(), LeafError> {
-        let next = authority.issue(&self.provider, names)?;
+    /// Replaces the leaf where it is time, and says whether it was; connections that are open keep theirs.
+    pub(crate) fn renew_when_due(
+        &self,
+        authority: &Authority,
+        names: &[String],
+        now_ms: u64,
+    ) -> Result<bool, LeafError> {
+        if !self.current.read().unwrap_or_else(PoisonError::into_inner).is_due(now_ms) {
+            return Ok(false);
+        }
+        let next = authority.issue(&self.provider, names, now_ms)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+        Ok(true)
     }
 
     /// The settings of a server that shows this leaf.
@@ -114,13 +138,13 @@ impl Leaf {
 
 impl ResolvesServerCert for Leaf {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).key))
     }
 }
 
-/// Sets when a certificate is valid: from a day ago for so many days.
-pub(crate) fn valid_for_days(params: &mut CertificateParams, days: u64) {
-    let now = Duration::from_millis(clock::unix_ms());
+/// Sets when a certificate is valid: from a day before `now_ms` for so many days.
+pub(crate) fn valid_for_days(params: &mut CertificateParams, days: u64, now_ms: u64) {
+    let now = Duration::from_millis(now_ms);
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(Duration::from_secs(BACKDATED));
     params.not_after = epoch + now + Duration::from_secs(days * DAY);
@@ -137,3 +161,6 @@ fn alternative(name: &str) -> Option<SanType> {
         Err(_) => name.try_into().ok().map(SanType::DnsName),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

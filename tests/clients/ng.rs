@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::json;
-use support::{Process, binary, run, run_ok};
+use support::{Process, binary, eventually, run, run_ok};
 
 use crate::lab::{Lab, ids};
 
@@ -216,4 +216,28 @@ fn tables_fit_the_terminal_and_files_get_everything() {
         shown.contains('…') && shown.lines().all(|line| line.trim_end().chars().count() <= 60),
         "{shown}"
     );
+}
+
+#[test]
+fn a_command_that_comes_too_soon_waits_for_its_turn() {
+    let lab = Lab::new();
+    let everything = format!("{}/v2/self?n=[1-1000000]", lab.word("api"));
+    let bearer = format!("Authorization: Bearer {}", lab.word("api_token"));
+    let mut curl = lab.command("curl");
+    curl.args(["-s", "-o", "/dev/null", "--cacert", lab.word("ca"), "-H", &bearer, &everything]);
+    let mut flood = Process::start(&mut curl, &lab.dir.path().join("flood.log"));
+    let link = || {
+        let mut command = lab.ng_command(&["link", "app_1", "main"]);
+        Process::start(&mut command, &lab.dir.path().join("ng.log"))
+    };
+    let mut ng = link();
+    eventually("control asks to wait", || {
+        if !ng.is_running() && !ng.log().contains("control asks to wait") {
+            ng = link();
+        }
+        ng.log().contains("control asks to wait").then_some(())
+    });
+    flood.kill();
+    assert_eq!(ng.exit_code(), Some(0), "{}", ng.log());
+    assert_eq!(ids(&lab.group("main"), "members"), ["app_1"]);
 }

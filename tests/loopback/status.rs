@@ -1,7 +1,7 @@
 //! What the agent tells of itself, and how waiting ends.
 
 use lacis_agent::{ErrorKind, PingRequest, Reply, Request, Until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::{Control, Node};
 
@@ -19,7 +19,10 @@ async fn the_status_has_exactly_the_documented_fields() {
         group,
         "address4 address6 gateway id interface label member name peer peers resolver4 resolver6 version",
     );
-    check(peer, "address4 address6 endpoint id last_handshake_s member name path rx_bytes tx_bytes via");
+    check(
+        peer,
+        "address4 address6 endpoint id instance last_handshake_s member name path rx_bytes tx_bytes via",
+    );
     drop(b);
 }
 
@@ -44,4 +47,30 @@ async fn waiting_ends_when_it_is_so_or_when_the_time_is_over() {
     let replies = a.ask(&Request::Ping(ping)).await;
     assert!(matches!(&replies[..], [Reply::Error { kind: ErrorKind::UnknownPeer, .. }]), "{replies:?}");
     drop(b);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_of_one_member_are_told_apart() {
+    let control = Control::start().await;
+    let (shared, _) = control.new_token(&control.group, json!({ "member": "app_1" })).await;
+    let watcher = Node::join("watcher", &control.token).await;
+    let (first, second) = (Node::join("east", &shared).await, Node::join("west", &shared).await);
+    watcher.sees("both", |status| instances(status) == ["east", "west"]).await;
+    let names: Vec<_> = watcher.status().await.groups.remove(0).peers;
+    assert_eq!(names[0].name, names[1].name, "the name is the member's");
+    let third = Node::join("west", &shared).await;
+    let id = |node: &lacis_agent::Status| node.groups[0].peer.to_string();
+    let mut expected = vec!["east".to_owned(), id(&second.status().await), id(&third.status().await)];
+    expected.sort();
+    watcher
+        .sees("the ids of two that call themselves the same", |status| instances(status) == expected)
+        .await;
+    drop(first);
+}
+
+/// What the peers of the first group are told apart by, sorted.
+fn instances(status: &lacis_agent::Status) -> Vec<String> {
+    let mut found: Vec<String> = status.groups[0].peers.iter().map(|peer| peer.instance.clone()).collect();
+    found.sort();
+    found
 }

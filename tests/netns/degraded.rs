@@ -74,6 +74,45 @@ fn a_host_without_ipv6_has_everything_else() {
     assert_eq!(degraded(&web, "no_ipv6"), None);
 }
 
+/// A program that becomes `lacis` with a filter of the kernel on it: sockets of IPv4 are refused to it (seccomp(2)), as a
+/// sandbox or a host without IPv4 does.
+const WITHOUT_IPV4: &str = r#"#!/usr/bin/env python3
+import ctypes, errno, os, struct, sys
+LOAD, EQUAL, ANSWER = 0x20, 0x15, 0x06
+SOCKET, AF_INET = 41 if os.uname().machine == "x86_64" else 198, 2
+steps = [(LOAD, 0, 0, 0), (EQUAL, 0, 3, SOCKET), (LOAD, 0, 0, 16), (EQUAL, 0, 1, AF_INET),
+         (ANSWER, 0, 0, 0x00050000 | errno.EAFNOSUPPORT), (ANSWER, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(program)))
+kernel = ctypes.CDLL(None, use_errno=True)
+assert kernel.prctl(38, 1, 0, 0, 0) == 0 and kernel.prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()
+os.execv("LACIS", ["LACIS", *sys.argv[1:]])
+"#;
+
+#[test]
+fn a_host_without_ipv4_sockets_goes_on_with_ipv6() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (lab, mut web, db) = Lab::with_two_nodes();
+    let program = lab.dir.path().join("without-ipv4");
+    fs::write(&program, WITHOUT_IPV4.replace("LACIS", &binary("lacis").display().to_string())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(web.stop(), Some(0));
+    web.up_with(&program);
+    says(&web, "no_ipv4", &["IPv6 only", "AF_INET"]);
+    says(&web, "names_unanswered", &["10.128.0.1:53"]);
+    eventually("web reaches db over IPv6", || web.reaches("db").then_some(()));
+    let endpoint = eventually("the way to db", || {
+        let group = web.group();
+        group["peers"][0]["endpoint"].as_str().map(str::to_owned)
+    });
+    assert!(endpoint.starts_with(&format!("[{}]:", db.host.v6())), "{endpoint}");
+    eventually("db knows that web is at IPv6 addresses only", || {
+        let group = db.group();
+        group["peers"][0]["endpoint"].as_str().filter(|at| at.starts_with('[')).map(|_| ())
+    });
+    assert_eq!(degraded(&db, "no_ipv4"), None);
+}
+
 #[test]
 fn a_taken_port_53_costs_the_names_alone() {
     let (lab, _web, _db) = Lab::with_two_nodes();

@@ -37,8 +37,12 @@ fn agent_and_control_say_when_they_are_ready_alive_and_stopping() {
 
     let mut second = lab.host.command(support::binary("lacis-control"));
     second.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(lab.dir.path().join("second"));
-    let mut control = Process::start(second.env("NOTIFY_SOCKET", &path), &lab.dir.path().join("second.log"));
+    second.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let mut control = Process::start(&mut second, &lab.dir.path().join("second.log"));
     assert!(heard(&socket).contains("READY=1"));
+    for _ in 0..3 {
+        assert!(heard(&socket).contains("WATCHDOG=1"));
+    }
     assert_eq!(control.terminate(), Some(0));
-    assert!(heard(&socket).contains("STOPPING=1"));
+    while !heard(&socket).contains("STOPPING=1") {}
 }

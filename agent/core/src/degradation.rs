@@ -20,6 +20,8 @@ pub enum Degradation {
     },
     /// The host has no IPv6.
     NoIpv6,
+    /// The host gives no sockets of IPv4.
+    NoIpv4,
     /// No peer that was called has answered over UDP.
     UdpUnanswered {
         /// The port of the tunnels.
@@ -111,6 +113,7 @@ impl Degradation {
         match self {
             Self::NotApplied { .. } => "not_applied",
             Self::NoIpv6 => "no_ipv6",
+            Self::NoIpv4 => "no_ipv4",
             Self::UdpUnanswered { .. } => "udp_unanswered",
             Self::NoRelay { .. } => "no_relay",
             Self::UdpRefused { .. } => "udp_refused",
@@ -132,6 +135,9 @@ impl Degradation {
             Self::NotApplied { .. } => "remove the cause; it is tried again every few seconds".to_owned(),
             Self::NoIpv6 => {
                 "allow it (sysctl net.ipv6.conf.default.disable_ipv6=0) and start the agent again".to_owned()
+            }
+            Self::NoIpv4 => {
+                "allow it (AF_INET in RestrictAddressFamilies of the service) and start the agent again".to_owned()
             }
             Self::UdpUnanswered { port, .. } => {
                 format!("let UDP out, and in to port {port}, at the firewalls on the way")
@@ -178,6 +184,7 @@ impl Degradation {
         match self {
             Self::NotApplied { reason } => reason.clone(),
             Self::NoIpv6 => "this host has no IPv6: peers are reached by IPv4 only".to_owned(),
+            Self::NoIpv4 => "this host has no IPv4: peers are reached by IPv6 only".to_owned(),
             Self::UdpUnanswered { peers, .. } => {
                 format!("none of the {peers} peers called has answered over UDP")
             }
@@ -280,6 +287,7 @@ mod tests {
         let addr: SocketAddr = "10.128.0.1:53".parse().unwrap();
         for (degradation, says) in [
             (Degradation::NoIpv6, "disable_ipv6=0"),
+            (Degradation::NoIpv4, "by IPv6 only; allow it (AF_INET"),
             (Degradation::UdpUnanswered { port: 47_820, peers: 2 }, "port 47820"),
             (Degradation::NamesByHand { reason: "x".into(), resolver: Some(addr.ip()) }, "ask 10.128.0.1"),
             (

@@ -156,8 +156,14 @@ impl AgentCore {
                 }
             }
             Event::ProofsCame { asked, proofs } => self.proofs_came(now, &asked, &proofs),
-            Event::ProofsLost { asked } => self.guard.lost(now, &asked),
-            Event::ReportFailed { seq } => self.reports.failed(now, seq),
+            Event::ProofsLost { asked, retry_after } => {
+                let wait = retry_after.map(|wait| self.link.asked(wait)).unwrap_or_default();
+                self.guard.lost(now, &asked, wait);
+            }
+            Event::ReportFailed { seq, retry_after } => {
+                let wait = retry_after.map(|wait| self.link.asked(wait)).unwrap_or_default();
+                self.reports.failed(now, seq, wait);
+            }
             Event::HandshakeDone { group, key } => {
                 self.reach.answered(now);
                 self.calls.answered(&group, &key);

@@ -27,7 +27,7 @@ impl Running {
     /// Tells everybody who must know the addresses of this node where they are others than before; says whether.
     pub(super) async fn look_at_endpoints(&mut self) -> bool {
         let host = self.enroller.host.as_ref();
-        let mut now = endpoints(host, &self.options, self.overlay.tunnel.port()).await;
+        let mut now = endpoints(host, &self.options, &self.overlay.tunnel).await;
         if let Some(addr) = self.mapper.as_ref().and_then(PortMapper::mapped) {
             now.push(Endpoint { kind: EndpointKind::Portmap, addr: addr.into() });
         }

@@ -64,7 +64,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let tunnel = start_tunnel(&enrolment, &options, inputs.clone())?;
     let mut troubles = Troubles::new(enroller.state.trouble().map(state_trouble));
     keep_port(&enroller.state, &mut enrolment, tunnel.port(), &mut troubles);
-    let endpoints = endpoints(enroller.host.as_ref(), &options, tunnel.port()).await;
+    let endpoints = endpoints(enroller.host.as_ref(), &options, &tunnel).await;
     // Groups that are known go on at once, whether control answers or not; the loop asks for the others.
     if enrolment.peers.is_empty() {
         enroller.host_peers(&mut enrolment, &endpoints, &[]).await?;
@@ -155,14 +155,14 @@ fn keep_port(state: &State, enrolment: &mut Enrolment, port: u16, troubles: &mut
     }
 }
 
-pub(super) async fn endpoints(host: Option<&Host>, options: &Options, port: u16) -> Vec<Endpoint> {
+pub(super) async fn endpoints(host: Option<&Host>, options: &Options, tunnel: &Tunnel) -> Vec<Endpoint> {
     if !options.endpoints.is_empty() {
         return options.endpoints.clone();
     }
     match host {
         // Whoever plays the host runs on this machine, and so do the other agents.
-        None => vec![Endpoint { kind: EndpointKind::Host, addr: ([127, 0, 0, 1], port).into() }],
-        Some(host) => host.endpoints(port).await.unwrap_or_else(|error| {
+        None => vec![Endpoint { kind: EndpointKind::Host, addr: ([127, 0, 0, 1], tunnel.port()).into() }],
+        Some(host) => host.endpoints(tunnel).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "addresses of this host are unknown");
             Vec::new()
         }),
@@ -466,7 +466,7 @@ impl Running {
                 Ok(_) => Event::ReportDone { seq },
                 Err(error) => {
                     tracing::debug!(%error, "report not taken");
-                    Event::ReportFailed { seq }
+                    Event::ReportFailed { seq, retry_after: error.retry_after() }
                 }
             };
             let _ = inputs.send(Input::Core(Box::new(event))).await;
@@ -480,7 +480,7 @@ impl Running {
                 Ok(reply) => Event::ProofsCame { asked, proofs: reply.proofs },
                 Err(error) => {
                     tracing::debug!(%error, "no proofs");
-                    Event::ProofsLost { asked }
+                    Event::ProofsLost { asked, retry_after: error.retry_after() }
                 }
             };
             let _ = inputs.send(Input::Core(Box::new(event))).await;

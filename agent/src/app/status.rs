@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap, Notice, PathView, Way};
+use lacis_agent_core::{AgentCore, Degradation, Hosted, Netmap, Notice, PathView, Peer, Way};
 use lacis_proto::{GroupId, PeerId, PublicKey, Revision, in_suffix, member_name, overlay_addrs, sanitize};
 use lacis_tunnel::{NetworkId, PeerStats, Stats};
 
@@ -128,6 +128,7 @@ fn group_status(
                     id: id.clone(),
                     member: peer.member.clone(),
                     name: peer_label(netmap, id),
+                    instance: instance(netmap, id, peer),
                     address4: peer.addrs.v4,
                     address6: peer.addrs.v6,
                     path: way.map_or("none", path_word).to_owned(),
@@ -162,6 +163,13 @@ pub(super) fn peer_label(netmap: &Netmap, peer: &PeerId) -> String {
         (Some(label), Some(group)) if is_alone => in_suffix(&in_suffix(&label, &group), suffix),
         _ => member_name(&peer.member, &netmap.group, suffix),
     }
+}
+
+/// What tells a peer from other instances of its member: what its machine calls itself, where no other does so, too.
+fn instance(netmap: &Netmap, id: &PeerId, peer: &Peer) -> String {
+    let is_like = |other: &Peer| other.member == peer.member && other.label == peer.label;
+    let is_alone = netmap.peers.values().filter(|other| is_like(other)).count() == 1;
+    if is_alone && !peer.label.is_empty() { peer.label.clone() } else { id.to_string() }
 }
 
 /// Whether a way is direct, in a word.

@@ -33,7 +33,7 @@ impl Running {
         if !self.options.endpoints.is_empty()
             && let Some(host) = &self.enroller.host
         {
-            all.extend(host.endpoints(self.overlay.tunnel.port()).await.unwrap_or_default());
+            all.extend(host.endpoints(&self.overlay.tunnel).await.unwrap_or_default());
         }
         self.finder.reachable_at(self.clock.now(), &all, &mut self.overlay)
     }

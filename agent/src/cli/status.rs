@@ -126,7 +126,7 @@ fn show_group(group: &GroupStatus) {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for peer in &group.peers {
         rows.push(vec![
-            short(&peer.name),
+            called(peer, group),
             peer.address4.to_string(),
             path(peer),
             print::ago(peer.last_handshake_s),
@@ -151,7 +151,48 @@ fn path(peer: &PeerStatus) -> String {
     }
 }
 
-/// The first label of a name: it tells the peers of one group apart, and fits a terminal.
+/// What a peer is called in a table: its name, and which instance it is where its member has several.
+fn called(peer: &PeerStatus, group: &GroupStatus) -> String {
+    let name = short(&peer.name);
+    let others = group.peers.iter().filter(|other| other.id != peer.id).map(|other| &other.name);
+    let is_alone = !others.chain([&group.name]).any(|other| *other == peer.name);
+    if is_alone { name } else { format!("{name} ({})", peer.instance) }
+}
+
+/// The first label of a name: it tells the members of one group apart, and fits a terminal.
 fn short(name: &str) -> String {
     name.split('.').next().unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn instances_of_one_member_stand_in_different_rows() {
+        let id = |number: u8| format!("00000000-0000-4000-8000-00000000000{number}");
+        let peer = |number: u8, name: &str| {
+            json!({
+                "id": id(number), "member": "app_1", "name": name, "instance": format!("host-{number}"),
+                "address4": "10.128.0.6", "address6": "fd00::6", "path": "none", "endpoint": null,
+                "last_handshake_s": null, "rx_bytes": 0, "tx_bytes": 0
+            })
+        };
+        let group = json!({
+            "id": "ng_00000000-0000-4000-8000-000000000001", "label": "main", "interface": null, "version": 1,
+            "member": "app_2", "peer": id(5), "name": "db.main.lacis.internal",
+            "address4": "10.128.0.5", "address6": "fd00::5", "resolver4": "10.128.0.1", "resolver6": "fd00::1",
+            "peers": [
+                peer(1, "web.main.lacis.internal"),
+                peer(2, "web.main.lacis.internal"),
+                peer(3, "mail.main.lacis.internal"),
+                peer(4, "db.main.lacis.internal"),
+            ]
+        });
+        let group: GroupStatus = serde_json::from_value(group).unwrap();
+        let names: Vec<String> = group.peers.iter().map(|peer| called(peer, &group)).collect();
+        assert_eq!(names, ["web (host-1)", "web (host-2)", "mail", "db (host-4)"]);
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lacis_proto::{Endpoint, EndpointKind, MAX_ENDPOINTS};
+use lacis_tunnel::Tunnel;
 use rtnetlink::packet_route::{
     address::{AddressFlags, AddressHeaderFlags},
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
@@ -20,9 +21,9 @@ pub(crate) fn is_overlay_interface(name: &str) -> bool {
 }
 
 impl Host {
-    /// Endpoints at this host's addresses and the given port: overlay interfaces, bridges, loopback and
+    /// Endpoints at this host's addresses where the tunnel hears: overlay interfaces, bridges, loopback and
     /// link-local addresses left out, global ones first.
-    pub(crate) async fn endpoints(&self, port: u16) -> Result<Vec<Endpoint>, HostError> {
+    pub(crate) async fn endpoints(&self, tunnel: &Tunnel) -> Result<Vec<Endpoint>, HostError> {
         let links = self.links().await?;
         let usable: Vec<u32> =
             links.iter().filter(|link| is_underlay(link)).map(|link| link.header.index).collect();
@@ -33,11 +34,12 @@ impl Host {
             .filter(|message| usable.contains(&message.header.index))
             .filter(|message| is_lasting(message.header.flags))
             .filter_map(address_of)
-            .filter(|address| !is_link_local(*address) && !address.is_loopback())
+            .filter(|address| tunnel.reaches(*address) && !is_link_local(*address) && !address.is_loopback())
             .collect();
         addresses.sort_by_key(|address| (is_private(*address), *address));
         addresses.dedup();
-        let endpoint = |address| Endpoint { kind: EndpointKind::Host, addr: SocketAddr::new(address, port) };
+        let endpoint =
+            |address| Endpoint { kind: EndpointKind::Host, addr: SocketAddr::new(address, tunnel.port()) };
         Ok(addresses.into_iter().take(MAX_ENDPOINTS).map(endpoint).collect())
     }
 }

@@ -8,7 +8,8 @@
 //! the oldest data first: a packet that comes late is worth less than the next one.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -88,9 +89,9 @@ enum BridgeError {
     #[error("{}", list(.0))]
     Unreachable(Vec<(String, String)>),
     #[error("no socket on loopback: {0}")]
-    Loopback(#[source] std::io::Error),
+    Loopback(#[source] io::Error),
     #[error("the connection broke: {0}")]
-    Broken(#[source] std::io::Error),
+    Broken(#[source] io::Error),
     #[error("the relay ended the connection")]
     Ended,
     #[error("the relay sent what is no frame")]
@@ -107,7 +108,7 @@ enum OpenError {
     #[error(transparent)]
     Dial(#[from] AttemptError),
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error("it does not speak WebSocket there")]
     NoWebSocket,
 }
@@ -133,8 +134,7 @@ impl Bridges {
 
     async fn run(&self, relay: &RelayId, urls: Vec<String>) -> Result<std::convert::Infallible, BridgeError> {
         let stream = self.first(urls).await?;
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(BridgeError::Loopback)?;
-        socket.connect((Ipv4Addr::LOCALHOST, self.port)).await.map_err(BridgeError::Loopback)?;
+        let socket = to_tunnel(self.port).await.map_err(BridgeError::Loopback)?;
         // As much as the host allows.
         let _ = SockRef::from(&socket).set_recv_buffer_size(DATAGRAMS);
         let at: SocketAddr = socket.local_addr().map_err(BridgeError::Loopback)?;
@@ -164,6 +164,19 @@ impl Bridges {
             }
         }
         Err(BridgeError::Unreachable(failed))
+    }
+}
+
+/// A socket connected to the tunnel's on loopback, of the family that this host has.
+async fn to_tunnel(port: u16) -> io::Result<UdpSocket> {
+    let on = async |loopback: IpAddr| {
+        let socket = UdpSocket::bind((loopback, 0)).await?;
+        socket.connect((loopback, port)).await?;
+        io::Result::Ok(socket)
+    };
+    match on(Ipv4Addr::LOCALHOST.into()).await {
+        Ok(socket) => Ok(socket),
+        Err(_) => on(Ipv6Addr::LOCALHOST.into()).await,
     }
 }
 
@@ -300,7 +313,7 @@ async fn send_on(
     write: &mut (impl AsyncWrite + Unpin),
     out: &[u8],
     written: &mut usize,
-) -> Result<bool, std::io::Error> {
+) -> Result<bool, io::Error> {
     if *written < out.len() {
         *written += write.write(&out[*written..]).await?;
         return Ok(false);

@@ -1,6 +1,7 @@
 //! Starting the data plane, and the handle by which the rest of the process holds it.
 
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -15,7 +16,7 @@ use crate::offloads::Offloads;
 use crate::part;
 use crate::post::Post;
 use crate::shard::{IoOutput, Shard};
-use crate::sockets::Sockets;
+use crate::sockets::{Families, Sockets};
 use crate::stats::Stats;
 use crate::tun::device::{Device, DeviceError};
 use crate::tunnel::Core;
@@ -87,7 +88,7 @@ fn on_cores(cores: usize) -> u8 {
 pub struct Config {
     /// The port of both sockets.
     pub port: Port,
-    /// Whether to carry tunnels over IPv6 as well. A host without IPv6 is fine.
+    /// Whether to carry tunnels over IPv6 as well. A host that has one family alone is fine.
     pub ipv6: bool,
     /// What carries the tunnels.
     pub core: Core,
@@ -165,7 +166,7 @@ pub struct Tunnel {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     port: AtomicU16,
-    ipv6: bool,
+    families: Families,
     offloads: Offloads,
 }
 
@@ -176,14 +177,15 @@ impl Tunnel {
     /// When the port is taken or the kernel refuses what the shards need.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let step = |step| move |source| StartError::Start { step, source };
-        let sockets = match Sockets::bind(config.port, config.ipv6, config.shards.count()) {
+        let wanted = Families { v4: true, v6: config.ipv6 };
+        let sockets = match Sockets::bind(config.port, wanted, config.shards.count()) {
             Err(StartError::Bind { source, .. }) if config.shards == Shards::Automatic => {
                 tracing::debug!(%source, "the kernel cannot steer datagrams to several shards, one carries all");
-                Sockets::bind(config.port, config.ipv6, 1)?
+                Sockets::bind(config.port, wanted, 1)?
             }
             bound => bound?,
         };
-        let (port, ipv6) = (sockets.port().map_err(step("reading the port"))?, sockets.has_ipv6());
+        let (port, families) = (sockets.port().map_err(step("reading the port"))?, sockets.families());
         let wakers: Result<Vec<_>, _> = (0..sockets.shards()).map(|_| Waker::new().map(Arc::new)).collect();
         let wakers = wakers.map_err(step("making an eventfd"))?;
         let (senders, queues): (Vec<_>, Vec<_>) =
@@ -193,8 +195,15 @@ impl Tunnel {
         let mailboxes = Mailboxes::new(senders);
         let (ahead, offloads) = (config.ahead, config.offloads);
         // From here on a failure stops the shards that run already.
-        let mut tunnel =
-            Self { mailboxes, wakers, stop, threads: Vec::new(), port: AtomicU16::new(port), ipv6, offloads };
+        let mut tunnel = Self {
+            mailboxes,
+            wakers,
+            stop,
+            threads: Vec::new(),
+            port: AtomicU16::new(port),
+            families,
+            offloads,
+        };
         for (post, queue) in Post::connect(&tunnel.wakers).into_iter().zip(queues) {
             let number = usize::from(post.part().number());
             let io = IoOutput::new(sockets.clone(), post, events.clone(), offloads);
@@ -231,10 +240,10 @@ impl Tunnel {
         self.port.load(Ordering::Relaxed)
     }
 
-    /// Whether there is an IPv6 socket.
+    /// Whether there is a socket for an address's family.
     #[must_use]
-    pub fn has_ipv6(&self) -> bool {
-        self.ipv6
+    pub fn reaches(&self, ip: IpAddr) -> bool {
+        self.families.have(ip)
     }
 
     /// Moves to another port without touching networks, peers or sessions; 0 means any.
@@ -245,7 +254,7 @@ impl Tunnel {
         if port == self.port() {
             return Ok(());
         }
-        let sockets = Sockets::bind(Port::Exactly(port), self.ipv6, self.shards())?;
+        let sockets = Sockets::bind(Port::Exactly(port), self.families, self.shards())?;
         let step = |step| move |source| StartError::Start { step, source };
         let bound = sockets.port().map_err(step("reading the port"))?;
         let delivered = self.deliver(Command::SetSockets(sockets));

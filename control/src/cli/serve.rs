@@ -5,7 +5,10 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Interval, interval},
+};
 
 use super::{Format, ServeArgs};
 use crate::{Config, Keep, Ready, RelayListen, config, serve as start};
@@ -49,14 +52,26 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!(addr = %running.addr, "control is ready");
     // Whoever started this without a service manager is told nothing.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    // Twice in the time that the service manager waits for a sign of life, where it does.
+    let mut alive = sd_notify::watchdog_enabled().map(|patience| interval(patience / 2));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = tick(&mut alive) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
+        }
     }
     tracing::info!("control drains");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     running.shutdown().await;
     Ok(())
+}
+
+async fn tick(alive: &mut Option<Interval>) {
+    match alive {
+        Some(alive) => drop(alive.tick().await),
+        None => std::future::pending().await,
+    }
 }
 
 fn announce(ready: &Ready, format: Format) -> std::io::Result<()> {

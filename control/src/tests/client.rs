@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use crate::{Config, Running, clock, serve, tls};
 
 /// Longer than anything here takes on a busy machine.
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A control on a folder of its own.
 pub(super) async fn start(folder: &tempfile::TempDir) -> Running {

@@ -52,7 +52,7 @@ impl World {
                 self.call(node, Ask::AddPeer(request));
             }
             Action::HostAgain(_) => {}
-            Action::FetchProofs(asked) => self.feed(node, CoreEvent::ProofsLost { asked }),
+            Action::FetchProofs(asked) => self.feed(node, CoreEvent::ProofsLost { asked, retry_after: None }),
             Action::SaveScope(id) => {
                 let scope = self.nodes[node].running().and_then(|running| running.core.scope(&id).cloned());
                 if let Some(scope) = scope {

@@ -120,7 +120,9 @@ impl World {
             (Ask::Leave(group, peer), Ok(_)) => self.has_left(node, group, &peer),
             (Ask::Leave(group, peer), Err(_)) => self.call(node, Ask::Leave(group, peer)),
             (Ask::Report(report), Ok(_)) => self.feed(node, CoreEvent::ReportDone { seq: report.seq }),
-            (Ask::Report(report), Err(_)) => self.feed(node, CoreEvent::ReportFailed { seq: report.seq }),
+            (Ask::Report(report), Err(_)) => {
+                self.feed(node, CoreEvent::ReportFailed { seq: report.seq, retry_after: None });
+            }
             (Ask::Watch(stream, _), answer) => {
                 let problem = answer.err().flatten();
                 self.feed(node, CoreEvent::ConnectFailed { stream, problem, retry_after: None });

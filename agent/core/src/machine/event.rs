@@ -111,6 +111,8 @@ pub enum Event {
     ReportFailed {
         /// Its number.
         seq: u64,
+        /// How long control asks to wait.
+        retry_after: Option<Duration>,
     },
     /// Control answered about peers.
     ProofsCame {
@@ -123,6 +125,8 @@ pub enum Event {
     ProofsLost {
         /// Which were asked about.
         asked: Vec<PeerId>,
+        /// How long control asks to wait.
+        retry_after: Option<Duration>,
     },
     /// A peer answered a handshake.
     HandshakeDone {

@@ -6,10 +6,11 @@
 //!                     └──────────────────────── the wait is over ──────────────────────────┘
 //! ```
 //! The wait after the first failure is 0.2 to 1 s; later ones are drawn from a window that doubles up to
-//! five minutes ("full jitter"). Failures are forgotten once a stream has been in sync for a minute. A
-//! stream that ends sooner, but had been in sync, is followed by one short wait, because control may only
-//! have restarted; the next ones by waits of up to 16 s: whatever went before, a control that brings agents
-//! in sync is there and can bear being asked so often, and one that dies again and again is found soon.
+//! five minutes ("full jitter"). A wait that control asks for comes first, and nothing cuts it short. Failures
+//! are forgotten once a stream has been in sync for a minute. A stream that ends sooner, but had been in sync,
+//! is followed by one short wait, because control may only have restarted; the next ones by waits of up to
+//! 16 s: whatever went before, a control that brings agents in sync is there and can bear being asked so often,
+//! and one that dies again and again is found soon.
 //!
 //! A local command that changes the groups of this node ends the stream, too ([`Link::change_over`]), without
 //! being a failure.
@@ -62,6 +63,8 @@ pub(super) struct Link {
     pub(super) last_line: Option<Duration>,
     failures: u32,
     short_wait_used: bool,
+    /// Until when control asked to be left alone: nothing hurries before.
+    not_before: Duration,
     random: Random,
 }
 
@@ -73,6 +76,7 @@ impl Link {
             last_line: None,
             failures: 0,
             short_wait_used: false,
+            not_before: Duration::ZERO,
             random: Random::new(seed),
         }
     }
@@ -97,7 +101,7 @@ impl Link {
     /// Connects as soon as it is allowed, if it waits.
     pub(super) fn hurry(&mut self, now: Duration) {
         if let Phase::Waiting { until } = &mut self.phase {
-            *until = (*until).min(now + RETRY_MIN);
+            *until = (*until).min((now + RETRY_MIN).max(self.not_before));
         }
     }
 
@@ -166,7 +170,11 @@ impl Link {
                 let window = self.window();
                 self.random.between(window / 2, window)
             }
-            Failure::Asked(asked) => asked.min(RETRY_MAX) + self.backoff(),
+            Failure::Asked(asked) => {
+                let least = self.asked(asked);
+                self.not_before = now + least;
+                least + self.backoff()
+            }
         };
         // A goodbye spreads the agents; whoever was cut off before its moment still waits for it.
         let until = (now + pause).max(leave_at.unwrap_or_default().min(now + RETRY_MAX));
@@ -182,6 +190,13 @@ impl Link {
     fn window(&self) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
         FIRST_RETRY_MAX.saturating_mul(1 << doublings).min(RETRY_MAX)
+    }
+
+    /// How long to leave control alone that asks for so long: a little longer, each agent by another while, lest all
+    /// that were told the same come back at once.
+    pub(super) fn asked(&mut self, asked: Duration) -> Duration {
+        let asked = asked.min(RETRY_MAX);
+        asked + self.random.between(Duration::ZERO, FIRST_RETRY_MAX.max(asked / 4))
     }
 
     /// When something becomes due.

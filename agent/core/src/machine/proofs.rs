@@ -91,6 +91,8 @@ pub(super) struct Guard {
     pins: BTreeMap<PeerId, Proof>,
     wanted: BTreeMap<PeerId, Wanted>,
     under_way: bool,
+    /// Until when control asked to be left alone.
+    not_before: Duration,
     pub(super) alarms: BTreeMap<PeerId, Alarm>,
     refused: BTreeSet<PeerId>,
 }
@@ -109,7 +111,7 @@ pub(super) struct Judged {
 impl Guard {
     pub(super) fn new(policy: Proofs, pins: BTreeMap<PeerId, Proof>) -> Self {
         let (wanted, alarms, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { policy, pins, wanted, under_way: false, alarms, refused }
+        Self { policy, pins, wanted, under_way: false, not_before: Duration::ZERO, alarms, refused }
     }
 
     pub(super) fn entries(&self) -> usize {
@@ -166,7 +168,8 @@ impl Guard {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.wanted.values().map(|wanted| wanted.at).min().filter(|_| !self.under_way)
+        let first = self.wanted.values().map(|wanted| wanted.at.max(self.not_before)).min();
+        first.filter(|_| !self.under_way)
     }
 
     /// The peers to ask about by now.
@@ -179,9 +182,10 @@ impl Guard {
         due.take(MAX_PROOFS).map(|(id, _)| id.clone()).collect()
     }
 
-    /// The question was lost: it is asked again.
-    pub(super) fn lost(&mut self, now: Duration, asked: &[PeerId]) {
+    /// The question was lost: it is asked again, not before `wait` is over, nor is another one asked before.
+    pub(super) fn lost(&mut self, now: Duration, asked: &[PeerId], wait: Duration) {
         self.under_way = false;
+        self.not_before = now + wait;
         for id in asked {
             if let Some(wanted) = self.wanted.get_mut(id) {
                 wanted.at = now + PROOF_AGAIN;

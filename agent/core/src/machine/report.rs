@@ -28,6 +28,8 @@ pub(super) struct Reports {
     epoch: Option<Epoch>,
     due: Option<Duration>,
     under_way: bool,
+    /// Until when control asked to be left alone.
+    not_before: Duration,
     last_sent: Option<Duration>,
 }
 
@@ -44,6 +46,7 @@ impl Reports {
             epoch: None,
             due: None,
             under_way: false,
+            not_before: Duration::ZERO,
             last_sent: None,
         }
     }
@@ -120,8 +123,9 @@ impl Reports {
         !self.untold
     }
 
-    /// Control did not take the report: told again after the spacing.
-    pub(super) fn failed(&mut self, now: Duration, seq: u64) {
+    /// Control did not take the report: told again after the spacing, and not before `wait` is over.
+    pub(super) fn failed(&mut self, now: Duration, seq: u64, wait: Duration) {
+        self.not_before = now + wait;
         if seq == self.seq && self.under_way {
             self.under_way = false;
             self.untold = true;
@@ -130,7 +134,7 @@ impl Reports {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.due.filter(|_| !self.under_way)
+        self.due.map(|due| due.max(self.not_before)).filter(|_| !self.under_way)
     }
 
     /// The report that is due by now.

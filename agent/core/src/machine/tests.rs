@@ -224,6 +224,7 @@ impl Lab {
 }
 
 mod alone;
+mod asked;
 mod proofs;
 mod reports;
 

@@ -12,7 +12,6 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use ::http::{HeaderName, HeaderValue, header};
@@ -43,9 +42,6 @@ use crate::{
     live::{Connection, Seen},
     relays::Share,
 };
-
-/// A reader that takes nothing for so long is gone or stuck.
-const STUCK: Duration = Duration::from_secs(60);
 
 /// How soon an agent should be back after a drain: time for a restart of control, and spread over it.
 const BACK_WITHIN_S: u32 = 10;
@@ -233,7 +229,7 @@ impl Stream {
 
     async fn tell(&self, frame: Bytes) -> Result<(), Ended> {
         let length = frame.len() as u64;
-        match timeout(STUCK, self.out.send(frame)).await {
+        match timeout(self.control.stuck, self.out.send(frame)).await {
             Ok(Ok(())) => {
                 let metrics = &self.control.live.metrics;
                 metrics.frames_sent.fetch_add(1, Ordering::Relaxed);

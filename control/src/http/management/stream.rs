@@ -40,9 +40,6 @@ use crate::{
 /// How often a silent stream says that it lives: clients of the platform wait 2.5 s.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// A reader that takes nothing for so long is gone or stuck.
-const STUCK: Duration = Duration::from_secs(60);
-
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -290,7 +287,7 @@ impl<F: FnMut(&Published) -> Option<Vec<Event>>> Stream<F> {
     }
 
     async fn send(&self, frame: Bytes) -> Result<(), Ended> {
-        match timeout(STUCK, self.out.send(frame)).await {
+        match timeout(self.of.caller.control.stuck, self.out.send(frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Ended),
         }

@@ -18,7 +18,7 @@ fn endpoints_are_reported_at_once_then_spaced_until_control_has_them() {
     lab.run_for(2 * SECOND, |_| {});
     assert_eq!(lab.reports.len(), 2);
     assert_eq!(lab.reports[1].peers[0].endpoints, [endpoint("host 198.51.100.5:1")]);
-    lab.event(Event::ReportFailed { seq: 1_002 });
+    lab.event(Event::ReportFailed { seq: 1_002, retry_after: None });
     lab.ended();
     lab.run_for(SECOND, |_| {});
     lab.serve();

@@ -4,12 +4,13 @@ use std::time::Duration;
 use super::*;
 use crate::fuzz::samples::{self, Tcp};
 use crate::packet;
+use crate::sockets::Families;
 use crate::start::Port;
 use crate::tun::device::MemoryTun;
 use crate::udp::poll::Waker;
 
 fn output() -> IoOutput {
-    let sockets = Sockets::bind(Port::Prefer(0), false, 1).unwrap();
+    let sockets = Sockets::bind(Port::Prefer(0), Families { v4: true, v6: false }, 1).unwrap();
     let waker = Arc::new(Waker::new().unwrap());
     let post = Post::connect(&[waker]).remove(0);
     IoOutput::new(sockets, post, Arc::new(|_| {}), Offloads::default())
