@@ -376,7 +376,11 @@ impl UpArgs {
             shards: self.shards,
             offloads: self.without,
             endpoints: endpoints.collect(),
-            gateway: self.gateway.map(|endpoint| GatewayReport { offered: true, key: None, endpoint }),
+            gateway: self.gateway.map(|endpoint| GatewayReport {
+                offered: true,
+                endpoint,
+                ..GatewayReport::default()
+            }),
             proofs: match self.proofs {
                 ProofsArg::Warn => Proofs::Warn,
                 ProofsArg::Require => Proofs::Require,

@@ -22,7 +22,9 @@ use serde_json::Value;
 pub(crate) use self::{
     events::{Event, Events},
     find::{Named, NotOne, one},
-    view::{AuditEntry, Group, JoinToken, Member, Node, Peer, Presence, Receipt, Token},
+    view::{
+        AuditEntry, GatewayPeer, Gateways, Group, JoinToken, Member, Node, Peer, Presence, Receipt, Token,
+    },
 };
 use crate::{
     clock::random,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DialAddress, Grant, GroupId, Host, IdentityKey, MemberId, NodeId, PeerId, Pin, PublicKey, RelayHome,
-    Revision, ScopeId, Secret, Signature, SignedStatement, TokenId,
+    Revision, ScopeId, Secret, Signature, SignedStatement, TokenId, record::is_zero,
 };
 
 /// Largest request body of any agent call: a report about every group of a node fits many times.
@@ -171,9 +171,15 @@ pub struct GatewayReport {
     /// Public half of the gateway key of the group that it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<PublicKey>,
+    /// How often that key had been retired when the agent made this one, as far as it remembers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rotations: u32,
     /// Where plain clients dial it, if that is none of its endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<DialAddress>,
+    /// How many plain clients were heard by this gateway last, of those that are there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clients: u32,
 }
 
 /// Body of `POST /agent/v1/report`.

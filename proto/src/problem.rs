@@ -58,6 +58,8 @@ pub enum Code {
     RangeOverlaps,
     /// The range of a group cannot become that one.
     RangeFixed,
+    /// The last gateway of a group may not go while plain clients come in by it.
+    LastGateway,
     /// Too many requests from this caller; try again later.
     RateLimited,
     /// The group's pool has no free address.
@@ -159,6 +161,7 @@ impl Code {
             | Self::NameTaken
             | Self::RangeOverlaps
             | Self::RangeFixed
+            | Self::LastGateway
             | Self::PoolExhausted
             | Self::LimitReached => (409, "Conflict"),
             Self::RateLimited => (429, "Too Many Requests"),

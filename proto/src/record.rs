@@ -72,6 +72,9 @@ pub struct GroupRecord {
     /// The key by which plain clients know the group's gateways, once there is one. All gateways have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_key: Option<PublicKey>,
+    /// How often an owner has retired that key: one that was made before the last time counts no more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gateway_rotations: u32,
 }
 
 /// What a member is. Upper case on the wire, any case is read.
@@ -158,6 +161,11 @@ pub struct PeerRecord {
     /// Whether it is to be a gateway, and so may have the group's gateway key; it is one once that is among its keys.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gateway: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+pub(crate) const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

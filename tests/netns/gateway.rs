@@ -9,11 +9,11 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
-use support::{Host, Namespace, eventually, eventually_within, run, run_ok};
+use support::{Host, Namespace, Program, eventually, eventually_within, run, run_ok};
 
 use crate::{
     lab::{Lab, Node, text},
-    plain::{Client, Program, addresses, external, ng},
+    plain::{Client, addresses, external, ng},
 };
 
 /// The address that both gateways have, one at a time, and their port.
@@ -26,7 +26,7 @@ const SURVIVOR: Duration = Duration::from_secs(5);
 const OWN_RETRY: Duration = Duration::from_secs(20);
 
 /// A revoked client is cut within this.
-const REVOKED: Duration = Duration::from_secs(1);
+pub(crate) const REVOKED: Duration = Duration::from_secs(1);
 
 /// A node that is not started yet, and is to be a gateway.
 fn gateway(lab: &Lab, number: u8, name: &str, dialled: Option<&str>) -> Node {
@@ -36,7 +36,7 @@ fn gateway(lab: &Lab, number: u8, name: &str, dialled: Option<&str>) -> Node {
 }
 
 /// Waits until a node is a gateway that holds the group's key, and everybody knows.
-fn until_serving(lab: &Lab, node: &Node) {
+pub(crate) fn until_serving(lab: &Lab, node: &Node) {
     eventually("the gateway serves", || node.group()["gateway"].is_u64().then_some(()));
     let served = ng(lab, &["receipt", "main", "-F", "json", "--wait", "10"]);
     let served: Value = serde_json::from_str(&served).unwrap();
@@ -44,7 +44,7 @@ fn until_serving(lab: &Lab, node: &Node) {
 }
 
 /// The file of a client, which names the gateway alone.
-fn file(lab: &Lab, label: &str) -> PathBuf {
+pub(crate) fn file(lab: &Lab, label: &str) -> PathBuf {
     let conf = external(lab, label, &[]);
     let said = std::fs::read_to_string(&conf).unwrap();
     assert!(said.contains("# The gateway of the group") && said.matches("[Peer]").count() == 1, "{said}");
@@ -132,7 +132,7 @@ fn a_node_becomes_a_gateway_by_its_owners_word_and_ceases_to_be_one() {
     eventually("through the chosen gateway", || phone.reaches(&addresses(&db)[0]).then_some(()));
     let key = text(&serde_json::from_str(&ng(&lab, &["get", "main", "-F", "json"])).unwrap(), "gatewayKey");
 
-    ng(&lab, &["peer", "edit", "web", "main", "--gateway", "false", "--wait", "10"]);
+    ng(&lab, &["peer", "edit", "web", "main", "--gateway", "false", "--force", "--wait", "10"]);
     eventually("it serves no more", || web.group()["gateway"].is_null().then_some(()));
     assert!(!phone.reaches(&addresses(&db)[0]));
     ng(&lab, &["peer", "edit", "web", "main", "--gateway", "true", "--wait", "10"]);
@@ -142,7 +142,7 @@ fn a_node_becomes_a_gateway_by_its_owners_word_and_ceases_to_be_one() {
 }
 
 /// Two gateways that both are dialled at the floating address, which the first has, and a member.
-fn two_gateways() -> (Lab, Node, Node, Node) {
+pub(crate) fn two_gateways() -> (Lab, Node, Node, Node) {
     let lab = Lab::new();
     let dialled = format!("{FLOATING}:47820");
     let mut gate = gateway(&lab, 2, "gate", Some(&dialled));
@@ -213,7 +213,7 @@ fn a_client_behind_a_nat_goes_on_when_the_address_it_knows_has_moved() {
     for program in Program::installed() {
         let (lab, mut gate, spare, db) = two_gateways();
         let (router, inner) = behind_a_nat(&lab, 30);
-        let phone = Client::on(inner, &lab, program, &file(&lab, "phone"));
+        let phone = Client::on(inner, program, &file(&lab, "phone"));
         let [v4, _] = addresses(&db);
         eventually("through the first gateway", || phone.reaches(&v4).then_some(()));
 
@@ -230,6 +230,12 @@ fn a_client_behind_a_nat_goes_on_when_the_address_it_knows_has_moved() {
     }
 }
 
+/// The gateway key that a node keeps.
+pub(crate) fn key_on_disk(node: &Node) -> String {
+    let found = run_ok(Command::new("sh").args(["-c", "cat \"$0\"/keys/*.gateway.key"]).arg(&node.state));
+    found.trim().to_owned()
+}
+
 #[test]
 fn the_gateway_key_outlives_restarts_and_leaves_no_gateway_to_others() {
     let Some(program) = Program::installed().first().copied() else { return };
@@ -237,22 +243,21 @@ fn the_gateway_key_outlives_restarts_and_leaves_no_gateway_to_others() {
     let phone = Client::new(&lab, 9, program, &file(&lab, "phone"));
     let [v4, _] = addresses(&db);
     eventually("through the first gateway", || phone.reaches(&v4).then_some(()));
-    let keys = |node: &Node| {
-        let found = run_ok(Command::new("sh").args(["-c", "cat \"$0\"/keys/*.gateway.key"]).arg(&node.state));
-        found.trim().to_owned()
-    };
-    assert_eq!(keys(&gate), keys(&spare), "it was copied from gateway to gateway");
+    assert_eq!(key_on_disk(&gate), key_on_disk(&spare), "it was copied from gateway to gateway");
     let mode =
         run_ok(Command::new("sh").args(["-c", "stat -c %a \"$0\"/keys/*.gateway.key"]).arg(&spare.state));
     assert_eq!(mode.trim(), "600");
     let (_, log) = (lab.log(), gate.log() + &spare.log());
-    assert!(!log.contains(&keys(&gate)) && !lab.log().contains(&keys(&gate)), "and is in no log");
-    let before = keys(&gate);
+    assert!(
+        !log.contains(&key_on_disk(&gate)) && !lab.log().contains(&key_on_disk(&gate)),
+        "and is in no log"
+    );
+    let before = key_on_disk(&gate);
     for node in [&mut gate, &mut spare] {
         node.kill();
         node.up(None);
     }
     until_serving(&lab, &gate);
     eventually("the same file works after restarts", || phone.reaches(&v4).then_some(()));
-    assert_eq!([keys(&gate), keys(&spare)], [before.clone(), before]);
+    assert_eq!([key_on_disk(&gate), key_on_disk(&spare)], [before.clone(), before]);
 }

@@ -15,6 +15,7 @@ mod degraded;
 mod echoes;
 mod full_disk;
 mod gateway;
+mod gateway_verbs;
 mod groups;
 mod heal;
 mod identity;

@@ -1,117 +1,64 @@
 //! Plain WireGuard clients: registered by their public key, they work from the text that control makes.
 
 use std::{
+    ops::Deref,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use serde_json::Value;
-use support::{Host, Process, binary, eventually, run, run_ok};
+use support::{Host, PlainClient, Program, binary, eventually, run, run_ok};
 
 use crate::lab::{Lab, Node, text};
 
-/// A WireGuard program of somebody else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Program {
-    WireguardGo,
-    Boringtun,
-}
-
-impl Program {
-    /// Those that are installed; what is missing is said aloud.
-    pub(crate) fn installed() -> Vec<Self> {
-        let there = |program: &str| {
-            let found = run(Command::new("sh").args([
-                "-c",
-                "command -v \"$0\" || ls \"$HOME/.cargo/bin/$0\"",
-                program,
-            ]));
-            found.status.success()
-        };
-        if !there("wg") {
-            println!("passed over, not installed: wg");
-            return Vec::new();
-        }
-        let all = [(Self::WireguardGo, "wireguard-go"), (Self::Boringtun, "boringtun-cli")];
-        let (found, missing): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, name)| there(name));
-        missing.iter().for_each(|(_, name)| println!("passed over, not installed: {name}"));
-        found.into_iter().map(|(program, _)| program).collect()
-    }
-
-    fn command(self, host: &Host, interface: &str) -> Command {
-        let mut command = host.command("sh");
-        // Both leave for the background unless told otherwise.
-        let line = match self {
-            Self::WireguardGo => "WG_PROCESS_FOREGROUND=1 exec wireguard-go \"$0\"",
-            Self::Boringtun => {
-                "PATH=$PATH:$HOME/.cargo/bin exec boringtun-cli --foreground --disable-drop-privileges \"$0\""
-            }
-        };
-        command.args(["-c", line, interface]);
-        command
-    }
-}
-
-/// A client on a host of its own, set up from its text with nothing but `wg` and `ip`.
+/// A client on a host of its own.
 pub(crate) struct Client {
     pub(crate) host: Host,
-    pub(crate) addresses: Vec<String>,
-    pub(crate) resolvers: Vec<String>,
-    _program: Process,
+    client: PlainClient,
 }
 
 impl Client {
     pub(crate) fn new(lab: &Lab, number: u8, program: Program, conf: &Path) -> Self {
-        Self::on(Host::new(&lab.bridge, number), lab, program, conf)
+        Self::on(Host::new(&lab.bridge, number), program, conf)
     }
 
     /// On a host that is there.
-    pub(crate) fn on(host: Host, lab: &Lab, program: Program, conf: &Path) -> Self {
-        let interface = format!("pl{}{}", std::process::id() % 1_000, host.number);
-        let log = lab.dir.path().join(format!("{interface}.log"));
-        let _ = std::fs::remove_file(format!("/var/run/wireguard/{interface}.sock"));
-        let running = Process::start(&mut program.command(&host, &interface), &log);
-        eventually(&format!("{program:?} makes {interface}"), || {
-            run(Command::new("wg").args(["show", &interface])).status.success().then_some(())
-        });
-        let said = std::fs::read_to_string(conf).unwrap();
-        let values = |name: &str| -> Vec<String> {
-            let lines =
-                said.lines().filter_map(|line| line.split_once(" = ").filter(|(key, _)| *key == name));
-            lines.flat_map(|(_, list)| list.split(", ")).map(str::to_owned).collect()
-        };
-        let stripped = conf.with_extension("stripped");
-        std::fs::write(&stripped, run_ok(Command::new("wg-quick").arg("strip").arg(conf))).unwrap();
-        run_ok(Command::new("wg").args(["setconf", &interface]).arg(&stripped));
-        let addresses = values("Address");
-        for address in &addresses {
-            host.ip(&["addr", "add", address, "dev", &interface, "nodad"]);
-        }
-        host.ip(&["link", "set", &interface, "mtu", &values("MTU")[0], "up"]);
-        let addresses = addresses.iter().map(|one| one.split('/').next().unwrap().to_owned()).collect();
-        Self { host, addresses, resolvers: values("DNS"), _program: running }
+    pub(crate) fn on(host: Host, program: Program, conf: &Path) -> Self {
+        let client = PlainClient::start(&host, host.number, program, conf);
+        Self { host, client }
     }
 
     pub(crate) fn reaches(&self, address: &str) -> bool {
-        run(self.host.command("ping").args(["-c", "1", "-W", "1", address])).status.success()
+        support::reaches(&self.host, address)
     }
 
     /// What the group's resolver says over the tunnel.
     pub(crate) fn looks_up(&self, resolver: &str, name: &str, kind: &str) -> String {
-        let mut dig = self.host.command("dig");
-        let output = run(dig.args([&format!("@{resolver}"), "+short", "+time=2", "+tries=2", name, kind]));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        support::looks_up(&self.host, resolver, name, kind)
     }
 }
 
-/// `lacis ng` on the host of control.
+impl Deref for Client {
+    type Target = PlainClient;
+
+    fn deref(&self) -> &PlainClient {
+        &self.client
+    }
+}
+
+/// `lacis ng` on the host of control: what it prints.
 pub(crate) fn ng(lab: &Lab, arguments: &[&str]) -> String {
+    run_ok(&mut ng_command(lab, arguments))
+}
+
+/// `lacis ng` on the host of control.
+pub(crate) fn ng_command(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = lab.host.command(binary("lacis"));
     command.arg("ng").args(arguments);
     for (name, word) in [("LACIS_API", "api"), ("LACIS_CA", "ca"), ("LACIS_API_TOKEN", "api_token")] {
         command.env(name, text(&lab.ready, word));
     }
-    run_ok(&mut command)
+    command
 }
 
 /// A file for a client, whose key is made with it. Interfaces are called like their files.

@@ -10,6 +10,7 @@
 mod host;
 mod meeting;
 mod namespace;
+mod plain;
 mod process;
 mod random;
 mod setting;
@@ -18,6 +19,7 @@ mod wait;
 pub use host::{Bridge, Host, in_a_world};
 pub use meeting::MEETINGS;
 pub use namespace::{Namespace, serial};
+pub use plain::{PlainClient, Program, looks_up, reaches};
 pub use process::{Process, binary, run, run_ok};
 pub use random::Random;
 pub use setting::{setting, word};

@@ -52,6 +52,8 @@ pub struct Hosted {
     pub statement: Option<SignedStatement>,
     /// Public half of the group's gateway key, where this node holds one.
     pub gateway_key: Option<PublicKey>,
+    /// How often the group's gateway key had been retired when this process came by the one it holds; 0 for one from disk.
+    pub gateway_rotations: u32,
     /// When the node joined the group, in Unix milliseconds: the older group wins where two conflict.
     pub joined_ms: u64,
 }

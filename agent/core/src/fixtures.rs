@@ -39,6 +39,7 @@ pub(crate) fn put_group(n: u8) -> Change {
         prefix6: prefix6_of(&group(n)),
         suffixes: vec!["lacis.internal".into()],
         gateway_key: None,
+        gateway_rotations: 0,
     };
     Change::Put(RecordId::from(&group(n)), Body::Group(record))
 }
@@ -139,6 +140,7 @@ pub(crate) fn hosted(n: u8) -> Hosted {
         key: key(n),
         statement: None,
         gateway_key: None,
+        gateway_rotations: 0,
         joined_ms: n.into(),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  may be one, no key in the group ─▶ MakeKey        may be one, key of the group not held ─▶ Want ─▶ a fellow: Key
+//!  the key was retired: the group has none, and the one that is held is older than that ─▶ MakeKey
 //!  serves ─ every second ─▶ Beat: my clients, where they are, how long ago they were heard ─▶ fellows
 //!  a fellow is silent ─▶ the living gateway of the lowest host number calls the clients that were there
 //! ```
@@ -58,10 +59,22 @@ pub enum GatewayEvent {
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum GatewayAction {
-    /// Make the group's gateway key and keep it.
-    MakeKey(GroupId),
+    /// Make the group's gateway key and keep it, in place of one that is held.
+    MakeKey {
+        /// The group.
+        group: GroupId,
+        /// How often its key was retired.
+        rotations: u32,
+    },
     /// Tell control of the gateway key that is held: the group has none.
-    TellKey(GroupId, PublicKey),
+    TellKey {
+        /// The group.
+        group: GroupId,
+        /// The key.
+        key: PublicKey,
+        /// How often the group's key had been retired when this one was made.
+        rotations: u32,
+    },
     /// Keep this key as the group's gateway key.
     TakeKey {
         /// The group.
@@ -70,6 +83,8 @@ pub enum GatewayAction {
         public: PublicKey,
         /// What a fellow gave.
         secret: GatewaySecret,
+        /// How often the group's key was retired.
+        rotations: u32,
     },
     /// Give the group's gateway key to a fellow: what to say is made by [`GatewaySecret::message`].
     GiveKey {
@@ -126,6 +141,9 @@ struct Set {
     /// The group's key, and the one that is held.
     key: Option<PublicKey>,
     held: Option<PublicKey>,
+    /// How often the group's key was retired, and had been when this process came by the one that is held.
+    rotations: u32,
+    held_rotations: u32,
     /// A key was asked for, since the group has none.
     asked: bool,
     fellows: BTreeMap<IpAddr, Fellow>,
@@ -175,9 +193,10 @@ impl Gateways {
                 continue;
             }
             let mut set = before.remove(group).unwrap_or_else(|| Set::new(hosted.host));
-            let before_held = set.held;
+            let before = (set.held, set.rotations);
             (set.host, set.key, set.held) = (hosted.host, netmap.gateway_key, hosted.gateway_key);
-            set.asked &= set.key.is_none() && set.held == before_held;
+            (set.rotations, set.held_rotations) = (netmap.gateway_rotations, hosted.gateway_rotations);
+            set.asked &= set.key.is_none() && (set.held, set.rotations) == before;
             set.look(now, netmap, &hosted.peer, pins);
             set.bury(group, &mut self.actions);
             self.groups.insert(group.clone(), set);
@@ -228,6 +247,14 @@ impl Gateways {
         self.groups.get(group).into_iter().flat_map(|set| set.fellows.keys().copied())
     }
 
+    /// How many clients are with this node, by the groups where it is a gateway.
+    #[must_use]
+    pub fn all_clients(&self) -> BTreeMap<GroupId, u32> {
+        let count =
+            |group: &GroupId| self.clients(group).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        self.groups.keys().filter_map(|group| Some((group.clone(), count(group)?))).collect()
+    }
+
     /// How many clients of a group are with this gateway, as far as it knows; `None` where it is none.
     #[must_use]
     pub fn clients(&self, group: &GroupId) -> Option<usize> {
@@ -238,8 +265,18 @@ impl Gateways {
 
 impl Set {
     fn new(host: Host) -> Self {
-        let (fellows, clients, places) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { host, key: None, held: None, asked: false, fellows, clients, places, told: None }
+        Self {
+            host,
+            key: None,
+            held: None,
+            rotations: 0,
+            held_rotations: 0,
+            asked: false,
+            fellows: BTreeMap::new(),
+            clients: BTreeSet::new(),
+            places: BTreeMap::new(),
+            told: None,
+        }
     }
 
     /// Whether this node is a gateway with the group's key.
@@ -298,7 +335,8 @@ impl Set {
             }
             Message::Key(secret) if fellow.serves => {
                 let Some(public) = wanted else { return };
-                actions.push_back(GatewayAction::TakeKey { group: group.clone(), public, secret });
+                let (group, rotations) = (group.clone(), self.rotations);
+                actions.push_back(GatewayAction::TakeKey { group, public, secret, rotations });
             }
             Message::Beat(_) | Message::Want | Message::Key(_) => {}
         }
@@ -335,9 +373,13 @@ impl Set {
         match self.key {
             None if !self.asked => {
                 self.asked = true;
-                let make = || GatewayAction::MakeKey(group.clone());
-                let tell = |key| GatewayAction::TellKey(group.clone(), key);
-                actions.push_back(self.held.map_or_else(make, tell));
+                let (group, rotations) = (group.clone(), self.held_rotations);
+                // One that was made before the last rotation is retired: it must not be told again.
+                let action = match self.held.filter(|_| rotations >= self.rotations) {
+                    Some(key) => GatewayAction::TellKey { group, key, rotations },
+                    None => GatewayAction::MakeKey { group, rotations: self.rotations },
+                };
+                actions.push_back(action);
             }
             Some(key) if self.held != Some(key) => {
                 for to in self.fellows.iter().filter(|(_, fellow)| fellow.serves).map(|(to, _)| *to) {

@@ -143,11 +143,12 @@ impl AgentCore {
                 self.rebuild = true;
                 self.change_over(now);
             }
-            Event::GatewayKey { group, key } => {
-                self.rebuild |= self.groups.hold_gateway_key(&group, key);
+            Event::GatewayKey { group, key, rotations } => {
+                self.rebuild |= self.groups.hold_gateway_key(&group, key, rotations);
                 self.reports.peer_added(now);
                 self.reports.acknowledge(now);
             }
+            Event::GatewayClients(clients) => self.reports.clients(now, clients),
             Event::Left { group } => self.left(now, &group),
             Event::Applied { revision } => self.applied(now, revision),
             Event::ReportDone { seq } => {

@@ -40,6 +40,8 @@ pub struct Netmap {
     pub suffixes: Vec<String>,
     /// The key by which plain clients know the gateways, once there is one.
     pub gateway_key: Option<PublicKey>,
+    /// How often that key was retired.
+    pub gateway_rotations: u32,
     /// Members by id.
     pub members: BTreeMap<MemberId, Member>,
     /// Peers by id.
@@ -149,6 +151,7 @@ impl Netmap {
             resolver,
             suffixes,
             gateway_key: record.gateway_key,
+            gateway_rotations: record.gateway_rotations,
             members: BTreeMap::new(),
             peers: BTreeMap::new(),
             odd: Vec::new(),

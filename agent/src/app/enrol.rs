@@ -254,6 +254,7 @@ pub(super) fn hosted(
         key,
         statement: Some(SignedStatement { statement, signature }),
         gateway_key: gateway_key.map(public_key),
+        gateway_rotations: 0,
         joined_ms: grant.map_or(0, |signed| signed.grant.issued_ms),
     }
 }

@@ -1,6 +1,6 @@
 //! This node as a gateway: the rules are fed, and what they ask for is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lacis_agent_core::{Event, GatewayAction, GatewayEvent, GatewaySecret, Gateways};
 use lacis_proto::{GroupId, PublicKey};
@@ -14,6 +14,8 @@ use crate::gateways::{GatewayPorts, Heard};
 pub(super) struct Gatehouse {
     pub(super) rules: Gateways,
     ports: GatewayPorts,
+    /// How many clients were here when control was told last.
+    told: BTreeMap<GroupId, u32>,
 }
 
 impl From<Heard> for Input {
@@ -28,7 +30,7 @@ impl Running {
         let now = self.clock.now();
         self.gateways.rules.look(now, self.core.netmaps(), self.core.local(), self.core.pins());
         let desired = self.core.desired().clone();
-        let Gatehouse { rules, ports } = &mut self.gateways;
+        let Gatehouse { rules, ports, .. } = &mut self.gateways;
         ports.keep(|group| rules.fellows(group).next().is_some());
         for (group, interface) in &desired.interfaces {
             let fellows: BTreeSet<_> = self.gateways.rules.fellows(group).collect();
@@ -52,17 +54,34 @@ impl Running {
 
     /// Tells the rules of gateways, and does what they ask for.
     pub(super) fn feed_gateways(&mut self, event: GatewayEvent) {
+        let is_tick = matches!(event, GatewayEvent::Tick);
         self.gateways.rules.handle(self.clock.now(), event);
         self.follow_gateways();
+        if is_tick {
+            self.count_clients();
+        }
+    }
+
+    /// Has control hear how many clients are here, where that has changed.
+    fn count_clients(&mut self) {
+        let clients = self.gateways.rules.all_clients();
+        if self.gateways.told != clients {
+            self.gateways.told.clone_from(&clients);
+            self.tell(Event::GatewayClients(clients));
+        }
     }
 
     fn follow_gateways(&mut self) {
         while let Some(action) = self.gateways.rules.poll() {
             match action {
-                GatewayAction::MakeKey(group) => self.hold_gateway_key(group, generate_private_key(), None),
-                GatewayAction::TellKey(group, key) => self.tell_gateway_key(group, key),
-                GatewayAction::TakeKey { group, public, secret } => {
-                    self.hold_gateway_key(group, *secret.bytes(), Some(public));
+                GatewayAction::MakeKey { group, rotations } => {
+                    self.hold_gateway_key((group, rotations), generate_private_key(), None);
+                }
+                GatewayAction::TellKey { group, key, rotations } => {
+                    self.tell(Event::GatewayKey { group, key, rotations });
+                }
+                GatewayAction::TakeKey { group, public, secret, rotations } => {
+                    self.hold_gateway_key((group, rotations), *secret.bytes(), Some(public));
                 }
                 GatewayAction::GiveKey { group, peer, to } => match self.enroller.state.gateway_key(&group) {
                     Ok(Some(secret)) => {
@@ -85,7 +104,12 @@ impl Running {
     }
 
     /// Keeps a gateway key on disk, then has the rules and control hear of it.
-    fn hold_gateway_key(&mut self, group: GroupId, secret: [u8; 32], expected: Option<PublicKey>) {
+    fn hold_gateway_key(
+        &mut self,
+        (group, rotations): (GroupId, u32),
+        secret: [u8; 32],
+        expected: Option<PublicKey>,
+    ) {
         let key = PrivateKey::from(secret);
         let public = public_key(&key);
         if expected.is_some_and(|expected| expected != public) {
@@ -98,15 +122,15 @@ impl Running {
             return;
         }
         self.overlay.add_gateway_key(group.clone(), key);
-        self.tell_gateway_key(group, public);
+        self.tell(Event::GatewayKey { group, key: public, rotations });
     }
 
-    /// Has the rules, and by them control, hear of the key that is held.
-    fn tell_gateway_key(&self, group: GroupId, key: PublicKey) {
+    /// Has the rules, and by them control, hear of the key that is held, or of the clients that are here.
+    fn tell(&self, event: Event) {
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
-            // The loop has ended: what stands on disk is told at the next start.
-            let _ = inputs.send(Input::Core(Box::new(Event::GatewayKey { group, key }))).await;
+            // The loop has ended: what stands on disk is told at the next start, and clients come again.
+            let _ = inputs.send(Input::Core(Box::new(event))).await;
         });
     }
 }

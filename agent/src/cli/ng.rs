@@ -8,6 +8,7 @@
 mod access;
 pub mod complete;
 mod external;
+mod gateway;
 mod group;
 mod join_token;
 mod key;
@@ -63,6 +64,7 @@ async fn manage(session: &Session, command: Manage) -> Result<(), Failure> {
         Manage::Member(command) => member::member(session, command).await,
         Manage::Peer(command) => peer::peer(session, command).await,
         Manage::External(command) => external::external(session, command).await,
+        Manage::Gateway(args) => gateway::gateway(session, args.command).await,
         Manage::JoinToken(command) => join_token::join_token(session, command).await,
         Manage::Token(command) => token::token(session, command).await,
         Manage::Node(command) => node::node(session, command).await,

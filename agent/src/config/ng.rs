@@ -2,6 +2,7 @@
 //! the platform's own command line know.
 
 mod access;
+mod gateway;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -12,6 +13,7 @@ use lacis_proto::{MemberId, PublicKey};
 pub use self::access::{
     Access, JoinTokenCommand, Lifetime, LoginArgs, NodeCommand, ProfileArgs, ProfileCommand, TokenCommand,
 };
+pub use self::gateway::{GatewayArgs, GatewayCommand};
 use super::Format;
 use crate::cli::ng::complete;
 
@@ -138,6 +140,8 @@ pub enum Manage {
     /// List, make and delete external peers: plain WireGuard clients.
     #[command(subcommand)]
     External(ExternalCommand),
+    /// List, add and remove gateways, by which plain WireGuard clients come in; replace their key.
+    Gateway(GatewayArgs),
     /// Make, list and revoke join tokens, which let nodes into a group.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
@@ -453,6 +457,9 @@ pub enum PeerCommand {
         /// Where clients dial the gateway: an address that moves from gateway to gateway, or a name. Empty takes it back.
         #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["label", "public_key", "server"])]
         gateway_endpoint: Option<String>,
+        /// With --gateway false: even if it is the last gateway, and plain clients come in by it.
+        #[arg(long, requires = "gateway")]
+        force: bool,
         /// How long to wait.
         #[command(flatten)]
         wait: Wait,

@@ -39,6 +39,7 @@ fn zones(peers: u8) -> Zones {
         prefix6: prefix6_of(&group()),
         suffixes: vec!["lacis.internal".into()],
         gateway_key: None,
+        gateway_rotations: 0,
     };
     let web = MemberRecord { member_kind: MemberKind::Application, label: "web".into(), domain: "".into() };
     let mut changes = vec![

@@ -81,6 +81,39 @@ pub(crate) struct Presence {
     pub(crate) underlay: Option<String>,
 }
 
+/// The gateways of a group.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Gateways {
+    /// None before the first gateway, and until a retired key is replaced.
+    pub(crate) key: Option<String>,
+    /// Where files of clients say that they dial.
+    pub(crate) endpoint: Option<String>,
+    /// How many plain clients the group has.
+    #[serde(default)]
+    pub(crate) clients: u64,
+    #[serde(default)]
+    pub(crate) gateways: Vec<GatewayPeer>,
+}
+
+/// A peer that is a gateway, or is to be one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GatewayPeer {
+    pub(crate) peer_id: String,
+    #[serde(default)]
+    pub(crate) label: String,
+    pub(crate) ng_ip: Option<String>,
+    /// Whether it holds the group's gateway key.
+    #[serde(default)]
+    pub(crate) serving: bool,
+    /// Where clients can dial it.
+    pub(crate) endpoint: Option<String>,
+    #[serde(default)]
+    pub(crate) connected: bool,
+    /// How many clients it has heard last; none where it did not tell.
+    pub(crate) clients: Option<u64>,
+}
+
 /// A join token.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +196,13 @@ impl fmt::Display for Receipt {
             write!(f, ", not yet by {}", missing.join(", "))?;
         }
         if *away > 0 { write!(f, "; {away} not connected") } else { Ok(()) }
+    }
+}
+
+impl Gateways {
+    /// A peer among them.
+    pub(crate) fn of(&self, peer: &str) -> Option<&GatewayPeer> {
+        self.gateways.iter().find(|found| found.peer_id == peer)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lacis_proto::{
     GroupId, IdentityKey, MemberId, NodeId, OwnerId, PeerId, PeerReply, PeerReport, PeerRequest, Problem,
-    Revision, Secret, TokenId,
+    PublicKey, Revision, Secret, TokenId,
 };
 
 use crate::{
@@ -133,6 +133,13 @@ pub enum Command {
         /// How.
         edit: gateway::GatewayEdit,
     },
+    /// The gateway key of a group counts no more: its gateways make another one.
+    RotateGatewayKey {
+        /// Of which group.
+        group: GroupId,
+        /// Which key; another one stays.
+        key: PublicKey,
+    },
     /// A peer is gone.
     RemovePeer {
         /// Which.
@@ -262,6 +269,7 @@ pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> 
         Command::RegisterPeer(new) => registered::register(fx, new),
         Command::EditPeer { group, peer, edit } => registered::edit(fx, group, peer, edit),
         Command::EditGateway { group, peer, edit } => gateway::edit(fx, group, peer, edit),
+        Command::RotateGatewayKey { group, key } => gateway::rotate(fx, group, key),
         Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
         Command::RevokeNode { node, owner } => node::revoke(fx, node, owner.as_ref()),
         Command::Forget(kept) => Ok(retention::forget(fx, kept)),
@@ -289,6 +297,7 @@ impl Command {
             | Self::RegisterPeer(_)
             | Self::EditPeer { .. }
             | Self::EditGateway { .. }
+            | Self::RotateGatewayKey { .. }
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
             | Self::CreateApiToken(_)
@@ -316,6 +325,7 @@ impl Command {
             | Self::UnlinkMember { .. }
             | Self::EditPeer { .. }
             | Self::EditGateway { .. }
+            | Self::RotateGatewayKey { .. }
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
             | Self::CreateApiToken(_)

@@ -6,6 +6,10 @@
 //! ```
 //! The group's gateway key is the first that a wanted gateway tells; from then on it stays, so that files which name it
 //! stay true. Control knows the public half alone. A gateway that tells another key serves once it holds that one.
+//!
+//! Only an owner's word retires the key ([`rotate`]): the group then has none, and takes the first that was made since.
+//! The retired one is refused at once, without a time in which both count: who asks for that fears that somebody else
+//! has it, and to a client whose file still names it that somebody is the gateway.
 
 use lacis_proto::{Code, DialAddress, GatewayReport, GroupId, PeerId, Problem, PublicKey};
 
@@ -25,6 +29,8 @@ pub struct GatewayEdit {
     pub chosen: Option<bool>,
     /// Where clients dial it; `Some(None)` takes the word back.
     pub endpoint: Option<Option<DialAddress>>,
+    /// Whether it may cease to be one though it is the last, and plain clients come in by it.
+    pub force: bool,
 }
 
 /// Where the plain clients of a group come in.
@@ -62,8 +68,15 @@ impl GatewayRow {
 pub fn front(group: &Group) -> Option<Front> {
     let serving = || by_host(group).filter_map(|peer| Some((peer, peer.gateway.serves()?)));
     let said = serving().find_map(|(peer, key)| Some((key, peer.gateway.dialled()?.to_string())));
-    let found = || serving().find_map(|(peer, key)| Some((key, best_endpoint(peer)?.addr.to_string())));
+    let found = || serving().find_map(|(peer, key)| Some((key, dialled_at(peer)?)));
     said.or_else(found).map(|(key, endpoint)| Front { key, endpoint })
+}
+
+/// Where clients can dial a gateway, as `HOST:PORT`: where it was said, else at its best endpoint.
+#[must_use]
+pub fn dialled_at(peer: &PeerRow) -> Option<String> {
+    let said = peer.gateway.dialled().map(ToString::to_string);
+    said.or_else(|| best_endpoint(peer).map(|endpoint| endpoint.addr.to_string()))
 }
 
 /// An owner chooses a gateway, or says where it is dialled.
@@ -86,11 +99,51 @@ pub(crate) fn edit(
     if let Some(endpoint) = &edit.endpoint {
         gateway.endpoint.clone_from(endpoint);
     }
+    if !edit.force && !gateway.is_wanted() {
+        check_not_last(held, peer)?;
+    }
     if gateway == peer.gateway {
         return Ok(fx.unchanged(Reply::At(held.row.revision)));
     }
     fx.put_peer(PeerRow { gateway, ..peer.clone() }, false);
     Ok(fx.finish_in(group, "gateway.edit", id.as_str()))
+}
+
+/// Refuses to take the only gateway that serves from plain clients.
+fn check_not_last(held: &Group, peer: &PeerRow) -> Result<(), Problem> {
+    let clients = clients(held);
+    let mut others = held.peers.values().filter(|other| other.id != peer.id);
+    if clients == 0 || peer.gateway.serves().is_none() || others.any(|other| other.gateway.serves().is_some())
+    {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is the last gateway of the group, and {clients} plain WireGuard clients come in by it alone; \
+         make another peer a gateway first, or force it",
+        peer.label
+    );
+    Err(Problem::new(Code::LastGateway, message).in_field("gateway"))
+}
+
+/// How many plain clients a group has: peers without an agent that have a key.
+#[must_use]
+pub fn clients(group: &Group) -> usize {
+    group.peers.values().filter(|peer| peer.node.is_none() && peer.key.is_some()).count()
+}
+
+/// Retires the gateway key of a group. Where it has another one, or none, this one is retired already.
+pub(crate) fn rotate(mut fx: Effects<'_>, group: &GroupId, key: &PublicKey) -> Result<Decision, Problem> {
+    let held = member::held(fx.state, group)?;
+    if held.row.gateway_key != Some(*key) {
+        return Ok(fx.unchanged(Reply::At(held.row.revision)));
+    }
+    let gateway_rotations = held.row.gateway_rotations.saturating_add(1);
+    fx.change_group(GroupRow { gateway_key: None, gateway_rotations, ..held.row.clone() });
+    for peer in held.peers.values().filter(|peer| peer.gateway.key.is_some()) {
+        let gateway = GatewayRow { key: None, ..peer.gateway.clone() };
+        fx.put_peer(PeerRow { gateway, ..peer.clone() }, false);
+    }
+    Ok(fx.finish_in(group, "gateway.rotate-key", group.as_str()))
 }
 
 /// What a report makes of a peer as a gateway, and of the group where it brings the group's key.
@@ -103,7 +156,8 @@ pub(crate) fn told(
     let mut gateway =
         GatewayRow { offered: said.offered, told_endpoint: said.endpoint, key: None, ..peer.gateway.clone() };
     let is_free = |key: &PublicKey| gateway.is_wanted() && held.peer_with_key(key).is_none();
-    let first = said.key.filter(|key| held.row.gateway_key.is_none() && is_free(key));
+    let is_new = held.row.gateway_key.is_none() && said.rotations >= held.row.gateway_rotations;
+    let first = said.key.filter(|key| is_new && is_free(key));
     let of_group = first.or(held.row.gateway_key);
     gateway.key = said.key.filter(|key| of_group == Some(*key));
     (gateway, first.map(|key| GroupRow { gateway_key: Some(key), ..held.row.clone() }))

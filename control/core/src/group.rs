@@ -197,6 +197,7 @@ fn new_row(fx: &mut Effects<'_>, new: &NewGroup) -> Result<GroupRow, Problem> {
         floor: before,
         next_host: FIRST_PEER_HOST,
         gateway_key: None,
+        gateway_rotations: 0,
         created_ms: fx.now_ms,
         id,
     })

@@ -47,7 +47,7 @@ pub use alloc::{PoolExhausted, allocate};
 pub use api_token::{NewApiToken, api_token, api_token_by_id};
 pub use command::{Command, Facts, Install, Random, Reply, decide};
 pub use decision::{Batch, Decision};
-pub use gateway::{Front, GatewayEdit, front};
+pub use gateway::{Front, GatewayEdit, clients, dialled_at, front};
 pub use group::{GroupEdit, NewGroup};
 pub use member::NewMember;
 pub use netmap::{scope_of_group, scope_of_node, scopes_for};

@@ -70,6 +70,7 @@ pub(crate) fn group_body(row: &GroupRow) -> Body {
         prefix6: row.prefix6,
         suffixes: row.suffixes.clone(),
         gateway_key: row.gateway_key,
+        gateway_rotations: row.gateway_rotations,
     })
 }
 

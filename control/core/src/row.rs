@@ -108,6 +108,8 @@ pub struct GroupRow {
     pub next_host: Host,
     /// The key by which plain clients know its gateways, once there was one.
     pub gateway_key: Option<PublicKey>,
+    /// How often that key was retired.
+    pub gateway_rotations: u32,
     /// When it was made, in Unix milliseconds.
     pub created_ms: u64,
 }

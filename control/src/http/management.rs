@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod body;
 pub(crate) mod document;
+mod gateways;
 mod groups;
 mod join_tokens;
 mod me;
@@ -58,6 +59,8 @@ fn described() -> OpenApiRouter<Arc<Control>> {
         .routes(routes!(peers::show, peers::edit, peers::remove))
         .routes(routes!(peers::register_external))
         .routes(routes!(peers::remove_external))
+        .routes(routes!(gateways::list))
+        .routes(routes!(gateways::rotate))
         .routes(routes!(wireguard::show))
         .routes(routes!(wireguard::presign))
         .routes(routes!(wireguard::follow))

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use lacis_proto::{Line, NodeId, Revision, Run, ScopeId};
+use lacis_proto::{Line, NodeId, PeerId, Revision, Run, ScopeId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) agent: String,
     pub(crate) underlay: SocketAddr,
     pub(crate) applied: BTreeMap<ScopeId, Revision>,
+    /// How many plain clients each of its peers that is a gateway has heard last, as it told.
+    pub(crate) clients: BTreeMap<PeerId, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -144,11 +146,18 @@ impl Presence {
     }
 
     /// A report has been taken in.
-    pub(crate) fn reported(&self, node: &NodeId, seq: u64, applied: BTreeMap<ScopeId, Revision>) {
+    pub(crate) fn reported(
+        &self,
+        node: &NodeId,
+        seq: u64,
+        applied: BTreeMap<ScopeId, Revision>,
+        clients: BTreeMap<PeerId, u32>,
+    ) {
         let mut nodes = self.lock();
         let known = nodes.entry(node.clone()).or_default();
         known.last_seq = known.last_seq.max(Some(seq));
         if let Some(seen) = &mut known.seen {
+            seen.clients = clients;
             for (scope, revision) in applied {
                 let held = seen.applied.entry(scope).or_default();
                 *held = revision.max(*held);

@@ -151,6 +151,7 @@ fn group(row: &Reader<'_>) -> Result<Row, StoreError> {
         next_host: Host(row.small("next_host")?),
         created_ms: row.unsigned("created_ms")?,
         gateway_key: row.maybe_key("gateway_key")?,
+        gateway_rotations: row.small("gateway_rotations")?,
     }))
 }
 

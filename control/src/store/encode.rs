@@ -11,12 +11,12 @@ use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 const OWNER: &str = "INSERT INTO owners (id, label) VALUES ($1, $2) \
     ON CONFLICT (id) DO UPDATE SET label = excluded.label";
 const GROUP: &str = "INSERT INTO groups (id, owner_id, label, description, tags, pool, prefix6, suffixes, revision, \
-    record_revision, floor, next_host, created_ms, gateway_key) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+    record_revision, floor, next_host, created_ms, gateway_key, gateway_rotations) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
     ON CONFLICT (id) DO UPDATE SET label = excluded.label, description = excluded.description, \
     tags = excluded.tags, pool = excluded.pool, suffixes = excluded.suffixes, revision = excluded.revision, \
     record_revision = excluded.record_revision, floor = excluded.floor, next_host = excluded.next_host, \
-    gateway_key = excluded.gateway_key";
+    gateway_key = excluded.gateway_key, gateway_rotations = excluded.gateway_rotations";
 const MEMBER: &str = "INSERT INTO members (group_id, id, kind, label, domain, of_node, revision) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (group_id, id) DO UPDATE SET kind = excluded.kind, \
     label = excluded.label, domain = excluded.domain, of_node = excluded.of_node, revision = excluded.revision";
@@ -159,6 +159,7 @@ fn group(row: &GroupRow) -> Statement {
         .bind(i64::from(row.next_host.0))
         .bind(row.created_ms.cast_signed())
         .bind(row.gateway_key.map(|key| key.as_bytes().to_vec()))
+        .bind(i64::from(row.gateway_rotations))
 }
 
 fn member(row: &MemberRow) -> Statement {

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_management.sql"),
     include_str!("migrations/0005_ended_nodes.sql"),
     include_str!("migrations/0006_gateways.sql"),
+    include_str!("migrations/0007_gateway_rotations.sql"),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations \

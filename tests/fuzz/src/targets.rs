@@ -426,6 +426,7 @@ fn scope() -> Scope {
         prefix6: prefix6_of(&group()),
         suffixes: vec!["lacis.internal".into()],
         gateway_key: None,
+        gateway_rotations: 0,
     };
     let web = MemberRecord { member_kind: MemberKind::External, label: "web".into(), domain: String::new() };
     let put = |n: u8| {
@@ -462,6 +463,7 @@ fn boot() -> Boot {
         joined_ms: 0,
         statement: None,
         gateway_key: None,
+        gateway_rotations: 0,
     };
     let assignment = Assignment { group: group(), member: member(), host: Host(5) };
     let mut own = Scope::new(Epoch(1));

@@ -151,6 +151,7 @@ impl World {
             key: request.key,
             statement: None,
             gateway_key: None,
+            gateway_rotations: 0,
             joined_ms: 0,
         };
         it.disk.hosted.insert(request.group.clone(), hosted.clone());

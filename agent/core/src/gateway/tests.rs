@@ -15,6 +15,7 @@ struct Lab {
     now: Duration,
     nodes: BTreeMap<u8, Node>,
     group_key: Option<PublicKey>,
+    rotations: u32,
     dead: BTreeSet<u8>,
 }
 
@@ -22,6 +23,7 @@ struct Lab {
 struct Node {
     machine: Gateways,
     held: Option<PublicKey>,
+    rotations: u32,
     /// What the shell was asked to do, beside talking.
     done: Vec<GatewayAction>,
 }
@@ -29,7 +31,7 @@ struct Node {
 impl Lab {
     fn new(nodes: &[u8]) -> Self {
         let nodes = nodes.iter().map(|n| (*n, Node::default())).collect();
-        Self { now: Duration::from_secs(1), nodes, group_key: None, dead: BTreeSet::new() }
+        Self { now: Duration::from_secs(1), nodes, group_key: None, rotations: 0, dead: BTreeSet::new() }
     }
 
     /// Three gateways that hold the key.
@@ -45,7 +47,7 @@ impl Lab {
     /// Tells everybody how things are; `proven`: whether the nodes have signed their peers' keys.
     fn look(&mut self, proven: bool) {
         let Change::Put(id, Body::Group(record)) = put_group(1) else { unreachable!() };
-        let gated = GroupRecord { gateway_key: self.group_key, ..record };
+        let gated = GroupRecord { gateway_key: self.group_key, gateway_rotations: self.rotations, ..record };
         let mut changes = vec![Change::Put(id, Body::Group(gated))];
         for (n, node) in &self.nodes {
             let serving = node.held.filter(|_| node.held == self.group_key);
@@ -63,6 +65,7 @@ impl Lab {
                 peer: peer(*n),
                 host: Host((*n).into()),
                 gateway_key: node.held,
+                gateway_rotations: node.rotations,
                 ..hosted(*n)
             };
             let local = Local { hosted: BTreeMap::from([(group(1), hosted)]), ..local(&[1]) };
@@ -97,8 +100,8 @@ impl Lab {
                     GatewayAction::GiveKey { to, .. } => {
                         said.push((from, to, GatewaySecret::new([KEY; 32]).message()));
                     }
-                    done @ (GatewayAction::MakeKey(_)
-                    | GatewayAction::TellKey(..)
+                    done @ (GatewayAction::MakeKey { .. }
+                    | GatewayAction::TellKey { .. }
                     | GatewayAction::TakeKey { .. }
                     | GatewayAction::Prefer { .. }
                     | GatewayAction::Expect { .. }) => node.done.push(done),
@@ -151,19 +154,49 @@ fn the_first_gateway_makes_the_key_once_and_a_later_one_is_given_it() {
     let mut lab = Lab::new(&[5]);
     lab.look(true);
     lab.pass(Duration::from_secs(3));
-    assert_eq!(lab.done(5), [GatewayAction::MakeKey(group(1))]);
+    assert_eq!(lab.done(5), [GatewayAction::MakeKey { group: group(1), rotations: 0 }]);
     lab.nodes.get_mut(&5).unwrap().held = Some(key(KEY));
     lab.look(true);
     lab.pass(Duration::from_secs(3));
-    let told = GatewayAction::TellKey(group(1), key(KEY));
+    let told = GatewayAction::TellKey { group: group(1), key: key(KEY), rotations: 0 };
     assert_eq!(lab.done(5), [told], "control may have forgotten it");
     lab.group_key = Some(key(KEY));
     lab.nodes.insert(6, Node::default());
     lab.look(true);
     lab.pass(Duration::from_secs(1));
     let secret = GatewaySecret::new([KEY; 32]);
-    assert_eq!(lab.done(6)[0], GatewayAction::TakeKey { group: group(1), public: key(KEY), secret });
+    let taken = GatewayAction::TakeKey { group: group(1), public: key(KEY), secret, rotations: 0 };
+    assert_eq!(lab.done(6)[0], taken);
     assert_eq!(lab.done(5), []);
+}
+
+#[test]
+fn a_retired_key_is_told_by_nobody_and_another_one_is_made_once_for_each_time() {
+    let mut lab = Lab::serving();
+    (lab.group_key, lab.rotations) = (None, 1);
+    lab.look(true);
+    lab.pass(Duration::from_secs(3));
+    let made = |rotations| GatewayAction::MakeKey { group: group(1), rotations };
+    for n in [5, 6, 7] {
+        assert_eq!(lab.done(n), [made(1)]);
+    }
+    // One has made it, another is asked for before anybody was told of it.
+    let node = lab.nodes.get_mut(&5).unwrap();
+    (node.held, node.rotations) = (Some(key(71)), 1);
+    lab.rotations = 2;
+    lab.look(true);
+    lab.pass(Duration::from_secs(3));
+    assert_eq!(lab.done(5), [made(2)]);
+    // What was made since is told, also to a control that was set back.
+    let node = lab.nodes.get_mut(&5).unwrap();
+    (node.held, node.rotations) = (Some(key(72)), 2);
+    let told = || GatewayAction::TellKey { group: group(1), key: key(72), rotations: 2 };
+    for rotations in [2, 0] {
+        lab.rotations = rotations;
+        lab.look(true);
+        lab.pass(Duration::from_secs(3));
+        assert_eq!(lab.done(5), [told()], "after {rotations} rotations");
+    }
 }
 
 #[test]

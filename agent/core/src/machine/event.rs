@@ -91,7 +91,11 @@ pub enum Event {
         group: GroupId,
         /// Public half of the key.
         key: PublicKey,
+        /// How often the group's key had been retired when it was made or given.
+        rotations: u32,
     },
+    /// So many plain clients are with this node in the groups where it is a gateway.
+    GatewayClients(BTreeMap<GroupId, u32>),
     /// The node leaves a group by a local command.
     Left {
         /// The group.

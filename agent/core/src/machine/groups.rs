@@ -198,9 +198,11 @@ impl Groups {
     }
 
     /// This node holds a gateway key of a group. Returns whether that is new.
-    pub(super) fn hold_gateway_key(&mut self, group: &GroupId, key: PublicKey) -> bool {
+    pub(super) fn hold_gateway_key(&mut self, group: &GroupId, key: PublicKey, rotations: u32) -> bool {
         let Some(hosted) = self.local.hosted.get_mut(group) else { return false };
-        hosted.gateway_key.replace(key) != Some(key)
+        let before = hosted.gateway_rotations;
+        hosted.gateway_rotations = rotations;
+        hosted.gateway_key.replace(key) != Some(key) || before != rotations
     }
 
     /// The stream is over: what was not committed is forgotten.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lacis_proto::{
-    Endpoint, Epoch, GatewayReport, MAX_ENDPOINTS, PeerReport, RelayHome, ReportRequest, ScopeId,
+    Endpoint, Epoch, GatewayReport, GroupId, MAX_ENDPOINTS, PeerReport, RelayHome, ReportRequest, ScopeId,
 };
 
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct Reports {
     seq: u64,
     endpoints: Vec<Endpoint>,
     homes: Vec<RelayHome>,
+    /// How many plain clients are with this node where it is a gateway.
+    clients: BTreeMap<GroupId, u32>,
     applied: BTreeMap<ScopeId, String>,
     /// Control does not know the endpoints yet.
     untold: bool,
@@ -41,6 +43,7 @@ impl Reports {
             seq,
             endpoints,
             homes: Vec::new(),
+            clients: BTreeMap::new(),
             applied: BTreeMap::new(),
             untold: true,
             epoch: None,
@@ -73,6 +76,14 @@ impl Reports {
         }
     }
 
+    /// So many plain clients are with this node now: told like endpoints. Control keeps that in memory alone.
+    pub(super) fn clients(&mut self, now: Duration, clients: BTreeMap<GroupId, u32>) {
+        if clients != self.clients {
+            self.clients = clients;
+            self.soon(now);
+        }
+    }
+
     /// A peer was added, or has another gateway key: what there is to know of it is to be told.
     pub(super) fn peer_added(&mut self, now: Duration) {
         self.untold = true;
@@ -88,7 +99,8 @@ impl Reports {
     /// epoch it was restored, and may have forgotten what it knew.
     pub(super) fn connected(&mut self, now: Duration, epoch: Epoch) -> bool {
         self.untold |= self.epoch.replace(epoch) != Some(epoch);
-        if self.untold {
+        // Control may have forgotten who the clients of a gateway are: it started anew, or thinks that this node did.
+        if self.untold || !self.clients.is_empty() {
             self.at(now);
         }
         !self.untold
@@ -146,25 +158,26 @@ impl Reports {
         self.under_way = true;
         self.last_sent = Some(now);
         self.seq += 1;
-        let peer = |hosted: &Hosted| PeerReport {
+        let peer = |(group, hosted): (&GroupId, &Hosted)| PeerReport {
             peer: hosted.peer.clone(),
             endpoints: self.endpoints.clone(),
             relays: self.homes.clone(),
             statement: hosted.statement.clone(),
-            gateway: gateway(local, hosted),
+            gateway: gateway(local, hosted, self.clients.get(group).copied().unwrap_or_default()),
         };
         Some(ReportRequest {
             seq: self.seq,
             agent: self.agent.clone(),
-            peers: local.hosted.values().map(peer).collect(),
+            peers: local.hosted.iter().map(peer).collect(),
             applied: self.applied.clone(),
         })
     }
 }
 
 /// What is to be told of a peer as a gateway.
-fn gateway(local: &Local, hosted: &Hosted) -> Option<GatewayReport> {
+fn gateway(local: &Local, hosted: &Hosted, clients: u32) -> Option<GatewayReport> {
     let offer = local.offer.clone().unwrap_or_default();
-    let said = GatewayReport { key: hosted.gateway_key, ..offer };
+    let (key, rotations) = (hosted.gateway_key, hosted.gateway_rotations);
+    let said = GatewayReport { key, rotations, clients, ..offer };
     (said != GatewayReport::default()).then_some(said)
 }

@@ -35,12 +35,23 @@ pub(super) async fn peer(session: &Session, command: PeerCommand) -> Result<(), 
             session.say(&format!("{id} is a peer of {}", member.id), &written.answer);
             written.applied(session)
         }
-        PeerCommand::Edit { peer, group, label, public_key, server, gateway, gateway_endpoint, wait } => {
+        PeerCommand::Edit {
+            peer,
+            group,
+            label,
+            public_key,
+            server,
+            gateway,
+            gateway_endpoint,
+            force,
+            wait,
+        } => {
             let group = session.group(&group.group).await?;
             let peer = group.peer(&peer)?;
             let mut body = changes(label, public_key, server);
             set(&mut body, "gateway", gateway);
             set(&mut body, "gatewayEndpoint", gateway_endpoint);
+            set(&mut body, "force", force.then_some(true));
             let path = session.of_group(&group.id, &format!("/peers/{}", peer.id));
             let written = session.write(Method::PATCH, &path, Some(&body), wait).await?;
             session.say(&format!("{} is changed", peer.id), &written.answer);

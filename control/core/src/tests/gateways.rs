@@ -10,7 +10,7 @@ fn key(n: u8) -> PublicKey {
 }
 
 fn offer(key: Option<u8>) -> Option<GatewayReport> {
-    Some(GatewayReport { offered: true, key: key.map(self::key), endpoint: None })
+    Some(GatewayReport { offered: true, key: key.map(self::key), ..GatewayReport::default() })
 }
 
 impl World {
@@ -26,7 +26,7 @@ impl World {
     }
 
     fn choose(&mut self, peer: &PeerId, chosen: bool) {
-        let edit = GatewayEdit { chosen: Some(chosen), endpoint: None };
+        let edit = GatewayEdit { chosen: Some(chosen), ..GatewayEdit::default() };
         self.ask(Command::EditGateway { group: self.group.clone(), peer: peer.clone(), edit }).unwrap();
     }
 
@@ -108,7 +108,7 @@ fn only_an_agent_can_be_a_gateway() {
     let (mut world, _) = two();
     world.link("external_00000000-0000-4000-8000-000000000001", Some("phone"), None).unwrap();
     let phone = world.register("external_00000000-0000-4000-8000-000000000001", Some(9), Vec::new()).unwrap();
-    let edit = GatewayEdit { chosen: Some(true), endpoint: None };
+    let edit = GatewayEdit { chosen: Some(true), ..GatewayEdit::default() };
     let command = Command::EditGateway { group: world.group.clone(), peer: phone.peer, edit };
     assert_eq!(world.refused(command).code, Code::BadRequest);
 }
@@ -135,4 +135,61 @@ fn a_peer_that_is_added_anew_is_still_the_gateway_it_was() {
     let member = world.peer_record(&first).member;
     world.ask(world.peer(&a, &member, 5)).unwrap();
     assert_eq!(world.peer_record(&first).gateway_key(), Some(key(70)));
+}
+
+/// What a gateway tells that made this key after so many rotations.
+fn made(n: u8, rotations: u32) -> Option<GatewayReport> {
+    Some(GatewayReport { rotations, ..offer(Some(n)).unwrap() })
+}
+
+#[test]
+fn a_retired_key_counts_no_more_and_the_first_that_was_made_since_takes_its_place() {
+    let (mut world, [(a, first), (b, second)]) = two();
+    world.tells(&a, &first, offer(Some(70)));
+    world.tells(&b, &second, offer(Some(70)));
+    let group = world.group.clone();
+    let rotate = |n| Command::RotateGatewayKey { group: group.clone(), key: key(n) };
+    world.ask(rotate(70)).unwrap();
+    assert_eq!((world.group_record().gateway_key, world.group_record().gateway_rotations), (None, 1));
+    assert!([&first, &second].iter().all(|peer| world.peer_record(peer).gateway_key().is_none()));
+    assert!(!world.has_effect(&rotate(70)), "a replay retires nothing");
+    // One that missed it, and one that comes back from its disk: both still tell the retired key.
+    world.tells(&a, &first, offer(Some(70)));
+    assert_eq!(world.group_record().gateway_key, None);
+    world.tells(&b, &second, made(71, 1));
+    assert_eq!(world.group_record().gateway_key, Some(key(71)));
+    world.tells(&a, &first, offer(Some(70)));
+    assert_eq!(world.peer_record(&first).gateway_key(), None);
+    world.tells(&a, &first, offer(Some(71)));
+    assert_eq!(world.peer_record(&first).gateway_key(), Some(key(71)), "whenever it got that key");
+    assert!(!world.has_effect(&rotate(70)), "nor does a late one");
+    // A key that was retired before the last one is none either.
+    world.ask(rotate(71)).unwrap();
+    for retired in [offer(Some(70)), made(71, 1)] {
+        world.tells(&a, &first, retired);
+        assert_eq!(world.group_record().gateway_key, None);
+    }
+    world.tells(&a, &first, made(72, 2));
+    assert_eq!(world.group_record().gateway_key, Some(key(72)));
+}
+
+#[test]
+fn the_last_gateway_stays_while_plain_clients_need_it_unless_it_is_forced() {
+    let (mut world, [(a, first), (b, second)]) = two();
+    world.tells(&a, &first, offer(Some(70)));
+    let ends = |world: &World, peer: &PeerId, force| {
+        let edit = GatewayEdit { chosen: Some(false), force, ..GatewayEdit::default() };
+        Command::EditGateway { group: world.group.clone(), peer: peer.clone(), edit }
+    };
+    world.link("external_00000000-0000-4000-8000-000000000001", Some("phone"), None).unwrap();
+    world.register("external_00000000-0000-4000-8000-000000000001", Some(9), Vec::new()).unwrap();
+    assert_eq!(world.refused(ends(&world, &first, false)).code, Code::LastGateway);
+    // One that is to be a gateway and holds no key yet helps nobody.
+    world.choose(&second, true);
+    assert_eq!(world.refused(ends(&world, &first, false)).code, Code::LastGateway);
+    world.tells(&b, &second, offer(Some(70)));
+    world.ask(ends(&world, &first, false)).unwrap();
+    assert_eq!(world.refused(ends(&world, &second, false)).code, Code::LastGateway);
+    world.ask(ends(&world, &second, true)).unwrap();
+    assert_eq!(world.peer_record(&second).gateway_key(), None);
 }

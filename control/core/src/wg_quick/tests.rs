@@ -22,6 +22,7 @@ fn group() -> Group {
         floor: Revision(0),
         next_host: Host(5),
         gateway_key: None,
+        gateway_rotations: 0,
         created_ms: 0,
     })
 }

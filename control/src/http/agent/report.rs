@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use lacis_control_core::Command;
-use lacis_proto::{Cursor, Epoch, ReportReply, ReportRequest, Revision, ScopeId};
+use lacis_proto::{Cursor, Epoch, PeerId, PeerReport, ReportReply, ReportRequest, Revision, ScopeId};
 
 use super::auth;
 use crate::{
@@ -28,13 +28,20 @@ pub(super) async fn report(
     let said: ReportRequest = http::parse(&signed.body)?;
     let presence = &control.live.presence;
     if presence.is_news(&signed.node, signed.run.as_ref(), said.seq) {
+        let clients = clients(&said.peers);
         if !said.peers.is_empty() {
             let command = Command::Report { node: signed.node.clone(), peers: said.peers };
             control.writer.ask(command).await?;
         }
-        presence.reported(&signed.node, said.seq, revisions(&said.applied, control.live.epoch));
+        presence.reported(&signed.node, said.seq, revisions(&said.applied, control.live.epoch), clients);
     }
     Ok(http::json(StatusCode::OK, &ReportReply { now_ms: clock::unix_ms() }))
+}
+
+/// How many plain clients were heard last by each of a node's peers that is a gateway.
+fn clients(peers: &[PeerReport]) -> BTreeMap<PeerId, u32> {
+    let gateways = peers.iter().filter_map(|said| Some((&said.peer, said.gateway.as_ref()?)));
+    gateways.map(|(peer, gateway)| (peer.clone(), gateway.clients)).collect()
 }
 
 /// The revisions in cursors of this epoch; others say nothing about what we published.

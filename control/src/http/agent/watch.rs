@@ -74,6 +74,7 @@ pub(super) async fn watch(
         agent: asked.agent.chars().filter(|c| !c.is_control()).take(64).collect(),
         underlay: signed.from(),
         applied: revisions(&asked.have, control.live.epoch),
+        clients: BTreeMap::new(),
     };
     if let Some(run) = &signed.run {
         control.live.presence.admit(&signed.node, run, signed.from()).await?;

@@ -82,6 +82,9 @@ pub(super) struct PeerChange {
     /// it back.
     #[schema(max_length = 260)]
     gateway_endpoint: Option<String>,
+    /// With `gateway` false: even if it is the last gateway and plain clients come in by it.
+    #[serde(default)]
+    force: bool,
 }
 
 impl PeerChange {
@@ -107,7 +110,7 @@ impl PeerChange {
             );
             return Err(Problem::new(Code::BadRequest, message).in_field(field));
         }
-        Ok(Some(GatewayEdit { chosen: self.gateway, endpoint }))
+        Ok(Some(GatewayEdit { chosen: self.gateway, endpoint, force: self.force }))
     }
 }
 

@@ -10,7 +10,13 @@ fn from() -> SocketAddr {
 #[test]
 fn copies_and_lines_for_a_stream_are_limited() {
     let (presence, node) = (Presence::default(), NodeId::from_random([1; 16]));
-    let seen = Seen { since_ms: 0, agent: String::new(), underlay: from(), applied: BTreeMap::new() };
+    let seen = Seen {
+        since_ms: 0,
+        agent: String::new(),
+        underlay: from(),
+        applied: BTreeMap::new(),
+        clients: BTreeMap::new(),
+    };
     let mut connection = presence.connect(&node, seen, Some(Run::new(0, "web")));
     for n in 1..100 {
         let run = Run::new(n, "copy");
