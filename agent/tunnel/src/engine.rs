@@ -63,6 +63,7 @@ use trains::Trains;
 
 pub(crate) use elsewhere::Errand;
 pub(crate) use network::NetworkSettings;
+pub(crate) use outbound::SLACK;
 
 /// Where effects go.
 pub(crate) trait Output {

@@ -22,8 +22,11 @@ use crate::udp::train::{Datagrams, Sent};
 use crate::way::Lease;
 use crate::wire;
 
+mod forward;
 #[cfg(test)]
 pub(crate) mod samples;
+
+pub use forward::forward;
 
 /// Splits a frame: virtio header and packet.
 pub fn split(frame: &[u8]) {

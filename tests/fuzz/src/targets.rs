@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the corpus of each is in `corpus/<name>/`.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("join_token", join_token),
     ("api_token", api_token),
     ("lines", lines),
@@ -53,6 +53,7 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("wire", lacis_tunnel::fuzz::wire),
     ("cipher", lacis_tunnel::fuzz::cipher),
     ("receive", lacis_tunnel::fuzz::receive),
+    ("forward", lacis_tunnel::fuzz::forward),
 ];
 
 /// A join token prints as it parses.
