@@ -20,6 +20,7 @@ mod kinds;
 mod matrix;
 mod mesh;
 mod pair;
+mod plain;
 mod portmap;
 mod responder;
 mod sea;
