@@ -7,17 +7,14 @@ use support::pause;
 use crate::{
     mesh::{Mesh, Node},
     sea::Eye,
-    stream::{LENGTH, Report, SEALED, Stream},
+    stream::{Flow, Report, SEALED, Stream},
 };
 
-/// Packets a second of the stream that is watched.
-pub(crate) const RATE: u32 = 200;
-
-/// What is looked at together: twenty packets of the stream.
+/// What is looked at together: twenty packets of speech.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// So many packets in a window are the stream, and not what goes beside it.
-const MOST_OF_IT: u64 = 12;
+/// Of the packets that a window has room for, so many in a hundred are the stream, and not what goes beside it.
+const MOST_OF_IT: u64 = 60;
 
 /// A class that held for so many windows in a row holds.
 const STEADY: u32 = 4;
@@ -72,6 +69,7 @@ pub(crate) struct Watch {
     /// From the node, as it is seen outside, to each address of a relay.
     through: Vec<(IpAddr, IpAddr)>,
     stream: Stream,
+    flow: Flow,
     relayed: u64,
     came: usize,
 }
@@ -79,11 +77,15 @@ pub(crate) struct Watch {
 impl Watch {
     /// Begins a stream from a node, which is seen at `outer` outside, to another.
     pub(crate) fn start(mesh: &Mesh, from: &Node, outer: &[IpAddr], to: &Node) -> Self {
-        let relays = [mesh.server.v4(), mesh.server.v6()].concat();
-        let through = outer.iter().flat_map(|outer| relays.iter().map(|relay| (*outer, *relay))).collect();
         mesh.internet.sea().look_anew();
-        let stream = Stream::start(from, to, RATE);
-        let mut watch = Self { sea: mesh.internet.sea(), through, stream, relayed: 0, came: 0 };
+        Self::on(mesh, outer, Stream::start(from, to, Flow::SPEECH), Flow::SPEECH)
+    }
+
+    /// Watches a stream that is there.
+    pub(crate) fn on(mesh: &Mesh, outer: &[IpAddr], stream: Stream, flow: Flow) -> Self {
+        let relays = mesh.relays();
+        let through = outer.iter().flat_map(|outer| relays.iter().map(|relay| (*outer, *relay))).collect();
+        let mut watch = Self { sea: mesh.internet.sea(), through, stream, flow, relayed: 0, came: 0 };
         watch.relayed = watch.relayed_so_far();
         watch
     }
@@ -98,10 +100,12 @@ impl Watch {
         let relayed = self.relayed_so_far();
         let came = self.stream.came();
         // By bytes: over TLS many packets of the stream go in one.
-        let through = (relayed - self.relayed) / u64::try_from(LENGTH).unwrap();
+        let through = (relayed - self.relayed) / u64::try_from(self.flow.length).unwrap();
         let arrived = u64::try_from(came - self.came).unwrap();
         (self.relayed, self.came) = (relayed, came);
-        match (arrived >= MOST_OF_IT, through >= MOST_OF_IT) {
+        let most_of_it =
+            u64::from(self.flow.rate) * u64::try_from(WINDOW.as_millis()).unwrap() * MOST_OF_IT / 100_000;
+        match (arrived >= most_of_it, through >= most_of_it) {
             (false, _) => Class::Nothing,
             (true, true) => Class::Relayed,
             (true, false) => Class::Direct,

@@ -157,6 +157,12 @@ impl Site {
         Ipv4Addr::new(a, b, c, 2 + client)
     }
 
+    /// The router's inner address.
+    pub(crate) fn door(&self) -> Ipv4Addr {
+        let [a, b, c] = self.lan;
+        Ipv4Addr::new(a, b, c, 1)
+    }
+
     /// The address of a client in IPv6.
     pub(crate) fn inner6(&self, client: u8) -> Ipv6Addr {
         format!("2001:db8:{}::{}", self.number, 2 + client).parse().unwrap()

@@ -15,10 +15,21 @@ use support::pause;
 
 use crate::mesh::Node;
 
-/// As long as a packet of speech, and what goes with it.
-pub(crate) const LENGTH: usize = 200;
+/// How much a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// Packets a second.
+    pub(crate) rate: u32,
+    /// Bytes of each.
+    pub(crate) length: usize,
+}
 
-/// As long as such a packet is on the way between two public addresses of IPv4: sealed (WireGuard paper §5.4.6) and framed.
+impl Flow {
+    /// As of speech, and what goes with it.
+    pub(crate) const SPEECH: Self = Self { rate: 200, length: 200 };
+}
+
+/// As long as a packet of speech is on the way between two public addresses of IPv4: sealed (WireGuard paper §5.4.6) and framed.
 pub(crate) const SEALED: usize = 14 + 20 + 8 + 16 + 240 + 16;
 
 /// What is still under way when the sender ends comes within this.
@@ -37,7 +48,7 @@ struct Shared {
     closed: AtomicBool,
     /// The number of each packet that came, and when.
     came: Mutex<Vec<(u64, Duration)>>,
-    every: Duration,
+    flow: Flow,
 }
 
 /// What became of a stream.
@@ -57,13 +68,19 @@ pub(crate) struct Report {
 impl Report {
     /// Whether nothing is missing after the first packet that came. What waits for a first way may be more than is kept.
     pub(crate) fn is_whole(&self) -> bool {
-        self.missing.iter().all(|range| *range.start() == 0)
+        self.lost_later() == 0
+    }
+
+    /// How many are missing after the first packet that came.
+    pub(crate) fn lost_later(&self) -> u64 {
+        let later = self.missing.iter().filter(|range| *range.start() > 0);
+        later.map(|range| range.end() - range.start() + 1).sum()
     }
 }
 
 impl Stream {
-    /// Begins, from one node to another's overlay address, at so many packets a second.
-    pub(crate) fn start(from: &Node, to: &Node, packets_per_second: u32) -> Self {
+    /// Begins, from one node to another's overlay address.
+    pub(crate) fn start(from: &Node, to: &Node, flow: Flow) -> Self {
         let address = to.address();
         let receiver = to.host.within(|| UdpSocket::bind((address, 0)).unwrap());
         let goal = receiver.local_addr().unwrap();
@@ -75,19 +92,20 @@ impl Stream {
             ended: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             came: Mutex::default(),
-            every: Duration::from_secs(1) / packets_per_second,
+            flow,
         });
         let (one, other) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
             std::thread::spawn(move || one.receive(&receiver)),
             std::thread::spawn(move || {
+                let every = Duration::from_secs(1) / flow.rate;
+                let mut packet = vec![0; flow.length];
                 while !other.ended.load(Ordering::Relaxed) {
                     let number = other.sent.fetch_add(1, Ordering::Relaxed);
-                    let mut packet = [0; LENGTH];
                     packet[..8].copy_from_slice(&number.to_be_bytes());
                     // What cannot be sent is lost, and counted by whoever misses it.
                     let _ = sender.send_to(&packet, goal);
-                    let next = other.every * u32::try_from(number + 1).unwrap();
+                    let next = every * u32::try_from(number + 1).unwrap();
                     pause(next.saturating_sub(other.begin.elapsed()));
                 }
             }),
@@ -119,6 +137,18 @@ impl Stream {
     /// The longest time so far in which nothing came.
     pub(crate) fn gap(&self) -> Duration {
         gap(&self.shared.came.lock().unwrap())
+    }
+
+    /// The same from a moment on, since the beginning.
+    pub(crate) fn gap_since(&self, moment: Duration) -> Duration {
+        let came = self.shared.came.lock().unwrap();
+        let later = came.iter().map(|(_, at)| *at).filter(|at| *at >= moment);
+        let (mut last, mut longest) = (moment, Duration::ZERO);
+        for at in later.chain([self.elapsed()]) {
+            longest = longest.max(at - last);
+            last = at;
+        }
+        longest
     }
 
     /// Ends, waits for what is under way, and tells.
@@ -167,10 +197,10 @@ impl Drop for Stream {
 
 impl Shared {
     fn receive(&self, socket: &UdpSocket) {
-        let mut buffer = [0; LENGTH];
+        let mut buffer = vec![0; self.flow.length];
         while !self.closed.load(Ordering::Relaxed) {
             let Ok(length) = socket.recv(&mut buffer) else { continue };
-            if length == LENGTH
+            if length == self.flow.length
                 && let Some(number) = buffer.first_chunk()
             {
                 let at = self.begin.elapsed();
