@@ -325,7 +325,7 @@ impl Finder {
             }
             PathAction::Agree { group, key } => {
                 let shared = overlay.agree(&group, &key).map(Shared);
-                self.paths.handle(now, PathEvent::Agreed { group, key, shared, preshared: None });
+                self.paths.handle(now, PathEvent::Agreed { group, key, shared });
             }
             PathAction::Initiate { group, key } => overlay.initiate(&group, &[(key, None)].into()),
             PathAction::MeasureNat => self.relays.handle(now, RelayEvent::Measure),

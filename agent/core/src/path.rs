@@ -136,9 +136,7 @@ impl Paths {
                 self.ours.relays = relays;
                 self.each(Agent::relays_changed);
             }
-            PathEvent::Agreed { group, key, shared, preshared } => {
-                self.agreed(group, key, shared.as_ref(), preshared.as_ref());
-            }
+            PathEvent::Agreed { group, key, shared } => self.agreed(group, key, shared.as_ref()),
             PathEvent::Wanted { group, key } | PathEvent::Sending { group, key } => {
                 self.with(&(group, key), true, Agent::used);
             }
@@ -230,17 +228,9 @@ impl Paths {
         self.groups.remove(group);
     }
 
-    fn agreed(
-        &mut self,
-        group: GroupId,
-        key: PublicKey,
-        shared: Option<&Shared>,
-        preshared: Option<&Shared>,
-    ) {
+    fn agreed(&mut self, group: GroupId, key: PublicKey, shared: Option<&Shared>) {
         let Some(own) = self.groups.get(&group).map(|roster| roster.own) else { return };
-        let keys = shared.map(|shared| {
-            PairKeys::derive(&group, &own, &key, &shared.0, preshared.map(|preshared| &*preshared.0))
-        });
+        let keys = shared.map(|shared| PairKeys::derive(&group, &own, &key, &shared.0));
         self.with(&(group, key), false, |agent, scene| agent.agreed(scene, keys));
     }
 

@@ -203,7 +203,7 @@ impl Node {
                 PathAction::SetWays { key, ways, .. } => self.set_ways(now, self.others[&key], ways),
                 PathAction::Agree { group, key } => {
                     let shared = Some(shared(&self.key, &key));
-                    self.paths.handle(now, PathEvent::Agreed { group, key, shared, preshared: None });
+                    self.paths.handle(now, PathEvent::Agreed { group, key, shared });
                 }
                 PathAction::Initiate { key, .. } => self.initiate(now, self.others[&key]),
                 PathAction::MeasureNat => self.measure_again = true,

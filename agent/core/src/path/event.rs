@@ -108,8 +108,6 @@ pub enum PathEvent {
         key: PublicKey,
         /// The secret; none if the peer's key is no key to agree with.
         shared: Option<Shared>,
-        /// The pre-shared key of the pair, where there is one.
-        preshared: Option<Shared>,
     },
     /// This node may be reached at these addresses: interfaces, configuration, port mappings, and what relays see.
     OwnCandidates(Vec<Candidate>),

@@ -92,7 +92,7 @@ impl Game {
     /// An authentic frame, whatever it says.
     fn peer_says(&mut self, number: u8, which: u8, content: &[u8]) {
         let Some(body) = Body::read(number % 8, content) else { return };
-        let keys = PairKeys::derive(&self.group, &self.own, &self.peer, &SHARED, None);
+        let keys = PairKeys::derive(&self.group, &self.own, &self.peer, &SHARED);
         self.seq += 1;
         let nonce = [0; 24];
         let tag = tag_of(&self.group, &self.peer);
@@ -140,7 +140,7 @@ impl Game {
             match action {
                 PathAction::Agree { group, key } => {
                     let shared = Some(Shared(SHARED.into()));
-                    self.paths.handle(self.now, PathEvent::Agreed { group, key, shared, preshared: None });
+                    self.paths.handle(self.now, PathEvent::Agreed { group, key, shared });
                 }
                 PathAction::SetWays { ways, .. } => {
                     let data = [ways.primary, ways.also].into_iter().flatten().filter(Way::is_direct);

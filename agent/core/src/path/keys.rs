@@ -1,7 +1,7 @@
 //! Keys of path frames, out of the secret that two static WireGuard keys agree on.
 //!
 //! ```text
-//! pair      = MAC(shared,  "lacis path v1 pair"  | group | lesser key | greater key | pre-shared key or nothing)
+//! pair      = MAC(shared,  "lacis path v1 pair"  | group | lesser key | greater key)
 //! direction = MAC(pair,    "lacis path v1 frame" | sender's key)
 //! tag       = HASH("lacis path v1 tag" | group | sender's key), first 8 bytes
 //! ```
@@ -42,24 +42,11 @@ impl std::fmt::Debug for PairKeys {
 
 impl PairKeys {
     /// The keys between `own` and `peer` in a group.
-    pub(super) fn derive(
-        group: &GroupId,
-        own: &PublicKey,
-        peer: &PublicKey,
-        shared: &[u8; 32],
-        preshared: Option<&[u8; 32]>,
-    ) -> Self {
+    pub(super) fn derive(group: &GroupId, own: &PublicKey, peer: &PublicKey, shared: &[u8; 32]) -> Self {
         let (lesser, greater) = if own < peer { (own, peer) } else { (peer, own) };
         let pair = mac(
             shared,
-            &[
-                PAIR,
-                &length(group),
-                group.as_str().as_bytes(),
-                lesser.as_bytes(),
-                greater.as_bytes(),
-                preshared.map_or(&[][..], |key| key),
-            ],
+            &[PAIR, &length(group), group.as_str().as_bytes(), lesser.as_bytes(), greater.as_bytes()],
         );
         Self {
             to_peer: mac(&pair, &[FRAME, own.as_bytes()]),
