@@ -13,7 +13,10 @@ pub(crate) mod resolver;
 mod route;
 mod underlay;
 
-pub(crate) use self::{limits::Limits, route::overlap};
+pub(crate) use self::{
+    limits::Limits,
+    route::{DefaultRoute, overlap},
+};
 
 use std::sync::Arc;
 
@@ -43,9 +46,15 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Opens netlink; the receiver hears whenever an address of the host comes or goes.
+    /// Opens netlink; the receiver hears whenever an address of the host comes or goes, or its way to everywhere changes.
     pub(crate) fn open() -> Result<(Self, mpsc::Receiver<()>), HostError> {
-        let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr, MulticastGroup::Link];
+        let groups = [
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
         let (connection, netlink, mut messages) =
             rtnetlink::new_multicast_connection(&groups).map_err(HostError::Netlink)?;
         tokio::spawn(connection);
@@ -53,7 +62,10 @@ impl Host {
         let (changed, changes) = mpsc::channel(1);
         tokio::spawn(async move {
             use futures_util::StreamExt as _;
-            while messages.next().await.is_some() {
+            while let Some((message, _)) = messages.next().await {
+                if route::is_of_no_concern(&message) {
+                    continue;
+                }
                 if matches!(changed.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
                     return;
                 }

@@ -76,6 +76,9 @@ fn a_direct_path_between_home_routers_is_in_use_soon_and_nothing_is_lost_on_the_
     assert!(middle <= bar + BUSY && worst <= Duration::from_secs(1) + BUSY, "{middle:?}, {worst:?}");
 }
 
+/// What a direct path that is cut may cost.
+const CUT_BAR: Duration = Duration::from_millis(2_500);
+
 #[test]
 fn a_direct_path_that_is_cut_yields_to_the_relay_and_comes_back() {
     let mut arena = Arena::new();
@@ -84,15 +87,37 @@ fn a_direct_path_that_is_cut_yields_to_the_relay_and_comes_back() {
     let mut watch = arena.watch();
     // Somebody answers, as in a conversation: silence is told from a listener by that.
     let _answers = Stream::start(&arena.nodes[1], &arena.nodes[0], Flow::SPEECH);
+    let gap = cut(&arena, &mut watch);
+    sea.cut(one, other, false);
+    watch.until(Class::Direct, 6 * PATIENCE).expect("the path becomes direct again");
+    let (gap, _) = told("direct path cut, flowing again by relay", CUT_BAR, vec![gap]);
+    assert!(gap <= CUT_BAR + BUSY, "{gap:?}");
+}
+
+#[test]
+fn a_direct_path_that_is_cut_under_a_stream_which_nobody_answers_yields_to_the_relay() {
+    let (mut arena, mut gaps) = (Arena::new(), Vec::new());
+    for run in 0..runs() {
+        arena.prepare([Kind::PortRestricted, Kind::PortRestricted]);
+        let mut watch = arena.watch();
+        watch.until(Class::Direct, PATIENCE).expect("the path becomes direct");
+        // At another moment between two probes each time.
+        pause(Duration::from_millis(1_500 + 370 * run));
+        gaps.push(cut(&arena, &mut watch));
+        let [one, other] = arena.outer();
+        arena.mesh.internet.sea().cut(one, other, false);
+    }
+    let (_, worst) = told("the same under a one-way stream", CUT_BAR, gaps);
+    assert!(worst <= CUT_BAR + BUSY, "{worst:?}");
+}
+
+/// Cuts the direct path of a stream; gives the time in which nothing came.
+fn cut(arena: &Arena, watch: &mut Watch) -> Duration {
+    let (sea, [one, other]) = (arena.mesh.internet.sea(), arena.outer());
     watch.until(Class::Direct, PATIENCE).expect("the path becomes direct");
     sea.cut(one, other, true);
     watch.until(Class::Relayed, PATIENCE).expect("the relay takes over");
-    let gap = watch.stream().gap();
-    sea.cut(one, other, false);
-    watch.until(Class::Direct, 6 * PATIENCE).expect("the path becomes direct again");
-    let bar = Duration::from_millis(2_500);
-    let (gap, _) = told("direct path cut, flowing again by relay", bar, vec![gap]);
-    assert!(gap <= bar + BUSY, "{gap:?}");
+    watch.stream().gap()
 }
 
 #[test]

@@ -72,6 +72,10 @@ fn main() -> ExitCode {
         paths::run(seed, true);
         return ExitCode::SUCCESS;
     }
+    if let Some(count) = number("--counting") {
+        println!("{:?}", paths::counting_bar(count));
+        return ExitCode::SUCCESS;
+    }
     let seeds = number("--seeds").unwrap_or(256);
     let (next, failed) = (AtomicU64::new(0), AtomicU64::new(0));
     let totals = [const { AtomicU64::new(0) }; 3];
@@ -111,6 +115,8 @@ fn main() -> ExitCode {
     });
     let (half, most) = paths::bars(BARS);
     println!("paths: direct after {half:?} for half of {BARS} pairs, {most:?} for all but one in a hundred");
+    let still = paths::one_way_bar();
+    println!("paths: a stream that nobody answers stands still for {still:?} at most when its direct path is cut");
     let [attempts, spent, reused] = totals.map(AtomicU64::into_inner);
     let failed = failed.into_inner();
     println!(

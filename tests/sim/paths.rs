@@ -47,6 +47,15 @@ const DIRECT_P99: Duration = Duration::from_secs(1);
 /// A dead path is left within this.
 const CUT_BAR: Duration = Duration::from_millis(2_500);
 
+/// Tenths of a second between two heartbeats, at most.
+const HEARTBEAT_PHASES: u64 = 34;
+
+/// A peer that becomes reachable is reached within this: a round, and the shortest pause before it.
+const REACHED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Data flows again within this after a restart.
+const RESTART_BAR: Duration = Duration::from_secs(2);
+
 /// A dead relay is left within this.
 const RELAY_BAR: Duration = Duration::from_secs(3);
 
@@ -54,14 +63,17 @@ const RELAY_BAR: Duration = Duration::from_secs(3);
 const PROBES_OF_A_STRANGER: u64 = 100;
 
 /// Bad luck, one kind for each seed in turn.
-const MISFORTUNES: [fn(u64, bool); 16] = [
+const MISFORTUNES: [fn(u64, bool); 19] = [
     foul_weather,
     cut,
+    cut_one_way,
     nat_reboots,
     relay_dies,
+    becomes_reachable,
     roams,
     both_roam,
     restarts,
+    says_goodbye,
     sleeps,
     idles,
     without_control,
@@ -167,6 +179,55 @@ fn cut(seed: u64, is_told: bool) {
     check_flow(&world, happens, CUT_BAR);
 }
 
+/// The direct path under a stream that nobody answers dies, at any moment between two heartbeats.
+fn cut_one_way(seed: u64, is_told: bool) {
+    one_way_gap(seed, is_told);
+}
+
+/// For how long a stream that nobody answers comes to nothing when its direct path dies.
+fn one_way_gap(seed: u64, is_told: bool) -> Duration {
+    let index = usize::try_from(seed).unwrap();
+    let kinds = [CONES[index % 5], CONES[index / 5 % 5]];
+    let mut world = World::new(seed, &[(kinds[0], 1), (kinds[1], 2)], FAIR, is_told);
+    world.talk(0, 1, 20 * MS, SETTLED * 5);
+    world.run_for(15 * S + 100 * MS * u32::try_from(seed % HEARTBEAT_PHASES).unwrap());
+    let primary = world.nodes[0].tunnels[&1].ways.primary;
+    assert!(primary.is_some_and(|way| way.is_direct()), "not direct before anything happened");
+    let happens = world.now;
+    world.cut = true;
+    world.run_for(10 * S);
+    let gap = world.gap(0, 1, happens);
+    assert!(gap <= CUT_BAR, "{kinds:?}: a stream that nobody answers stood still for {gap:?}");
+    gap
+}
+
+/// Of so many pairs with a NAT that counts on one side, behind which others open flows as well, how many go directly
+/// after ten seconds, in percent: by the kind of the other side and by flows a second.
+pub(crate) fn counting_bar(count: u64) -> Vec<(Kind, usize, u64)> {
+    let mut shares = Vec::new();
+    for other in [Kind::F, Kind::Pr, Kind::Lk] {
+        for bustle in [0, 5, 20, 50] {
+            let direct = (0..count).filter(|seed| {
+                let kinds = if seed % 2 == 0 { [Kind::Ss, other] } else { [other, Kind::Ss] };
+                let mut world = World::new(*seed, &[(kinds[0], 1), (kinds[1], 2)], FAIR, false);
+                world.nodes.iter_mut().for_each(|node| node.nat.bustle = bustle);
+                // Observers were asked when the node started; flows of others have been counted since.
+                world.run_for(MS * u32::try_from(500 + 37 * seed % 5_000).unwrap());
+                chat(&mut world, SETTLED);
+                world.run_for(10 * S);
+                world.is_direct(0, 1)
+            });
+            shares.push((other, bustle, direct.count() as u64 * 100 / count));
+        }
+    }
+    shares
+}
+
+/// The longest that a stream which nobody answers stands still, over all moments at which its direct path may die.
+pub(crate) fn one_way_bar() -> Duration {
+    (0..HEARTBEAT_PHASES * 3).map(|seed| one_way_gap(seed, false)).max().unwrap_or_default()
+}
+
 fn nat_reboots(seed: u64, is_told: bool) {
     let mut world = direct(seed, is_told);
     let happens = world.now;
@@ -214,6 +275,27 @@ fn relay_lies(seed: u64, is_told: bool) {
     check_flow(&world, happens, Duration::ZERO);
 }
 
+/// Two that only a relay joins: after a while one of them becomes reachable, because a port is mapped or because its NAT
+/// is another. Both of them may talk, or only one, and either may be the one that it happens to.
+fn becomes_reachable(seed: u64, is_told: bool) {
+    let mut world = World::new(seed, &[(Kind::Sr, 1), (Kind::Sr, 2)], FAIR, is_told);
+    world.talk(0, 1, 40 * MS, SETTLED * 10);
+    if seed.is_multiple_of(2) {
+        world.talk(1, 0, 40 * MS, SETTLED * 10);
+    }
+    world.run_for(Duration::from_secs(100 + seed % 100));
+    let is_direct = |world: &World| world.nodes[0].tunnels[&1].ways.primary.is_some_and(|way| way.is_direct());
+    assert!(!is_direct(&world));
+    let (who, is_mapped) = (usize::try_from(seed / 2 % 2).unwrap(), (seed / 4).is_multiple_of(2));
+    match is_mapped {
+        true => world.nodes[who].nat.mapped = Some(7_777),
+        false => world.nodes[who].nat.kind = Kind::Fc,
+    }
+    world.observe(who);
+    world.run_for(REACHED_WITHIN);
+    assert!(is_direct(&world), "node {who}, mapped {is_mapped}: nobody noticed");
+}
+
 fn roams(seed: u64, is_told: bool) {
     let mut world = direct(seed, is_told);
     let happens = world.now;
@@ -241,6 +323,28 @@ fn restarts(seed: u64, is_told: bool) {
     world.run_for(30 * S);
     assert!(world.is_direct(0, 1));
     check_flow(&world, happens, 5 * S);
+}
+
+/// A program says goodbye and ends: nobody probes for it. It comes back, and a goodbye that is played again means nothing.
+fn says_goodbye(seed: u64, is_told: bool) {
+    let mut world = met(seed, [Kind::P, CONES[usize::try_from(seed).unwrap() % 5]], FAIR, is_told);
+    world.has_replayer = true;
+    world.run_for(10 * S);
+    world.tell(1, PathEvent::Leaving { group: node::group() });
+    world.nodes[1].is_away = true;
+    world.run_for(S);
+    assert_eq!(world.nodes[0].tunnels[&1].ways.primary, None, "a way to a peer that said goodbye");
+    let (before, replays) = (world.nodes[0].frames, world.replays);
+    world.run_for(Duration::from_secs(1 + seed % 40));
+    let (sent, answers) = (world.nodes[0].frames - before, world.to_stranger);
+    assert!(sent <= answers, "{sent} frames for a peer that said goodbye, {answers} to a stranger");
+    assert_eq!(world.replays, replays);
+    let back = world.now;
+    world.nodes[1].is_away = false;
+    world.restart(1);
+    world.run_for(30 * S);
+    assert!(world.is_direct(0, 1));
+    check_flow(&world, back, RESTART_BAR);
 }
 
 /// A lid is closed for minutes. The other one goes on sending in vain meanwhile.

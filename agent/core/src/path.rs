@@ -128,8 +128,12 @@ impl Paths {
                 }
             }
             PathEvent::Nat(nat) => {
+                let before = self.ours.nat;
                 if self.ours.set_nat(nat) {
                     self.each(Agent::nat_changed);
+                    if nat.is_another_kind_than(&before) {
+                        self.each(Agent::own_changed);
+                    }
                 }
             }
             PathEvent::Relays(relays) => {
@@ -141,6 +145,7 @@ impl Paths {
                 self.with(&(group, key), true, Agent::used);
             }
             PathEvent::Silent { group, key } => self.with(&(group, key), false, Agent::silent),
+            PathEvent::Unanswered { group, key } => self.with(&(group, key), false, Agent::unanswered),
             PathEvent::Heard { group, key, way } => {
                 self.with(&(group, key), true, |agent, scene| agent.heard(scene, way));
             }

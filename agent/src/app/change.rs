@@ -170,6 +170,7 @@ impl Running {
         let gone: Vec<GroupId> = self.core.local().hosted.keys().cloned().collect();
         for group in gone.into_iter().filter(|group| !enrolment.peers.iter().any(|peer| peer.group == *group))
         {
+            self.say_goodbye(group.clone()).await;
             self.feed(Event::Left { group }).await;
         }
         Ok(())

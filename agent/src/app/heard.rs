@@ -39,6 +39,10 @@ impl Running {
                 let Some((group, key)) = self.peer(network, key) else { return };
                 self.find(Found::Path(PathEvent::Silent { group, key })).await;
             }
+            Tunnel::Unanswered { network, key } => {
+                let Some((group, key)) = self.peer(network, key) else { return };
+                self.find(Found::Path(PathEvent::Unanswered { group, key })).await;
+            }
             Tunnel::Heard { network, key, way } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
                 self.session_at(group.clone(), key, way);

@@ -30,7 +30,7 @@ use crate::{
     clock::{Clock, random},
     control::{Caller, ControlClient},
     dns::{DnsServer, Forwarder},
-    host::{Host, resolver::HostResolver},
+    host::{DefaultRoute, Host, resolver::HostResolver},
     http,
     overlay::{Devices, Overlay},
     paths::{Finder, Found},
@@ -107,6 +107,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         serving,
         scope_changed: BTreeMap::new(),
         look_at_host: None,
+        routes: None,
         ending: None,
     };
     let task = tokio::spawn(running.run(input, finds, stopped, host_changes));
@@ -244,6 +245,8 @@ pub(super) struct Running {
     /// When each scope last changed.
     pub(super) scope_changed: BTreeMap<ScopeId, Duration>,
     look_at_host: Option<Duration>,
+    /// The host's ways to everywhere, once they were looked at.
+    routes: Option<Vec<DefaultRoute>>,
     pub(super) ending: Option<Ending>,
     /// None where no port is to be mapped.
     pub(super) mapper: Option<PortMapper>,
@@ -269,6 +272,7 @@ impl Running {
     ) -> Result<(), AgentError> {
         self.sessions = Sessions::remembered(self.enroller.state.recent_sessions());
         self.begin_to_find().await;
+        self.look_at_routes().await;
         self.feed(Event::Started).await;
         self.ask_for_missing_peers();
         loop {
@@ -317,6 +321,10 @@ impl Running {
         let _ = std::fs::remove_file(&self.options.socket);
         self.sessions.hurry();
         self.save_sessions_if_due();
+        // Last, so that nothing of this run calls on a peer that has heard it.
+        for group in self.core.local().hosted.keys().cloned().collect::<Vec<_>>() {
+            self.say_goodbye(group).await;
+        }
     }
 
     async fn due(&mut self) {
@@ -493,10 +501,19 @@ impl Running {
         if let Some(mapper) = &self.mapper {
             mapper.network_changed();
         }
-        if self.look_at_endpoints().await {
+        let has_moved = self.look_at_routes().await;
+        if self.look_at_endpoints().await || has_moved {
             self.find(Found::Moved).await;
             self.feed(Event::NetworkChanged).await;
         }
+    }
+
+    /// Whether packets leave for everywhere by another way than before, the own addresses aside. What was found at the
+    /// start is no news.
+    async fn look_at_routes(&mut self) -> bool {
+        let Some(host) = &self.enroller.host else { return false };
+        let Ok(routes) = host.default_routes().await else { return false };
+        self.routes.replace(routes.clone()).is_some_and(|before| before != routes)
     }
 
     fn save_scope(&mut self, id: ScopeId) {

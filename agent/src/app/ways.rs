@@ -57,6 +57,13 @@ impl Running {
         self.run_errands().await;
     }
 
+    /// This node goes out of a group, or stops: peers that it speaks with need not find that out by silence.
+    pub(super) async fn say_goodbye(&mut self, group: GroupId) {
+        self.find(Found::Path(PathEvent::Leaving { group })).await;
+        // The answer comes when the goodbyes have left. A tunnel that has stopped sends none.
+        let _ = self.overlay.tunnel.stats();
+    }
+
     /// The tunnel carries other peers than before.
     pub(super) async fn tell_peers(&mut self) {
         let (mut own, mut peers) = (BTreeMap::new(), BTreeMap::new());

@@ -6,7 +6,11 @@ use futures_util::TryStreamExt as _;
 use ipnetwork::IpNetwork;
 use rtnetlink::{
     RouteMessageBuilder,
-    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
+    packet_core::{NetlinkMessage, NetlinkPayload},
+    packet_route::{
+        AddressFamily, RouteNetlinkMessage,
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
+    },
 };
 
 use super::{EEXIST, ENODEV, ESRCH, Host, HostError, link::name_of, unless};
@@ -66,6 +70,13 @@ impl Host {
         Ok(defaults.filter_map(priority_and_gateway).min().map(|(_, gateway)| gateway))
     }
 
+    /// The ways to everywhere, in an order of their own.
+    pub(crate) async fn default_routes(&self) -> Result<Vec<DefaultRoute>, HostError> {
+        let mut ways: Vec<DefaultRoute> = self.routes().await?.iter().filter_map(DefaultRoute::of).collect();
+        ways.sort();
+        Ok(ways)
+    }
+
     async fn routes(&self) -> Result<Vec<RouteMessage>, HostError> {
         let _alone = self.listing.lock().await;
         let mut routes = Vec::new();
@@ -81,6 +92,49 @@ impl Host {
         routes.retain(|route| route.header.table == RouteHeader::RT_TABLE_MAIN);
         Ok(routes)
     }
+}
+
+/// A route to everywhere: by which interface and router, and how it ranks among others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DefaultRoute {
+    is_v4: bool,
+    priority: u32,
+    gateway: Option<IpAddr>,
+    interface: Option<u32>,
+}
+
+impl DefaultRoute {
+    fn of(route: &RouteMessage) -> Option<Self> {
+        if route.header.destination_prefix_length != 0 {
+            return None;
+        }
+        let is_v4 = route.header.address_family == AddressFamily::Inet;
+        let mut found = Self { is_v4, priority: 0, gateway: None, interface: None };
+        for attribute in &route.attributes {
+            if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
+                found.gateway = Some(IpAddr::V4(*address));
+            } else if let RouteAttribute::Gateway(RouteAddress::Inet6(address)) = attribute {
+                found.gateway = Some(IpAddr::V6(*address));
+            } else if let RouteAttribute::Priority(number) = attribute {
+                found.priority = *number;
+            } else if let RouteAttribute::Oif(index) = attribute {
+                found.interface = Some(*index);
+            }
+        }
+        Some(found)
+    }
+}
+
+/// Whether a note of the kernel is about a route that is none of ours: of routes only those to everywhere count, for a
+/// host that speaks a routing protocol hears of thousands.
+pub(super) fn is_of_no_concern(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    let NetlinkPayload::InnerMessage(
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+    ) = &message.payload
+    else {
+        return false;
+    };
+    route.header.destination_prefix_length != 0 || route.header.table != RouteHeader::RT_TABLE_MAIN
 }
 
 fn with_source(prefix: IpNetwork, index: u32, source: Option<IpAddr>) -> RouteMessage {
@@ -151,6 +205,32 @@ mod tests {
     fn check(a: &str, b: &str, expected: bool) {
         assert_eq!(overlap(a.parse().unwrap(), b.parse().unwrap()), expected, "{a} {b}");
         assert_eq!(overlap(b.parse().unwrap(), a.parse().unwrap()), expected, "{b} {a}");
+    }
+
+    fn default_via(gateway: [u8; 4], priority: u32) -> RouteMessage {
+        RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway.into()).priority(priority).build()
+    }
+
+    #[test]
+    fn another_router_or_rank_is_another_way_to_everywhere() {
+        let of = |gateway, priority| DefaultRoute::of(&default_via(gateway, priority));
+        assert!(of([10, 0, 0, 1], 0).is_some());
+        assert_eq!(of([10, 0, 0, 1], 0), of([10, 0, 0, 1], 0));
+        assert_ne!(of([10, 0, 0, 1], 0), of([10, 0, 0, 2], 0));
+        assert_ne!(of([10, 0, 0, 1], 0), of([10, 0, 0, 1], 100));
+        let narrow =
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix([10, 0, 0, 0].into(), 8).build();
+        assert_eq!(DefaultRoute::of(&narrow), None);
+    }
+
+    #[test]
+    fn of_routes_only_those_to_everywhere_are_heard_of() {
+        let note = |route| NetlinkMessage::from(RouteNetlinkMessage::NewRoute(route));
+        let narrow =
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix([10, 0, 0, 0].into(), 8).build();
+        assert!(is_of_no_concern(&note(narrow)));
+        assert!(!is_of_no_concern(&note(default_via([10, 0, 0, 1], 0))));
+        assert!(!is_of_no_concern(&NetlinkMessage::from(RouteNetlinkMessage::NewLink(Default::default()))));
     }
 
     #[test]

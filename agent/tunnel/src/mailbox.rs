@@ -274,6 +274,14 @@ pub enum Event {
         /// The peer's public key.
         key: [u8; 32],
     },
+    /// Data leaves for a peer that was given ways and nothing has come back for a second, not so much as an empty message.
+    /// Told once a second, as long as more leaves: a stream that is one-way, or a way that is dead.
+    Unanswered {
+        /// The network.
+        network: NetworkId,
+        /// The peer's public key.
+        key: [u8; 32],
+    },
     /// Authentic data of a peer that was given ways came by another way than before.
     Heard {
         /// The network.

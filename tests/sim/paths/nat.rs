@@ -80,12 +80,19 @@ pub(crate) struct Nat {
     /// Strangers that got as far as the router: a flow to them cannot keep its port.
     clashes: BTreeMap<SocketAddr, Duration>,
     next_port: u16,
+    /// Flows a second that others open behind it, and until when they have been counted.
+    pub(crate) bustle: usize,
+    counted: Duration,
+    /// A port that is forwarded to the host, whoever sends there.
+    pub(crate) mapped: Option<u16>,
 }
 
 impl Nat {
     pub(crate) fn new(kind: Kind, outside: IpAddr, own_port: u16, random: &mut Random) -> Self {
         let next_port = 20_000 + u16::try_from(random.below(10_000)).unwrap();
-        Self { kind, outside, own_port, flows: BTreeMap::new(), clashes: BTreeMap::new(), next_port }
+        let (flows, clashes) = (BTreeMap::new(), BTreeMap::new());
+        let (bustle, counted, mapped) = (0, Duration::ZERO, None);
+        Self { kind, outside, own_port, flows, clashes, next_port, bustle, counted, mapped }
     }
 
     /// It restarts, or its uplink changed: every flow is forgotten.
@@ -121,12 +128,34 @@ impl Nat {
                 let same = same.map(|(_, flow)| flow.port);
                 same.unwrap_or_else(|| 30_000 + u16::try_from(random.below(10_000)).unwrap())
             }
-            Kind::Ss => {
-                self.next_port += 1;
-                self.next_port
-            }
+            Kind::Ss => self.count(now, random),
             Kind::Sr => 1_024 + u16::try_from(random.below(64_000)).unwrap(),
         }
+    }
+
+    /// The outside port of the next flow where flows are counted.
+    fn count(&mut self, now: Duration, random: &mut Random) -> u16 {
+        let passed = now.saturating_sub(self.counted).min(Duration::from_secs(60));
+        self.counted = now;
+        let usual = self.bustle * usize::try_from(passed.as_micros()).unwrap();
+        // So many on average, never fewer than none; a rest is made up for by chance.
+        let most = 2 * usual / 1_000_000;
+        let by_chance = random.below(1_000_000) < 2 * usual % 1_000_000 && random.chance(50);
+        let others = random.below(most + 1) + usize::from(by_chance);
+        self.next_port += 1 + u16::try_from(others).unwrap();
+        self.next_port
+    }
+
+    /// A datagram leaves from another socket of the host; returns the outside port of its flow.
+    pub(crate) fn other_socket(&mut self, now: Duration, random: &mut Random) -> Option<SocketAddr> {
+        let port = match self.kind {
+            Kind::Ub => return None,
+            Kind::Ss => self.count(now, random),
+            Kind::P | Kind::F | Kind::Fc | Kind::Ar | Kind::Pr | Kind::Lk | Kind::Ad | Kind::Sr => {
+                1_024 + u16::try_from(random.below(64_000)).unwrap()
+            }
+        };
+        Some(SocketAddr::new(self.outside, port))
     }
 
     /// A datagram arrives at one of the outside ports; returns whether it reaches the host.
@@ -141,6 +170,7 @@ impl Nat {
             }
             Kind::Ub => false,
         };
+        let admitted = admitted || self.mapped == Some(port);
         match self.flows.get_mut(&from).filter(|flow| flow.port == port && flow.lives(now)) {
             Some(flow) => {
                 flow.used = now;

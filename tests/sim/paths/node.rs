@@ -61,7 +61,10 @@ pub(crate) struct Tunnel {
     next: u64,
     told_sending: Option<Duration>,
     told_silent: Option<Duration>,
+    told_unanswered: Option<Duration>,
     sent_since: u32,
+    /// Since when data has found no answer.
+    unanswered: Option<Duration>,
     received_at: Option<Duration>,
     heard_way: Option<Way>,
     /// Numbers that arrived, and when each first did.
@@ -83,8 +86,9 @@ pub(crate) struct Node {
     pub(crate) paths: Paths,
     pub(crate) tunnels: BTreeMap<usize, Tunnel>,
     pub(crate) out: Vec<Out>,
-    /// Datagrams that left, of any kind.
+    /// Datagrams that left, of any kind, and path frames among them.
     pub(crate) left: u64,
+    pub(crate) frames: u64,
     /// What an observer sees of the NAT.
     pub(crate) measure_again: bool,
     /// It is off: nothing reaches it, and no relay knows it.
@@ -117,6 +121,7 @@ impl Node {
             tunnels: BTreeMap::new(),
             out: Vec::new(),
             left: 0,
+            frames: 0,
             measure_again: false,
             is_away: false,
             boot: 1,
@@ -166,6 +171,10 @@ impl Node {
         if let Some(seen) = seen.first().filter(|seen| is_same && **seen != self.host) {
             own.push(Candidate { kind: CandidateKind::Reflexive, addr: *seen });
         }
+        if let Some(port) = self.nat.mapped {
+            let addr = SocketAddr::new(self.nat.outside, port);
+            own.push(Candidate { kind: CandidateKind::Portmap, addr });
+        }
         let step = |pair: &[SocketAddr]| i32::from(pair[1].port()) - i32::from(pair[0].port());
         let steps: BTreeSet<i32> = seen.windows(2).map(step).collect();
         let step = steps.first().filter(|step| steps.len() == 1 && **step != 0);
@@ -214,6 +223,7 @@ impl Node {
 
     fn send(&mut self, way: Way, packet: Packet, ttl: Option<u8>) {
         self.left += 1;
+        self.frames += u64::from(matches!(packet, Packet::Frame(_)));
         self.out.push(Out::Send { way, packet, ttl });
     }
 
@@ -265,14 +275,15 @@ impl Node {
             tunnel.queue.push_back(number);
         }
         let (group, key) = (group(), key_of(other));
-        if !tunnel.has_session {
-            if tunnel.initiated_at.is_none_or(|at| now >= at + REKEY) {
-                self.initiate(now, other);
+        let (had_session, has_way) = (tunnel.has_session, tunnel.ways.primary.is_some());
+        if had_session && has_way {
+            self.flush(now, other);
+        } else if tunnel.initiated_at.is_none_or(|at| now >= at + REKEY) {
+            self.initiate(now, other);
+            if !had_session {
                 self.handle(now, PathEvent::Wanted { group, key });
             }
-            return;
         }
-        self.flush(now, other);
     }
 
     fn flush(&mut self, now: Duration, other: usize) {
@@ -302,6 +313,11 @@ impl Node {
         if is_silent {
             tunnel.told_silent = Some(now);
         }
+        let since = *tunnel.unanswered.get_or_insert(now);
+        let is_unanswered = now >= since + second && tunnel.told_unanswered.is_none_or(|at| now >= at + second);
+        if is_unanswered {
+            tunnel.told_unanswered = Some(now);
+        }
         for (way, number) in sends {
             self.send(way, Packet::Data { from: index, number }, None);
         }
@@ -311,6 +327,8 @@ impl Node {
         }
         if is_silent {
             self.handle(now, PathEvent::Silent { group, key });
+        } else if is_unanswered {
+            self.handle(now, PathEvent::Unanswered { group, key });
         }
     }
 
@@ -342,6 +360,7 @@ impl Node {
                 tunnel.arrived.entry(number).or_insert(now);
                 tunnel.received_at = Some(now);
                 tunnel.sent_since = 0;
+                tunnel.unanswered = None;
                 let before = tunnel.heard_way.replace(way);
                 if !tunnel.has_session {
                     self.session(now, from, way);

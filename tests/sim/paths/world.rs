@@ -100,7 +100,6 @@ pub(crate) struct World {
     heap: BinaryHeap<Reverse<(Duration, u64, usize)>>,
     happenings: Vec<Option<Happening>>,
     order: u64,
-    observers: u16,
     is_told: bool,
 }
 
@@ -131,7 +130,6 @@ impl World {
             heap: BinaryHeap::new(),
             happenings: Vec::new(),
             order: 0,
-            observers: 0,
             is_told,
         };
         for index in 0..world.nodes.len() {
@@ -150,12 +148,10 @@ impl World {
         self.collect(index);
     }
 
-    /// Relays and STUN servers tell a node where it is; each time from places that were not asked before.
+    /// The three ports of a relay tell a node where it is. Whose NAT still has a flow there is told nothing new.
     pub(crate) fn observe(&mut self, index: usize) {
-        self.observers += 3;
-        let observers: Vec<SocketAddr> = (0..3)
-            .map(|n| SocketAddr::new(Ipv4Addr::new(198, 51, 101, n).into(), 1_000 + self.observers))
-            .collect();
+        let observers: Vec<SocketAddr> =
+            (0..3).map(|n| SocketAddr::new(self.relays[0].addr.ip(), 3_478 + n)).collect();
         self.nodes[index].observe(self.now, &observers, &mut self.random);
         self.collect(index);
     }
@@ -247,8 +243,10 @@ impl World {
                 self.tell(to, PathEvent::Signal { group: group(), payload });
             }
             Happening::Talk { from, to, every, until } => {
-                self.nodes[from].talk(self.now, to);
-                self.collect(from);
+                if !self.nodes[from].is_away {
+                    self.nodes[from].talk(self.now, to);
+                    self.collect(from);
+                }
                 if self.now + every < until {
                     self.push(self.now + every, Happening::Talk { from, to, every, until });
                 }
@@ -379,6 +377,15 @@ impl World {
             self.nodes[from].tunnels[&to].ways.primary.is_some_and(|way| way.is_direct())
         };
         goes(one, other) && goes(other, one)
+    }
+
+    /// The longest time since `since` in which no new data of `from` reached `to`.
+    pub(crate) fn gap(&self, from: usize, to: usize, since: Duration) -> Duration {
+        let mut arrived: Vec<Duration> = self.nodes[to].tunnels[&from].arrived.values().copied().collect();
+        arrived.extend([since, self.now]);
+        arrived.retain(|at| *at >= since);
+        arrived.sort_unstable();
+        arrived.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
     /// Data packets that never arrived, of those sent between two moments.

@@ -36,6 +36,18 @@ pub(super) struct Offer {
     pub(super) relays: Vec<(RelayTag, u16)>,
 }
 
+impl Offer {
+    /// Whether a peer that could not be reached may be reached by this offer: it has another address, or its NAT is
+    /// another. Ports that a counting NAT is expected to choose change all the time and say nothing.
+    pub(super) fn leads_elsewhere_than(&self, before: &Self) -> bool {
+        let lasts = |candidate: &&Candidate| {
+            !matches!(candidate.kind, CandidateKind::Predicted | CandidateKind::Guess)
+        };
+        let is_new = |candidate: &Candidate| !before.candidates.contains(candidate);
+        self.nat.mapping != before.nat.mapping || self.candidates.iter().filter(lasts).any(is_new)
+    }
+}
+
 /// What a peer must know of the other end's NAT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Nature {

@@ -104,6 +104,13 @@ pub struct NatSummary {
     pub v6: bool,
 }
 
+impl NatSummary {
+    /// Whether this may let in peers that the other one kept out, wherever the ports are.
+    pub(super) fn is_another_kind_than(&self, other: &Self) -> bool {
+        self.mapping != other.mapping || self.step.is_some() && other.step.is_none() || self.udp != other.udp
+    }
+}
+
 /// Whether an address belongs to some local network: a stranger elsewhere may have the same one.
 #[must_use]
 pub(super) const fn is_private(ip: IpAddr) -> bool {

@@ -136,6 +136,13 @@ pub enum PathEvent {
         /// The peer's key.
         key: PublicKey,
     },
+    /// Packets left and nothing at all came back for a second, not so much as an empty message.
+    Unanswered {
+        /// The group.
+        group: GroupId,
+        /// The peer's key.
+        key: PublicKey,
+    },
     /// Authentic data came by another way than before.
     Heard {
         /// The group.

@@ -106,7 +106,8 @@ impl Game {
         let (group, key) = (self.group.clone(), self.peer);
         let event = match what % 16 {
             6 | 7 => PathEvent::Sending { group, key },
-            8 => PathEvent::Silent { group, key },
+            8 if which % 2 == 0 => PathEvent::Silent { group, key },
+            8 => PathEvent::Unanswered { group, key },
             9 => PathEvent::Heard { group, key, way: self.way(which) },
             10 => PathEvent::Handshake { group, key, way: self.way(which) },
             11 => PathEvent::Refused { to: self.way(which).remote },

@@ -172,6 +172,11 @@ impl Agent {
         self.used_at.is_some_and(|at| now < at + IN_USE_FOR)
     }
 
+    /// Whether the peer spoke lately: it may have traffic for this node, which has none for it.
+    fn is_heard(&self, now: Duration) -> bool {
+        self.heard_at.is_some_and(|at| now < at + IN_USE_FOR)
+    }
+
     /// Whether probes that discover are under way.
     pub(super) fn is_discovering(&self) -> bool {
         self.paths.iter().any(|path| !path.is_relay() && path.is_discovering())
@@ -261,10 +266,11 @@ impl Agent {
         });
     }
 
-    /// Tells the peer that this node goes.
+    /// Tells the peer that this node goes, by two ways where there are: a goodbye that is lost is not repeated.
     pub(super) fn say_goodbye(&mut self, scene: &mut Scene<'_>) {
-        if let (Some(primary), Some(_)) = (self.primary, self.heard_at) {
-            self.send(scene, Carrier::Way(primary), &Body::Bye, None);
+        let Some(primary) = self.primary.filter(|_| self.heard_at.is_some()) else { return };
+        for way in [Some(primary), self.relay_in_order(Some(primary))].into_iter().flatten() {
+            self.send(scene, Carrier::Way(way), &Body::Bye, None);
         }
     }
 

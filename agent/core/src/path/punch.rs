@@ -71,6 +71,12 @@ impl Rounds {
         self.number = 0;
     }
 
+    /// The peer is gone: nobody answers a proposal that is under way.
+    pub(super) const fn end(&mut self) {
+        self.stop();
+        self.meeting = None;
+    }
+
     /// Leads the next round. `half` is half a round trip to the peer, `knows` whether its addresses are known.
     pub(super) fn lead(&mut self, now: Duration, half: Duration, knows: bool) -> Meeting {
         self.number = self.number.saturating_add(1);

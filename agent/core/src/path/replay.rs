@@ -71,6 +71,13 @@ impl Starts {
         if claimed.window.take(seq) { Freshness::Claimed } else { Freshness::Old }
     }
 
+    /// The start that counts is over, as its last frame says: stragglers of it mean nothing any more.
+    pub(super) const fn end(&mut self) {
+        if let Some(proven) = &mut self.proven {
+            proven.window = Window { last: u64::MAX, seen: u64::MAX };
+        }
+    }
+
     /// A probe of ours was answered under this start. An earlier start than the one that counts is believed only
     /// where the latter `is_quiet`: the peer lost its count.
     pub(super) fn prove(&mut self, boot: u64, is_quiet: bool) -> Proof {

@@ -2,13 +2,14 @@
 //!
 //! Whoever chooses hears that data leaves, that the peer fell silent, and by which way it speaks. A peer is *silent*
 //! when packets find no answer for a while though there had been some in both directions: one that merely receives says
-//! so by empty messages (WireGuard paper §6.5) and is not.
+//! so by empty messages (WireGuard paper §6.5) and is not. Those come ten seconds late; until then such a stream is
+//! *unanswered*, and only whoever chooses its ways can find out whether it arrives.
 
 use std::time::{Duration, Instant};
 
 use super::{Engine, Output};
 use crate::limits;
-use crate::mailbox::Event;
+use crate::mailbox::{Event, NetworkId};
 use crate::way::Way;
 
 /// What was noticed of one peer.
@@ -25,6 +26,7 @@ pub(crate) struct Watch {
     told_heard: Option<Instant>,
     told_sending: Option<Instant>,
     told_silent: Option<Instant>,
+    told_unanswered: Option<Instant>,
 }
 
 impl Watch {
@@ -64,6 +66,19 @@ impl Watch {
         told
     }
 
+    /// Whether data has found no answer of any kind and that is to be told: each second, while more of it leaves.
+    pub(crate) fn went_unanswered(&mut self, now: Instant) -> bool {
+        let unanswered =
+            self.since.is_some_and(|since| now.saturating_duration_since(since) >= limits::SILENCE);
+        let told = unanswered
+            && self.last_sent > self.told_unanswered
+            && rested(self.told_unanswered, now, limits::SILENCE);
+        if told {
+            self.told_unanswered = Some(now);
+        }
+        told
+    }
+
     /// Whether the peer was found silent and not heard since.
     pub(crate) fn is_silent(&self) -> bool {
         self.told_silent.is_some()
@@ -71,7 +86,7 @@ impl Watch {
 
     /// Whether silence could be noticed soon, so that the peer is to be looked at often.
     pub(crate) fn is_awaiting(&self) -> bool {
-        self.mutual && self.since.is_some()
+        self.since.is_some() && (self.mutual || self.last_sent > self.told_unanswered)
     }
 }
 
@@ -81,14 +96,12 @@ impl Engine {
     pub(super) fn note_sent(&mut self, now: Instant, peer: u32, packets: u32, out: &mut dyn Output) {
         let Some(state) = self.peers.get_mut(peer) else { return };
         let Some(watch) = state.watch.as_mut().filter(|_| packets > 0) else { return };
-        let (sending, silent) = (watch.sent(now, packets), watch.fell_silent(now));
-        let (Some(net), key) = (self.networks.get(state.network), state.key) else { return };
+        let sending = watch.sent(now, packets);
+        let Some(net) = self.networks.get(state.network) else { return };
         if sending {
-            out.event(Event::Sending { network: net.id, key });
+            out.event(Event::Sending { network: net.id, key: state.key });
         }
-        if silent {
-            out.event(Event::Silent { network: net.id, key });
-        }
+        tell_silence(watch, now, (net.id, state.key), out);
     }
 
     /// Takes note of an authentic message of such a peer, of data or empty.
@@ -106,10 +119,19 @@ impl Engine {
     /// Looks whether such a peer fell silent.
     pub(super) fn note_silence(&mut self, now: Instant, peer: u32, out: &mut dyn Output) {
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let silent = state.watch.as_mut().is_some_and(|watch| watch.fell_silent(now));
-        if silent && let Some(net) = self.networks.get(state.network) {
-            out.event(Event::Silent { network: net.id, key: state.key });
+        let Some(watch) = &mut state.watch else { return };
+        if let Some(net) = self.networks.get(state.network) {
+            tell_silence(watch, now, (net.id, state.key), out);
         }
+    }
+}
+
+/// Tells that a peer is silent, or that nothing is known of whether it hears.
+fn tell_silence(watch: &mut Watch, now: Instant, (network, key): (NetworkId, [u8; 32]), out: &mut dyn Output) {
+    if watch.fell_silent(now) {
+        out.event(Event::Silent { network, key });
+    } else if watch.went_unanswered(now) {
+        out.event(Event::Unanswered { network, key });
     }
 }
 
@@ -167,6 +189,23 @@ mod tests {
         watch.heard(now + ms(3000), way(1), true);
         watch.sent(now + ms(3010), 100);
         assert!(!watch.fell_silent(now + ms(9000)), "it spoke, but not in a conversation");
+    }
+
+    #[test]
+    fn data_without_any_answer_is_told_each_second_as_long_as_more_leaves() {
+        let now = crate::clock::now();
+        let mut watch = Watch::default();
+        watch.sent(now, 1);
+        assert!(!watch.went_unanswered(now + ms(999)));
+        assert!(watch.is_awaiting() && watch.went_unanswered(now + ms(1000)));
+        assert!(!watch.is_awaiting() && !watch.went_unanswered(now + ms(5000)), "nothing has left since");
+        watch.sent(now + ms(5100), 1);
+        assert!(watch.went_unanswered(now + ms(5100)), "it has found no answer for five seconds");
+        watch.sent(now + ms(5200), 1);
+        assert!(!watch.went_unanswered(now + ms(6099)) && watch.went_unanswered(now + ms(6100)));
+        watch.sent(now + ms(6200), 1);
+        watch.heard(now + ms(6300), way(1), false);
+        assert!(!watch.went_unanswered(now + ms(9000)), "an empty message is an answer");
     }
 
     #[test]

@@ -368,20 +368,22 @@ impl Agent {
 
     /// What this node tells of itself changed.
     pub(in crate::path) fn own_changed(&mut self, scene: &mut Scene<'_>) {
-        if !self.is_in_use(scene.now) || self.told == scene.ours.revision {
+        if self.told == scene.ours.revision {
             return;
         }
-        if self.wants_better() {
+        if self.is_in_use(scene.now) && self.wants_better() {
             self.rounds.restart(scene.now);
-        } else if self.heard_at.is_some() {
+        } else if self.is_in_use(scene.now) && self.heard_at.is_some() || self.is_heard(scene.now) {
+            // Who only listens proposes nothing, but whoever sends must hear of it.
             self.announce(scene);
         }
     }
 
-    /// The peer said goodbye.
+    /// The peer said goodbye: nothing leads to it until its next start speaks. Initiations find it meanwhile.
     pub(super) fn left(&mut self, scene: &mut Scene<'_>) {
+        self.starts.end();
         self.paths.iter_mut().for_each(Path::void);
-        self.rounds.stop();
+        self.rounds.end();
         self.used_at = None;
         self.has_met = false;
         self.forget_primary(scene);

@@ -153,7 +153,11 @@ impl Agent {
         if offer.revision < self.theirs.revision {
             return;
         }
+        let is_elsewhere = self.theirs.revision != 0 && offer.leads_elsewhere_than(&self.theirs);
         self.theirs = offer;
+        if is_elsewhere && self.is_in_use(scene.now) && self.wants_better() {
+            self.rounds.restart(scene.now);
+        }
         self.refresh_candidates(scene);
         self.refresh_relays(scene);
         let instant = self.rounds.meeting.and_then(|meeting| meeting.instant);

@@ -92,6 +92,15 @@ impl Agent {
         }
     }
 
+    /// Data leaves and nothing comes back: only a probe tells whether it arrives. The next heartbeat is put off by it, so
+    /// that a stream that is one-way costs one probe a second and no more.
+    pub(in crate::path) fn unanswered(&mut self, scene: &mut Scene<'_>) {
+        if let (Some(primary), Some(_), None) = (self.primary, self.heard_at, self.doubt) {
+            self.beat_at = Some(scene.now + scene.unique.around(HEARTBEAT));
+            self.probe(scene, primary);
+        }
+    }
+
     /// Looks whether another path has become better, unless this one leaves nothing to wish for.
     fn run_search(&mut self, scene: &mut Scene<'_>) {
         if self.search_at.is_none_or(|at| at > scene.now) {

@@ -52,6 +52,21 @@ fn what_is_remembered_shuts_out_everything_up_to_its_number() {
     assert_eq!(starts.memory(), Some((5, 41)));
 }
 
+#[test]
+fn a_start_that_is_over_says_nothing_any_more_and_its_memory_neither() {
+    let mut starts = Starts::default();
+    starts.prove(5, true);
+    assert_eq!(starts.take(5, 9), Freshness::New);
+    starts.end();
+    let (boot, last) = starts.memory().unwrap();
+    for mut starts in [starts, Starts::remembered(boot, last)] {
+        assert!([8, 9, 10, 1_000].into_iter().all(|seq| starts.take(5, seq) == Freshness::Old));
+        assert_eq!(starts.take(6, 1), Freshness::Claimed);
+        assert_eq!(starts.prove(6, false), Proof::Restarted);
+        assert_eq!(starts.take(6, 2), Freshness::New);
+    }
+}
+
 proptest! {
     #[test]
     fn no_number_is_new_twice(numbers in prop::collection::vec((1_u64..4, 0_u64..200), 0..300)) {
