@@ -10,6 +10,7 @@
 
 mod candidates;
 mod convert;
+mod count;
 mod sleep;
 mod tls;
 mod view;
@@ -328,7 +329,7 @@ impl Finder {
                 self.paths.handle(now, PathEvent::Agreed { group, key, shared });
             }
             PathAction::Initiate { group, key } => overlay.initiate(&group, &[(key, None)].into()),
-            PathAction::MeasureNat => self.relays.handle(now, RelayEvent::Measure),
+            PathAction::CountFlows => self.count_flows(),
             PathAction::NeedRelay { relay, .. } => {
                 if let Ok(relay) = RelayId::parse(relay.as_str()) {
                     self.relays.handle(now, RelayEvent::Wanted(relay));
@@ -341,6 +342,21 @@ impl Finder {
                 tracing::debug!(%group, %peer, from = shown(from), to = shown(to), "the way to a peer changed");
             }
         }
+    }
+
+    /// Has flows opened and counted, beside the loop.
+    fn count_flows(&self) {
+        let of_v4 = |relay: &relay::RelayEntry| {
+            let servers = relay.stun.iter().filter(|server| server.is_ipv4());
+            servers.take(count::FLOWS).copied().collect::<Vec<SocketAddr>>()
+        };
+        let servers = self.map.relays.iter().map(of_v4).find(|servers| servers.len() == count::FLOWS);
+        let (Some(servers), found) = (servers, self.bridges.found.clone()) else { return };
+        tokio::spawn(async move {
+            let seen = count::count(servers).await;
+            // The loop has ended: nobody waits for it.
+            let _ = found.send(Found::Path(PathEvent::Counted { seen })).await;
+        });
     }
 
     fn tell_candidates(&mut self, now: Duration) {

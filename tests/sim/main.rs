@@ -51,6 +51,9 @@ const ALONE_EVERY: u64 = 32;
 /// Pairs whose time until they reach each other directly is measured.
 const BARS: usize = 200;
 
+/// Pairs of each kind with a NAT that counts on one side.
+const COUNTING: u64 = 60;
+
 /// Of so many seeds one also spends a day of churn.
 const DAY_EVERY: u64 = 256;
 
@@ -70,10 +73,6 @@ fn main() -> ExitCode {
     }
     if let Some(seed) = number("--paths") {
         paths::run(seed, true);
-        return ExitCode::SUCCESS;
-    }
-    if let Some(count) = number("--counting") {
-        println!("{:?}", paths::counting_bar(count));
         return ExitCode::SUCCESS;
     }
     let seeds = number("--seeds").unwrap_or(256);
@@ -116,7 +115,13 @@ fn main() -> ExitCode {
     let (half, most) = paths::bars(BARS);
     println!("paths: direct after {half:?} for half of {BARS} pairs, {most:?} for all but one in a hundred");
     let still = paths::one_way_bar();
-    println!("paths: a stream that nobody answers stands still for {still:?} at most when its direct path is cut");
+    println!(
+        "paths: a stream that nobody answers stands still for {still:?} at most when its direct path is cut"
+    );
+    let least = paths::counting_bar(COUNTING);
+    println!(
+        "paths: behind a NAT that counts, {least} of {COUNTING} pairs meet directly where that happens least"
+    );
     let [attempts, spent, reused] = totals.map(AtomicU64::into_inner);
     let failed = failed.into_inner();
     println!(

@@ -15,6 +15,7 @@
 mod body;
 mod budget;
 mod candidate;
+mod count;
 mod event;
 mod frame;
 #[doc(hidden)]
@@ -41,6 +42,7 @@ use std::{
 
 use lacis_proto::{GroupId, PublicKey};
 
+pub(crate) use self::count::stride;
 use self::{
     budget::Budget,
     keys::PairKeys,
@@ -136,6 +138,7 @@ impl Paths {
                     }
                 }
             }
+            PathEvent::Counted { seen } => self.each(|agent, scene| agent.counted(scene, &seen)),
             PathEvent::Relays(relays) => {
                 self.ours.relays = relays;
                 self.each(Agent::relays_changed);

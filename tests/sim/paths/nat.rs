@@ -170,7 +170,11 @@ impl Nat {
             }
             Kind::Ub => false,
         };
-        let admitted = admitted || self.mapped == Some(port);
+        if self.mapped == Some(port) {
+            // What answers leaves by the same port.
+            self.flows.insert(from, Flow { port, used: now, answered: true });
+            return true;
+        }
         match self.flows.get_mut(&from).filter(|flow| flow.port == port && flow.lives(now)) {
             Some(flow) => {
                 flow.used = now;

@@ -89,8 +89,8 @@ pub(crate) struct Node {
     /// Datagrams that left, of any kind, and path frames among them.
     pub(crate) left: u64,
     pub(crate) frames: u64,
-    /// What an observer sees of the NAT.
-    pub(crate) measure_again: bool,
+    /// Flows are to be opened and counted.
+    pub(crate) count_flows: bool,
     /// It is off: nothing reaches it, and no relay knows it.
     pub(crate) is_away: bool,
     boot: u64,
@@ -122,7 +122,7 @@ impl Node {
             out: Vec::new(),
             left: 0,
             frames: 0,
-            measure_again: false,
+            count_flows: false,
             is_away: false,
             boot: 1,
             others: BTreeMap::new(),
@@ -215,7 +215,7 @@ impl Node {
                     self.paths.handle(now, PathEvent::Agreed { group, key, shared });
                 }
                 PathAction::Initiate { key, .. } => self.initiate(now, self.others[&key]),
-                PathAction::MeasureNat => self.measure_again = true,
+                PathAction::CountFlows => self.count_flows = true,
                 PathAction::NeedRelay { .. } | PathAction::KeepLastGood | PathAction::Moved { .. } => {}
             }
         }
@@ -314,7 +314,8 @@ impl Node {
             tunnel.told_silent = Some(now);
         }
         let since = *tunnel.unanswered.get_or_insert(now);
-        let is_unanswered = now >= since + second && tunnel.told_unanswered.is_none_or(|at| now >= at + second);
+        let is_unanswered =
+            now >= since + second && tunnel.told_unanswered.is_none_or(|at| now >= at + second);
         if is_unanswered {
             tunnel.told_unanswered = Some(now);
         }

@@ -71,6 +71,10 @@ enum Happening {
     Observe {
         node: usize,
     },
+    Counted {
+        node: usize,
+        seen: Vec<SocketAddr>,
+    },
 }
 
 /// How bad the network is.
@@ -257,6 +261,7 @@ impl World {
                 }
             }
             Happening::Observe { node } => self.observe(node),
+            Happening::Counted { node, seen } => self.tell(node, PathEvent::Counted { seen }),
         }
     }
 
@@ -274,12 +279,21 @@ impl World {
                 }
             }
         }
-        if std::mem::take(&mut self.nodes[index].measure_again) {
-            let at = self.now + Duration::from_millis(40);
-            self.push(at, Happening::Observe { node: index });
+        if std::mem::take(&mut self.nodes[index].count_flows) {
+            self.count_flows(index);
         }
         if let Some(at) = self.nodes[index].paths.deadline() {
             self.push(at.max(self.now), Happening::Wake { node: index });
+        }
+    }
+
+    /// Flows to a relay from another socket of a node, and what the relay says of them.
+    fn count_flows(&mut self, node: usize) {
+        let (nat, random) = (&mut self.nodes[node].nat, &mut self.random);
+        let seen = (0..3).filter_map(|_| nat.other_socket(self.now, random)).collect();
+        let at = self.now + self.late(self.relays[0].leg * 2);
+        if !self.is_lost() {
+            self.push(at, Happening::Counted { node, seen });
         }
     }
 

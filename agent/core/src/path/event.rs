@@ -113,6 +113,11 @@ pub enum PathEvent {
     OwnCandidates(Vec<Candidate>),
     /// What is known of this node's NAT.
     Nat(NatSummary),
+    /// Answer to [`PathAction::CountFlows`].
+    Counted {
+        /// As what the flows were seen, in the order in which they were opened; empty where that is not known of each.
+        seen: Vec<SocketAddr>,
+    },
     /// All leases of this node that can be used now.
     Relays(Vec<RelayWay>),
     /// There is traffic for a peer without a tunnel, or an initiation of it came.
@@ -247,9 +252,9 @@ pub enum PathAction {
         /// The peer's key.
         key: PublicKey,
     },
-    /// Measure this node's NAT once more, then tell [`PathEvent::Nat`] and [`PathEvent::OwnCandidates`]. It counts
-    /// flows, so that the observers must be asked from a flow that did not exist before.
-    MeasureNat,
+    /// Open three flows to observers at once, from a socket of their own, then tell [`PathEvent::Counted`]: the NAT counts
+    /// flows, and only new ones tell how far it is.
+    CountFlows,
     /// A lease at this relay is needed: a peer that is wanted has its home there.
     NeedRelay {
         /// The group.

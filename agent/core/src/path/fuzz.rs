@@ -111,6 +111,9 @@ impl Game {
             9 => PathEvent::Heard { group, key, way: self.way(which) },
             10 => PathEvent::Handshake { group, key, way: self.way(which) },
             11 => PathEvent::Refused { to: self.way(which).remote },
+            12 if which % 2 == 0 => PathEvent::Counted {
+                seen: (0..3).map(|n| SocketAddr::from(([203, 0, 113, 9], u16::from(which) + n))).collect(),
+            },
             12 => PathEvent::NetworkChanged,
             13 => PathEvent::Resumed { asleep: Duration::from_secs(which.into()) },
             14 => PathEvent::Relays((0..which % 4).map(|n| self.relay(n)).collect()),
@@ -149,7 +152,7 @@ impl Game {
                 }
                 PathAction::Send { .. } | PathAction::Signal { .. } => probes += 1,
                 PathAction::Initiate { .. }
-                | PathAction::MeasureNat
+                | PathAction::CountFlows
                 | PathAction::NeedRelay { .. }
                 | PathAction::KeepLastGood
                 | PathAction::Moved { .. } => {}

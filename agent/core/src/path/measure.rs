@@ -63,6 +63,8 @@ pub(super) struct Path {
     pending: VecDeque<(Transaction, Duration)>,
     pub(super) rtt: Option<Duration>,
     pub(super) answered_at: Option<Duration>,
+    /// When the last probe left.
+    pub(super) sent_at: Option<Duration>,
     /// The last 16 probes: bit set for a lost one.
     recent: u16,
     pub(super) probes: u32,
@@ -101,6 +103,7 @@ impl Path {
             pending: VecDeque::new(),
             rtt: None,
             answered_at: None,
+            sent_at: None,
             recent: 0,
             probes: 0,
             answers: 0,
@@ -191,6 +194,7 @@ impl Path {
     /// Notes a probe whose answer is waited for.
     pub(super) fn sent(&mut self, now: Duration, transaction: Transaction) {
         self.probes += 1;
+        self.sent_at = Some(now);
         if self.pending.len() == MAX_PENDING {
             self.pending.pop_front();
         }

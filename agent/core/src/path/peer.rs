@@ -5,13 +5,14 @@
 //!             │                                                               │
 //!             └ initiations go to the start set meanwhile                     └ silence, errors ─▶ doubt ─▶ next path
 //! ```
-//! `exchange` tells the peer where this node may be and learns the same, `probing` sends probes and takes in answers,
-//! `choice` decides where data goes, `fates` tells people about it.
+//! `exchange` tells the peer where this node may be and learns the same, `counting` finds out which ports a NAT that counts
+//! has given, `probing` sends probes and takes in answers, `choice` decides where data goes, `fates` tells people about it.
 //!
 //! Invariants: the primary has answered or is a relay; probes leave only after keys are agreed on; an agent that
 //! nobody uses sends nothing but answers.
 
 mod choice;
+mod counting;
 mod exchange;
 mod fates;
 mod probing;
@@ -20,7 +21,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use lacis_proto::{GroupId, PublicKey};
 
-use self::choice::Doubt;
+use self::{choice::Doubt, counting::Counting};
 use super::{
     body::{Body, Offer},
     budget::Budget,
@@ -114,6 +115,7 @@ pub(super) struct Agent {
     /// Probes wait until then for the budget.
     short_until: Option<Duration>,
     rounds: Rounds,
+    counting: Counting,
     /// Data last left or was wanted.
     used_at: Option<Duration>,
     touched_at: Duration,
@@ -143,6 +145,7 @@ impl Agent {
             search_at: None,
             short_until: None,
             rounds: Rounds::default(),
+            counting: Counting::default(),
             used_at: None,
             touched_at: scene.now,
             ways: None,

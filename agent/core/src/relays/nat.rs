@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::limits::MAX_SIGHTINGS;
-use crate::path::{Mapping, NatSummary};
+use crate::path::{Mapping, NatSummary, stride};
 
 /// One observer's last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,18 +125,9 @@ fn mapping(told: &[(SocketAddr, SocketAddr)]) -> Mapping {
     }
 }
 
-/// What the NAT adds from one mapping to the next: the same between the ports of the last three sightings, or nothing
-/// is said. Answers overtake each other, so the ports are put in order first; they fall only where they came falling.
+/// What the NAT adds from one mapping to the next, as the last three sightings tell it.
 fn step(told: &[(SocketAddr, SocketAddr)]) -> Option<i16> {
-    let came: [u16; 3] = last_ports(told)?;
-    let mut ports = came;
-    ports.sort_unstable();
-    let step = ports[1] - ports[0];
-    if step == 0 || ports[2] - ports[1] != step {
-        return None;
-    }
-    let falls = came[0] > came[1] && came[1] > came[2];
-    i16::try_from(step).ok().map(|step| if falls { -step } else { step })
+    stride(last_ports(told)?)
 }
 
 /// As what this node was seen by the newest of its mappings: the next ones are steps ahead of it.

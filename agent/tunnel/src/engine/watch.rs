@@ -127,7 +127,12 @@ impl Engine {
 }
 
 /// Tells that a peer is silent, or that nothing is known of whether it hears.
-fn tell_silence(watch: &mut Watch, now: Instant, (network, key): (NetworkId, [u8; 32]), out: &mut dyn Output) {
+fn tell_silence(
+    watch: &mut Watch,
+    now: Instant,
+    (network, key): (NetworkId, [u8; 32]),
+    out: &mut dyn Output,
+) {
     if watch.fell_silent(now) {
         out.event(Event::Silent { network, key });
     } else if watch.went_unanswered(now) {

@@ -47,6 +47,7 @@ impl Agent {
             self.rounds.again_at().filter(|_| has_keys),
             self.beat_at.filter(|_| has_keys),
             self.search_at.filter(|_| has_keys),
+            self.counting.next_at().filter(|_| has_keys),
             doubt.and_then(|doubt| doubt.next_at()),
             doubt.and_then(|_| self.doubt_ends_at()),
             self.stale_at().filter(|at| *at > now),

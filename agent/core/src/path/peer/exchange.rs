@@ -38,9 +38,6 @@ impl Agent {
         let half = self.half(scene);
         let knows = self.theirs.revision != 0;
         let meeting = self.rounds.lead(scene.now, half, knows);
-        if meeting.round > 1 && scene.ours.nat.step.is_some() {
-            scene.actions.push_back(PathAction::MeasureNat);
-        }
         self.need_home(scene);
         self.propose(scene);
         self.meet(scene, meeting);
@@ -95,20 +92,20 @@ impl Agent {
 
     fn tell_candidates(&mut self, scene: &mut Scene<'_>, carrier: Carrier) {
         if self.told != scene.ours.revision {
-            let offer = scene.ours.offer(scene.group);
+            let offer = self.own_offer(scene);
             self.send(scene, carrier, &Body::Candidates(offer), None);
         }
     }
 
     /// The first few carriers of an exchange: the relay, control, the direct path in use.
-    fn carriers(&self, count: usize) -> Vec<Carrier> {
+    pub(super) fn carriers(&self, count: usize) -> Vec<Carrier> {
         let relay = self.relays_to_try().next().map(Carrier::Way);
         let direct = self.primary.filter(super::Way::is_direct).map(Carrier::Way);
         relay.into_iter().chain([Carrier::Control]).chain(direct).take(count).collect()
     }
 
     /// Half of the round trip through the relay, as well as it is known.
-    fn half(&self, scene: &Scene<'_>) -> Duration {
+    pub(super) fn half(&self, scene: &Scene<'_>) -> Duration {
         let measured = self.paths.iter().find(|path| path.is_relay() && path.rtt.is_some());
         let half = measured.and_then(|path| path.rtt).map(|rtt| rtt / 2);
         let legs = || {
@@ -125,6 +122,7 @@ impl Agent {
 
     /// Probes what can be probed now, and what is behind NATs at the agreed moment.
     fn meet(&mut self, scene: &Scene<'_>, meeting: Meeting) {
+        let counted_at = self.plan_count(scene, meeting);
         let primary = self.primary;
         for path in self.paths.iter_mut().filter(|path| Some(path.way) != primary) {
             let Some(kind) = path.kind else {
@@ -140,9 +138,12 @@ impl Agent {
             } else if is_open && (meeting.round != 3 || !path.is_discovering()) {
                 path.discover(scene.now);
             } else if let Some(instant) = meeting.instant.filter(|_| !is_open) {
-                path.discover(instant.max(scene.now));
+                path.discover(counted_at.unwrap_or(instant).max(scene.now));
                 let opener_at = instant.saturating_sub(OPENER_BEFORE);
-                let opens = meeting.round > 1 && kind == CandidateKind::Reflexive && opener_at >= scene.now;
+                let opens = meeting.round > 1
+                    && kind == CandidateKind::Reflexive
+                    && opener_at >= scene.now
+                    && counted_at.is_none();
                 path.opener_at = opens.then_some(opener_at);
             }
         }
@@ -160,7 +161,9 @@ impl Agent {
         }
         self.refresh_candidates(scene);
         self.refresh_relays(scene);
-        let instant = self.rounds.meeting.and_then(|meeting| meeting.instant);
+        let meeting = self.rounds.meeting;
+        let counted_at = meeting.and_then(|meeting| self.plan_count(scene, meeting));
+        let instant = counted_at.or_else(|| meeting?.instant);
         for path in self.paths.iter_mut().filter(|path| !path.proven && path.probes == 0) {
             if path.is_discovering() || !scene.ours.speaks(path.way.remote.ip()) {
                 continue;

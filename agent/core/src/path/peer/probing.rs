@@ -7,7 +7,7 @@ use crate::{
     path::{
         body::Body,
         event::PathAction,
-        limits::{DOUBT_MS, GOOD_ENOUGH, HEARTBEAT, MOVED_FOR, OPENER_TTL, QUIET_START, SEARCH_EVERY},
+        limits::{DOUBT_MS, GOOD_ENOUGH, HEARTBEAT, MOVED_FOR, QUIET_START, SEARCH_EVERY},
         measure::Tier,
         replay::Proof,
         unique::Transaction,
@@ -21,6 +21,7 @@ impl Agent {
         if !matches!(self.keys, Keys::Agreed(_)) {
             return;
         }
+        self.run_count(scene);
         self.run_openers(scene);
         self.run_ladders(scene);
         self.run_doubt(scene);
@@ -39,11 +40,7 @@ impl Agent {
                 path.way
             })
             .collect();
-        for way in due {
-            // Nobody waits for its answer: it should not get there.
-            let body = Body::Ping { transaction: scene.unique.transaction(), moved: false };
-            self.send(scene, Carrier::Way(way), &body, Some(OPENER_TTL));
-        }
+        due.into_iter().for_each(|way| self.open(scene, way));
     }
 
     fn run_ladders(&mut self, scene: &mut Scene<'_>) {
