@@ -70,6 +70,8 @@ pub(crate) enum Found {
 pub(crate) struct Finder {
     paths: Paths,
     relays: Relays,
+    /// MTU of the overlay.
+    mtu: u16,
     /// Peers that the path agent knows.
     roster: BTreeMap<(GroupId, PublicKey), RemotePeer>,
     own: BTreeMap<GroupId, PublicKey>,
@@ -92,11 +94,18 @@ pub(crate) struct Finder {
 
 impl Finder {
     /// Starts with what earlier runs have left: paths that worked, and relays.
-    pub(crate) fn new(seed: [u8; 32], unix_ms: u64, last_good: Vec<LastGood>, bridges: Bridges) -> Self {
+    pub(crate) fn new(
+        seed: [u8; 32],
+        unix_ms: u64,
+        mtu: u16,
+        last_good: Vec<LastGood>,
+        bridges: Bridges,
+    ) -> Self {
         let spread = u64::from_be_bytes(*seed.first_chunk().expect("a seed is longer"));
         let seed = Seed(zeroize::Zeroizing::new(seed));
         Self {
-            paths: Paths::new(PathsBoot { seed, boot: unix_ms, last_good }),
+            paths: Paths::new(PathsBoot { seed, boot: unix_ms, mtu, last_good }),
+            mtu,
             relays: Relays::new(RelaysBoot { seed: spread, epoch_ms: unix_ms }),
             roster: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -118,7 +127,7 @@ impl Finder {
     pub(crate) fn begin_anew(&mut self, now: Duration, seed: [u8; 32], unix_ms: u64, overlay: &mut Overlay) {
         let last_good = self.paths.last_good();
         let seed = Seed(zeroize::Zeroizing::new(seed));
-        self.paths = Paths::new(PathsBoot { seed, boot: unix_ms, last_good });
+        self.paths = Paths::new(PathsBoot { seed, boot: unix_ms, mtu: self.mtu, last_good });
         let in_use = std::mem::take(&mut self.ways);
         for peer in self.roster.values() {
             self.paths.handle(now, PathEvent::Peer(peer.clone()));

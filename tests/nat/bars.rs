@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use support::{eventually_within, setting};
+use support::{eventually_within, pause, setting};
 
 use crate::{
     kind::Kind,

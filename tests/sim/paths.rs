@@ -50,6 +50,9 @@ const CUT_BAR: Duration = Duration::from_millis(2_500);
 /// Tenths of a second between two heartbeats, at most.
 const HEARTBEAT_PHASES: u64 = 34;
 
+/// What is too long for a path that became narrow is cut to its size within this.
+const NARROW_BAR: Duration = Duration::from_secs(3);
+
 /// A peer that becomes reachable is reached within this: a round, and the shortest pause before it.
 const REACHED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -63,10 +66,11 @@ const RELAY_BAR: Duration = Duration::from_secs(3);
 const PROBES_OF_A_STRANGER: u64 = 100;
 
 /// Bad luck, one kind for each seed in turn.
-const MISFORTUNES: [fn(u64, bool); 19] = [
+const MISFORTUNES: [fn(u64, bool); 20] = [
     foul_weather,
     cut,
     cut_one_way,
+    becomes_narrow,
     nat_reboots,
     relay_dies,
     becomes_reachable,
@@ -229,6 +233,27 @@ fn meets_while_others_open_flows(seed: u64, other: Kind, bustle: usize) -> bool 
 /// The longest that a stream which nobody answers stands still, over all moments at which its direct path may die.
 pub(crate) fn one_way_bar() -> Duration {
     (0..HEARTBEAT_PHASES * 3).map(|seed| one_way_gap(seed, false)).max().unwrap_or_default()
+}
+
+/// The direct path drops long datagrams without a word, from the beginning or from some moment on.
+fn becomes_narrow(seed: u64, is_told: bool) {
+    let index = usize::try_from(seed).unwrap();
+    let mut world = met(seed, [CONES[index % 5], CONES[index / 5 % 5]], FAIR, is_told);
+    let begins = world.now;
+    if seed.is_multiple_of(2) {
+        world.widest = 1_400;
+        world.run_for(20 * S);
+        check_flow(&world, begins, Duration::ZERO);
+    } else {
+        world.run_for(20 * S);
+        let happens = world.now;
+        world.widest = 1_400;
+        world.run_for(20 * S);
+        check_flow(&world, happens, NARROW_BAR);
+    }
+    assert!(world.is_direct(0, 1), "a narrow path is better than a relay");
+    let packet = world.nodes[0].tunnels[&1].ways.packet;
+    assert!(packet.is_some_and(|packet| (1_280..=1_340).contains(&packet)), "{packet:?}");
 }
 
 fn nat_reboots(seed: u64, is_told: bool) {

@@ -34,6 +34,7 @@ mod roster;
 mod select;
 mod unique;
 mod view;
+mod width;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -46,7 +47,7 @@ pub(crate) use self::count::stride;
 use self::{
     budget::Budget,
     keys::PairKeys,
-    limits::{CALLED_RATE, DISCOVERY_RATE, MAX_ROUNDS, SHORTEST_SLEEP, SLEPT},
+    limits::{CALLED_RATE, DISCOVERY_RATE, MAX_ROUNDS, SHORTEST_SLEEP, SLEPT, WIDEST},
     memory::Memory,
     offer::Ours,
     peer::{Agent, Carrier, Scene},
@@ -66,6 +67,7 @@ type PeerName = (GroupId, PublicKey);
 #[derive(Debug)]
 pub struct Paths {
     boot: u64,
+    packet: u16,
     unique: Unique,
     groups: BTreeMap<GroupId, Roster>,
     ours: Ours,
@@ -91,6 +93,7 @@ impl Paths {
     pub fn new(boot: PathsBoot) -> Self {
         Self {
             boot: boot.boot,
+            packet: boot.mtu.min(WIDEST),
             unique: Unique::new(boot.seed.0, boot.boot),
             groups: BTreeMap::new(),
             ours: Ours::default(),
@@ -291,6 +294,7 @@ impl Paths {
             moved_at: self.moved_at,
             last_good: self.memory.of(name, self.now),
             has_room: self.discovering < MAX_ROUNDS,
+            packet: self.packet,
             boot: self.boot,
             unique: &mut self.unique,
             budget: &mut self.discovery,

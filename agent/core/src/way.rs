@@ -58,6 +58,8 @@ pub struct PeerWays {
     pub also: Option<Way>,
     /// So many data packets, and all handshake packets meanwhile, go both ways; `u32::MAX` until changed.
     pub also_for: u32,
+    /// The longest packet that passes both, where longer ones were found not to.
+    pub packet: Option<u16>,
     /// Initiations go to all of these while there is no primary or it is silent.
     pub greet: Vec<Way>,
 }

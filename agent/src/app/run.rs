@@ -78,7 +78,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let serving = serve(&options, &ask).await?;
     let (stop, stopped) = mpsc::channel(1);
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
-    let (finder, finds) = finder(&enroller, &enrolment, port)?;
+    let (finder, finds) = finder(&enroller, &enrolment, (port, options.mtu))?;
     let running = Running {
         mapper: mapped::start(&options, enroller.host.as_ref(), port, inputs.clone()),
         core: AgentCore::new(boot),
@@ -106,8 +106,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         options,
         serving,
         scope_changed: BTreeMap::new(),
-        look_at_host: None,
-        routes: None,
+        look: HostLook::default(),
         ending: None,
     };
     let task = tokio::spawn(running.run(input, finds, stopped, host_changes));
@@ -244,12 +243,17 @@ pub(super) struct Running {
     serving: Vec<AbortHandle>,
     /// When each scope last changed.
     pub(super) scope_changed: BTreeMap<ScopeId, Duration>,
-    look_at_host: Option<Duration>,
-    /// The host's ways to everywhere, once they were looked at.
-    routes: Option<Vec<DefaultRoute>>,
+    look: HostLook,
     pub(super) ending: Option<Ending>,
     /// None where no port is to be mapped.
     pub(super) mapper: Option<PortMapper>,
+}
+
+/// When the host is looked at next, and its ways to everywhere when it last was.
+#[derive(Default)]
+struct HostLook {
+    next: Option<Duration>,
+    routes: Option<Vec<DefaultRoute>>,
 }
 
 /// Why the loop ends.
@@ -277,14 +281,14 @@ impl Running {
         self.ask_for_missing_peers();
         loop {
             let others = [self.finder.deadline(), self.gateways.rules.deadline()].into_iter().flatten().min();
-            let due = [self.core.deadline(), self.sessions.due(), self.look_at_host, self.save_again, others];
+            let due = [self.core.deadline(), self.sessions.due(), self.look.next, self.save_again, others];
             let next = due.into_iter().flatten().min();
             let wake = Instant::now() + next.map_or(SAVE_SESSIONS, |at| at.saturating_sub(self.clock.now()));
             tokio::select! {
                 biased;
                 _ = stopped.recv() => break,
                 Some(()) = changes(&mut host_changes) => {
-                    self.look_at_host.get_or_insert(self.clock.now() + SETTLE);
+                    self.look.next.get_or_insert(self.clock.now() + SETTLE);
                 }
                 Some(found) = finds.recv() => self.find(found).await,
                 Some(input) = input.recv() => self.take(input).await,
@@ -329,7 +333,7 @@ impl Running {
 
     async fn due(&mut self) {
         let now = self.clock.now();
-        if self.look_at_host.take_if(|at| *at <= now).is_some() {
+        if self.look.next.take_if(|at| *at <= now).is_some() {
             self.look_at_host().await;
         }
         if self.save_again.take_if(|at| *at <= now).is_some() {
@@ -452,7 +456,7 @@ impl Running {
         self.look_at_gateways().await;
         self.tell_resolver();
         if self.overlay.is_waiting() {
-            self.look_at_host.get_or_insert(self.clock.now() + RETRY);
+            self.look.next.get_or_insert(self.clock.now() + RETRY);
         }
         if is_ready(&self.core, &self.overlay) {
             tracing::debug!(revision = desired.revision, "everything wanted is there");
@@ -513,7 +517,7 @@ impl Running {
     async fn look_at_routes(&mut self) -> bool {
         let Some(host) = &self.enroller.host else { return false };
         let Ok(routes) = host.default_routes().await else { return false };
-        self.routes.replace(routes.clone()).is_some_and(|before| before != routes)
+        self.look.routes.replace(routes.clone()).is_some_and(|before| before != routes)
     }
 
     fn save_scope(&mut self, id: ScopeId) {

@@ -170,13 +170,13 @@ impl Running {
 pub(super) fn finder(
     enroller: &Enroller,
     enrolment: &Enrolment,
-    port: u16,
+    (port, mtu): (u16, u16),
 ) -> Result<(Finder, mpsc::Receiver<Found>), AgentError> {
     let (found, finds) = mpsc::channel(FINDS);
     let (clock, dialer) = (enroller.clock, enroller.dialer(&enrolment.pins)?);
     let last_good = enroller.state.last_good(clock.unix_ms());
     let bridges = Bridges { dialer, clock, port, found };
-    Ok((Finder::new(random(), clock.unix_ms(), last_good, bridges), finds))
+    Ok((Finder::new(random(), clock.unix_ms(), mtu, last_good, bridges), finds))
 }
 
 /// Room for signals that are under way.

@@ -16,6 +16,7 @@ pub(super) fn ways(ways: &PeerWays) -> lacis_tunnel::Ways {
         primary: ways.primary.map(to_tunnel),
         also: ways.also.map(to_tunnel),
         also_for: ways.also_for,
+        packet: ways.packet,
         greet: ways.greet.iter().copied().map(to_tunnel).collect(),
     }
 }

@@ -153,7 +153,10 @@ impl Path {
     /// Never less than what every host of the family may send; the underlay cuts what is still too wide.
     #[inline]
     pub(crate) fn packet_limit(&self, mtu: usize, v4: bool) -> usize {
-        let Some((packet, _)) = self.narrow else { return mtu };
+        let told = self.ways.as_ref().and_then(|ways| ways.packet).map(usize::from);
+        let Some(packet) = self.narrow.map(|(packet, _)| packet).into_iter().chain(told).min() else {
+            return mtu;
+        };
         packet.max(if v4 { limits::LEAST_V4 } else { limits::LEAST_V6 }).min(mtu)
     }
 
@@ -242,8 +245,13 @@ mod tests {
         assert!(!path.prove(straight.into()));
         path.steer(Ways { greet: vec![straight], ..Ways::default() });
         assert_eq!(path.way(), Some(relayed));
-        let chosen =
-            Ways { primary: Some(straight), also: Some(relayed), also_for: 3, greet: vec![other, relayed] };
+        let chosen = Ways {
+            primary: Some(straight),
+            also: Some(relayed),
+            also_for: 3,
+            greet: vec![other, relayed],
+            packet: None,
+        };
         path.steer(chosen);
         assert!(!path.prove(relayed.into()));
         assert_eq!((path.way(), ways(&path, false)), (Some(straight), vec![straight, relayed]));
@@ -254,6 +262,20 @@ mod tests {
             (None, vec![other]),
             "a way that is no longer chosen is left"
         );
+    }
+
+    #[test]
+    fn the_least_that_is_known_of_a_way_limits_its_packets() {
+        let (now, primary) = (crate::clock::now(), Some(Way::straight(at("192.0.2.1:1"))));
+        let mut path = Path::default();
+        path.steer(Ways { primary, packet: Some(1_320), ..Ways::default() });
+        assert_eq!(path.packet_limit(1_400, true), 1_320);
+        path.narrowed(now, 1_300 + limits::SEAL_OVERHEAD);
+        assert_eq!(path.packet_limit(1_400, true), 1_300);
+        path.steer(Ways { primary, ..Ways::default() });
+        assert_eq!(path.packet_limit(1_400, true), 1_300, "what the kernel said of the way still holds");
+        path.steer(Ways { primary, packet: Some(1_000), ..Ways::default() });
+        assert_eq!(path.packet_limit(1_400, false), limits::LEAST_V6);
     }
 
     #[test]

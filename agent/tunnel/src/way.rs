@@ -36,6 +36,8 @@ pub struct Ways {
     pub also: Option<Way>,
     /// How many data packets go the second way too; [`u32::MAX`] means all of them.
     pub also_for: u32,
+    /// The longest packet that these ways carry, where it was found to be less than the overlay's MTU.
+    pub packet: Option<u16>,
     /// Where else initiations go while there is no primary way or it is silent; those past the sixth are ignored.
     pub greet: Vec<Way>,
 }

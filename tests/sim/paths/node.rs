@@ -30,6 +30,7 @@ pub(crate) enum Packet {
     Data {
         from: usize,
         number: u64,
+        length: u16,
     },
 }
 
@@ -39,6 +40,9 @@ pub(crate) enum Out {
     Send { way: Way, packet: Packet, ttl: Option<u8> },
     Signal { to: PeerId, payload: Vec<u8> },
 }
+
+/// MTU of the overlay; every packet of data is as long as may be.
+pub(crate) const MTU: u16 = 1_400;
 
 /// An initiation without an answer is repeated after this (WireGuard paper §6.1).
 const REKEY: Duration = Duration::from_secs(5);
@@ -306,6 +310,7 @@ impl Node {
         if tells {
             tunnel.told_sending = Some(now);
         }
+        let length = tunnel.ways.packet.unwrap_or(MTU);
         let second = Duration::from_secs(1);
         let is_silent = tunnel.sent_since >= 5
             && tunnel.received_at.is_some_and(|at| now >= at + second)
@@ -320,7 +325,7 @@ impl Node {
             tunnel.told_unanswered = Some(now);
         }
         for (way, number) in sends {
-            self.send(way, Packet::Data { from: index, number }, None);
+            self.send(way, Packet::Data { from: index, number, length }, None);
         }
         let (group, key) = (group(), key_of(other));
         if tells {
@@ -387,7 +392,7 @@ impl Node {
 fn boot(number: u64, random: &mut Random) -> PathsBoot {
     let mut seed = Seed::default();
     seed.0.copy_from_slice(&random.bytes::<32>());
-    PathsBoot { seed, boot: number, last_good: Vec::new() }
+    PathsBoot { seed, boot: number, mtu: MTU, last_good: Vec::new() }
 }
 
 /// Stands for the agreement of two static keys: both ends get the same out of it.

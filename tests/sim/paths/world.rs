@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) has_control: bool,
     /// Direct datagrams are lost.
     pub(crate) cut: bool,
+    /// Direct datagrams longer than this are dropped without a word.
+    pub(crate) widest: usize,
     /// Every frame is recorded and played again, at once and later, by a stranger.
     pub(crate) has_replayer: bool,
     pub(crate) replays: u64,
@@ -128,6 +130,7 @@ impl World {
             weather,
             has_control: true,
             cut: false,
+            widest: usize::MAX,
             has_replayer: false,
             replays: 0,
             to_stranger: 0,
@@ -356,7 +359,7 @@ impl World {
             return;
         }
         let Some(source) = self.nodes[from].nat.out(self.now, to, &mut self.random) else { return };
-        if ttl.is_some() || self.cut || self.is_lost() {
+        if ttl.is_some() || self.cut || length(&packet) > self.widest || self.is_lost() {
             return;
         }
         let reached: Vec<usize> = (0..self.nodes.len())
@@ -410,6 +413,15 @@ impl World {
             .iter()
             .filter(|(number, at)| **at >= since && **at < until && !arrived.contains_key(*number));
         gone.map(|(_, at)| *at).collect()
+    }
+}
+
+/// Bytes of a datagram of IPv4.
+fn length(packet: &Packet) -> usize {
+    28 + match packet {
+        Packet::Frame(payload) => payload.len(),
+        Packet::Initiation { .. } | Packet::Response { .. } => 148,
+        Packet::Data { length, .. } => usize::from(*length) + 32,
     }
 }
 

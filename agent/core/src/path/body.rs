@@ -3,7 +3,7 @@
 //! ```text
 //! type 1 | start 8 | number 8 | content
 //!
-//! 1 PING        transaction 12 | flags 1 (bit 0: the sender moved) | zeroes up to the length of a PONG
+//! 1 PING        transaction 12 | flags 1 (bit 0: the sender moved) | zeroes up to the length of a PONG, and of a packet
 //! 2 PONG        transaction 12 | address from which the PING came: family 1, IP 16, port 2
 //! 3 CANDIDATES  revision 4 | NAT 8 | count 1, each: kind 1, family 1, IP 4 or 16, port 2
 //!                                  | count 1, each: relay 8, round trip in ms 2
@@ -79,8 +79,16 @@ pub(super) struct Punch {
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    Ping { transaction: Transaction, moved: bool },
-    Pong { transaction: Transaction, seen: SocketAddr },
+    /// `longer` is by how much it is longer than its PONG.
+    Ping {
+        transaction: Transaction,
+        moved: bool,
+        longer: u16,
+    },
+    Pong {
+        transaction: Transaction,
+        seen: SocketAddr,
+    },
     Candidates(Offer),
     Punch(Punch),
     PunchAck(Punch),
@@ -106,10 +114,10 @@ impl Body {
     /// Appends the content.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Ping { transaction, moved } => {
+            Self::Ping { transaction, moved, longer } => {
                 out.extend(transaction);
                 out.push(u8::from(*moved));
-                out.extend([0; PROBE_LEN - 13]);
+                out.resize(out.len() + PROBE_LEN - 13 + usize::from(*longer), 0);
             }
             Self::Pong { transaction, seen } => {
                 out.extend(transaction);
@@ -130,7 +138,10 @@ impl Body {
     pub(super) fn read(number: u8, content: &[u8]) -> Option<Self> {
         let mut rest = Rest(content);
         Some(match number {
-            1 => Self::Ping { transaction: rest.take()?, moved: rest.u8()? & 1 == 1 },
+            1 => {
+                let longer = u16::try_from(content.len().saturating_sub(PROBE_LEN)).ok()?;
+                Self::Ping { transaction: rest.take()?, moved: rest.u8()? & 1 == 1, longer }
+            }
             2 => Self::Pong { transaction: rest.take()?, seen: rest.padded_address()? },
             3 => Self::Candidates(rest.offer()?),
             4 => Self::Punch(rest.punch()?),

@@ -15,6 +15,8 @@ pub struct PathsBoot {
     pub seed: Seed,
     /// Number of this start; it grows over restarts, so that peers tell a restart from a replay.
     pub boot: u64,
+    /// MTU of the overlay: whether packets of this length pass is found out of each path.
+    pub mtu: u16,
     /// Direct paths that worked before.
     pub last_good: Vec<LastGood>,
 }

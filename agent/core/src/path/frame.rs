@@ -25,8 +25,10 @@ const HEADER: usize = ADDITIONAL + 24;
 const SEAL: usize = 16;
 /// Type, start and number.
 const PREFIX: usize = 17;
-/// Longest frame: what fits into any datagram that needs no fragments.
-const MAX: usize = 1_500;
+/// Longest frame: what is as long as a packet of jumbo frames is.
+const MAX: usize = 9_216;
+/// Length of a PING that is no longer than its PONG.
+pub(super) const PROBE: u16 = 100;
 
 /// A frame that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -106,12 +106,12 @@ impl Game {
         let (group, key) = (self.group.clone(), self.peer);
         let event = match what % 16 {
             6 | 7 => PathEvent::Sending { group, key },
-            8 if which % 2 == 0 => PathEvent::Silent { group, key },
+            8 if which.is_multiple_of(2) => PathEvent::Silent { group, key },
             8 => PathEvent::Unanswered { group, key },
             9 => PathEvent::Heard { group, key, way: self.way(which) },
             10 => PathEvent::Handshake { group, key, way: self.way(which) },
             11 => PathEvent::Refused { to: self.way(which).remote },
-            12 if which % 2 == 0 => PathEvent::Counted {
+            12 if which.is_multiple_of(2) => PathEvent::Counted {
                 seen: (0..3).map(|n| SocketAddr::from(([203, 0, 113, 9], u16::from(which) + n))).collect(),
             },
             12 => PathEvent::NetworkChanged,

@@ -166,6 +166,31 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 /// The same where no round trip is known: satellites take 600 ms.
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 
+/// When probes as long as a packet leave, in milliseconds: one of three arrives where a third of all is lost, almost always.
+pub const SOUND_MS: [u64; 3] = [0, 100, 300];
+
+/// Answers to the last of them are waited for so long.
+pub const SOUND_PATIENCE: Duration = Duration::from_millis(400);
+
+/// A path that is wide is sounded again at most so often, while data finds no answer.
+pub const SOUND_EVERY: Duration = Duration::from_secs(5);
+
+/// A path that is narrow is sounded again after this, as kernels do with what they learnt (RFC 1191 §6.3).
+pub const SOUND_AGAIN: Duration = Duration::from_secs(600);
+
+/// Lengths of packets that are tried where the longest do not pass: what jumbo frames, Ethernet, PPPoE, tunnels of others
+/// and the least MTU of IPv6 leave.
+pub const PACKET_LENGTHS: [u16; 7] = [8_000, 4_000, 1_460, 1_400, 1_360, 1_320, NARROWEST];
+
+/// The shortest packet that every path must carry (RFC 8200 §5): the underlay cuts it where it has to.
+pub const NARROWEST: u16 = 1_280;
+
+/// The longest packet that is tried: the longest frame, less what a probe has around it.
+pub const WIDEST: u16 = 9_000;
+
+/// Bytes around a packet that WireGuard has sealed (WireGuard paper §5.4.6).
+pub const SEALED_BY: u16 = 32;
+
 /// When a path in doubt is probed, in milliseconds from the beginning of the doubt.
 pub const DOUBT_MS: [u64; 4] = [0, 200, 400, 700];
 

@@ -10,6 +10,7 @@ use super::{
     },
     unique::Transaction,
     view::Fate,
+    width::Width,
 };
 use crate::way::Way;
 
@@ -65,6 +66,7 @@ pub(super) struct Path {
     pub(super) answered_at: Option<Duration>,
     /// When the last probe left.
     pub(super) sent_at: Option<Duration>,
+    pub(super) width: Width,
     /// The last 16 probes: bit set for a lost one.
     recent: u16,
     pub(super) probes: u32,
@@ -104,6 +106,7 @@ impl Path {
             rtt: None,
             answered_at: None,
             sent_at: None,
+            width: Width::new(),
             recent: 0,
             probes: 0,
             answers: 0,
@@ -203,11 +206,17 @@ impl Path {
 
     /// Whether this transaction is one of its probes.
     pub(super) fn asked(&self, transaction: &Transaction) -> Option<Duration> {
-        self.pending.iter().find(|(pending, _)| pending == transaction).map(|(_, at)| *at)
+        let short = self.pending.iter().find(|(pending, _)| pending == transaction).map(|(_, at)| *at);
+        short.or_else(|| self.width.asked(transaction))
     }
 
     /// Takes in an answer; returns when its probe left.
     pub(super) fn answered(&mut self, now: Duration, transaction: &Transaction) -> Option<Duration> {
+        if let Some(left) = self.width.asked(transaction) {
+            self.width.answered(now, transaction);
+            self.works(now);
+            return Some(left);
+        }
         let at = self.pending.iter().position(|(pending, _)| pending == transaction)?;
         let (_, left) = self.pending.remove(at)?;
         if !self.proven {
@@ -254,12 +263,14 @@ impl Path {
         self.proven = false;
         self.streak = 0;
         self.recent = 0;
+        self.width.forget();
         self.hold();
         self.pending.clear();
     }
 
     /// It may not work any more: it must confirm itself.
-    pub(super) const fn doubt(&mut self) {
+    pub(super) fn doubt(&mut self) {
+        self.width.forget();
         self.streak = 0;
         self.hurdle = None;
     }

@@ -60,6 +60,8 @@ pub(super) struct Scene<'a> {
     pub(super) last_good: Option<SocketAddr>,
     /// Whether there is room for another round.
     pub(super) has_room: bool,
+    /// The longest packet that the overlay sends.
+    pub(super) packet: u16,
     pub(super) boot: u64,
     pub(super) unique: &'a mut Unique,
     pub(super) budget: &'a mut Budget,
@@ -240,7 +242,7 @@ impl Agent {
         self.heard_at.get_or_insert(scene.now);
         let is_fresh = freshness != Freshness::Old;
         match opened.body {
-            Body::Ping { transaction, moved } => {
+            Body::Ping { transaction, moved, .. } => {
                 if let Carrier::Way(way) = carrier {
                     self.pinged(scene, way, transaction, moved && is_fresh, is_fresh);
                 }
@@ -262,7 +264,10 @@ impl Agent {
         let nonce = scene.unique.nonce();
         let payload = frame::seal(&keys.to_peer, scene.tag, &nonce, scene.boot, self.seq, body);
         scene.actions.push_back(match carrier {
-            Carrier::Way(way) => PathAction::Send { way, payload, ttl, whole: false },
+            Carrier::Way(way) => {
+                let whole = matches!(body, Body::Ping { longer: 1.., .. });
+                PathAction::Send { way, payload, ttl, whole }
+            }
             Carrier::Control => {
                 PathAction::Signal { group: scene.group.clone(), to: scene.known.peer.clone(), payload }
             }

@@ -1,7 +1,7 @@
 use lacis_proto::PublicKey;
 use proptest::prelude::*;
 
-use super::{open, seal, sender};
+use super::{PROBE, open, seal, sender};
 use crate::{
     fixtures::{group, key},
     path::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn keys(own: &PublicKey, peer: &PublicKey) -> PairKeys {
-    PairKeys::derive(&group(1), own, peer, &[3; 32], None)
+    PairKeys::derive(&group(1), own, peer, &[3; 32])
 }
 
 fn sealed(body: &Body) -> Vec<u8> {
@@ -40,13 +40,14 @@ fn full_offer() -> Body {
 fn every_body() -> Vec<Body> {
     let punch = Punch { round: 2, revision: 5, has: 6, wait_ms: 35_000 };
     vec![
-        Body::Ping { transaction: [1; 12], moved: true },
+        Body::Ping { transaction: [1; 12], moved: true, longer: 0 },
         Body::Pong { transaction: [2; 12], seen: "192.0.2.1:7".parse().unwrap() },
         Body::Pong { transaction: [2; 12], seen: "[2001:db8::2]:8".parse().unwrap() },
         full_offer(),
         Body::Punch(punch),
         Body::PunchAck(punch),
         Body::Bye,
+        Body::Ping { transaction: [3; 12], moved: false, longer: 1_432 - PROBE },
     ]
 }
 
@@ -64,8 +65,10 @@ fn every_message_is_opened_as_it_was_sealed() {
 #[test]
 fn a_probe_is_as_long_as_its_answer_and_no_message_is_longer_than_600_bytes() {
     let lengths: Vec<usize> = every_body().iter().map(|body| sealed(body).len()).collect();
-    assert_eq!(lengths[..3], [100; 3]);
-    assert!(lengths.iter().all(|length| *length <= 600), "{lengths:?}");
+    let (long_probe, others) = lengths.split_last().unwrap();
+    assert_eq!(others[..3], [usize::from(PROBE); 3]);
+    assert!(others.iter().all(|length| *length <= 600), "{lengths:?}");
+    assert_eq!(*long_probe, 1_432, "as long as a sealed packet of 1,400 bytes");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Agent {
         let has_keys = matches!(self.keys, Keys::Agreed(_));
         let probes = self.paths.iter().filter(|_| has_keys).filter_map(|path| {
             let probe = path.probe_at().map(|at| at.max(self.short_until.unwrap_or_default()));
-            [probe, path.opener_at].into_iter().flatten().min()
+            [probe, path.opener_at, path.width.next_at()].into_iter().flatten().min()
         });
         let given_up = self.paths.iter().filter_map(Path::gives_up_at);
         let doubt = self.doubt.filter(|_| has_keys);
@@ -225,14 +225,16 @@ impl Agent {
         let spare = || self.spare(scene.now);
         let is_doubtful = self.doubt.is_some()
             || self.is_stale(scene.now)
-            || self.primary_path().is_some_and(|path| !path.proven);
+            || self.primary_path().is_some_and(|path| !path.proven || !path.width.is_settled());
         let (also, also_for) = match (self.primary, is_doubtful, self.former) {
             (None, _, _) => (None, 0),
             (Some(_), true, _) => (spare(), u32::MAX),
             (Some(_), false, former) => (former, ALSO_FOR),
         };
         let also_for = if also.is_some() { also_for } else { 0 };
-        let ways = PeerWays { primary: self.primary, also, also_for, greet: self.greet(scene) };
+        let widths = [self.primary, also].map(|way| self.path(way?)?.width.limit());
+        let packet = widths.into_iter().flatten().min();
+        let ways = PeerWays { primary: self.primary, also, also_for, packet, greet: self.greet(scene) };
         if self.ways.as_ref() != Some(&ways) {
             let (group, key) = (scene.group.clone(), self.key);
             scene.actions.push_back(PathAction::SetWays { group, key, ways: ways.clone() });
@@ -270,6 +272,7 @@ impl Agent {
     pub(in crate::path) fn silent(&mut self, scene: &mut Scene<'_>) {
         if self.heard_at.is_some() {
             self.begin_doubt(scene.now);
+            self.doubt_width(scene);
         } else {
             // The peer sends no path frames: only its handshakes tell where it is.
             self.forget_primary(scene);

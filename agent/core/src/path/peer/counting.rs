@@ -96,7 +96,7 @@ impl Agent {
             path.sent_at = Some(scene.now);
         }
         // Nobody waits for its answer: it should not get there.
-        let body = Body::Ping { transaction: scene.unique.transaction(), moved: false };
+        let body = Body::Ping { transaction: scene.unique.transaction(), moved: false, longer: 0 };
         self.send(scene, Carrier::Way(way), &body, Some(OPENER_TTL));
     }
 

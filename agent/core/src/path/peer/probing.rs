@@ -7,7 +7,8 @@ use crate::{
     path::{
         body::Body,
         event::PathAction,
-        limits::{DOUBT_MS, GOOD_ENOUGH, HEARTBEAT, MOVED_FOR, QUIET_START, SEARCH_EVERY},
+        frame::PROBE,
+        limits::{DOUBT_MS, GOOD_ENOUGH, HEARTBEAT, MOVED_FOR, QUIET_START, SEALED_BY, SEARCH_EVERY},
         measure::Tier,
         replay::Proof,
         unique::Transaction,
@@ -24,6 +25,7 @@ impl Agent {
         self.run_count(scene);
         self.run_openers(scene);
         self.run_ladders(scene);
+        self.run_soundings(scene);
         self.run_doubt(scene);
         self.run_heartbeat(scene);
         self.run_search(scene);
@@ -96,6 +98,14 @@ impl Agent {
             self.beat_at = Some(scene.now + scene.unique.around(HEARTBEAT));
             self.probe(scene, primary);
         }
+        self.doubt_width(scene);
+    }
+
+    /// Short probes may be answered while data is too long to arrive.
+    pub(super) fn doubt_width(&mut self, scene: &Scene<'_>) {
+        let primary = self.primary;
+        let path = self.paths.iter_mut().find(|path| Some(path.way) == primary && path.proven);
+        path.into_iter().for_each(|path| path.width.doubt(scene.now, scene.packet));
     }
 
     /// Looks whether another path has become better, unless this one leaves nothing to wish for.
@@ -122,7 +132,21 @@ impl Agent {
         if let Some(path) = self.path_mut(way) {
             path.sent(scene.now, transaction);
         }
-        self.send(scene, Carrier::Way(way), &Body::Ping { transaction, moved }, None);
+        self.send(scene, Carrier::Way(way), &Body::Ping { transaction, moved, longer: 0 }, None);
+    }
+
+    /// Sends probes as long as packets.
+    fn run_soundings(&mut self, scene: &mut Scene<'_>) {
+        for at in 0..self.paths.len() {
+            let way = self.paths[at].way;
+            for packet in self.paths[at].width.due(scene.now) {
+                let transaction = scene.unique.transaction();
+                self.paths[at].width.sent(scene.now, transaction, packet);
+                // A packet has as much around it when it is sealed, whatever carries it.
+                let longer = (packet + SEALED_BY).saturating_sub(PROBE);
+                self.send(scene, Carrier::Way(way), &Body::Ping { transaction, moved: false, longer }, None);
+            }
+        }
     }
 
     /// A probe of the peer came: it is answered to where it came from, and its way is tried in return.
@@ -160,6 +184,7 @@ impl Agent {
         self.touched_at = scene.now;
         if let Some(path) = self.path_mut(way) {
             path.answered(scene.now, transaction);
+            path.width.sound(scene.now, scene.packet);
         }
         if proof == Proof::Restarted {
             self.restarted(scene, way);

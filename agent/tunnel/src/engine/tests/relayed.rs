@@ -293,7 +293,7 @@ fn a_switch_from_the_relay_to_the_straight_way_loses_and_refuses_nothing() {
     mesh.count('a', 0..2000);
     mesh.steer(
         'a',
-        Ways { primary: Some(straight('b')), also: Some(by_relay('a')), also_for: 10, greet: Vec::new() },
+        Ways { primary: Some(straight('b')), also: Some(by_relay('a')), also_for: 10, ..Ways::default() },
     );
     mesh.count('a', 2000..6500);
     mesh.carry();
@@ -324,7 +324,7 @@ fn only_what_is_later_than_the_whole_window_is_lost() {
 fn copies_go_both_ways_in_order_until_they_are_counted_out() {
     let mut mesh = Mesh::connected();
     let both =
-        Ways { primary: Some(straight('b')), also: Some(by_relay('a')), also_for: 30, greet: Vec::new() };
+        Ways { primary: Some(straight('b')), also: Some(by_relay('a')), also_for: 30, ..Ways::default() };
     mesh.steer('a', both.clone());
     mesh.count('a', 0..50);
     let (framed, plain): (Vec<_>, Vec<_>) =
@@ -349,7 +349,7 @@ fn trains_that_go_both_ways_stay_trains() {
         primary: Some(straight('b')),
         also: Some(by_relay('a')),
         also_for: u32::MAX,
-        greet: Vec::new(),
+        ..Ways::default()
     };
     mesh.steer('a', both);
     let payload: Vec<u8> = (0..40 * 1372_u32).map(|n| (n % 251) as u8).collect();
@@ -473,7 +473,7 @@ proptest::proptest! {
                 }
                 Turn::Steer { relay, also_for } => {
                     let [primary, also] = if relay { [by_relay('a'), straight('b')] } else { [straight('b'), by_relay('a')] };
-                    let ways = Ways { primary: Some(primary), also: Some(also), also_for, greet: Vec::new() };
+                    let ways = Ways { primary: Some(primary), also: Some(also), also_for, ..Ways::default() };
                     mesh.steer('a', ways);
                 }
                 Turn::Hold => mesh.hold = true,
