@@ -93,9 +93,24 @@ fn clients_reach_members_names_and_one_another_by_a_file_that_stays_until_they_a
         let told = run(phone.host.command("ping").args(one_hop));
         let told = String::from_utf8_lossy(&told.stdout).into_owned();
         assert!(told.contains(&addresses(&gate)[0]) && told.contains("exceeded"), "{program:?}: {told}");
+        a_client_is_nobody_else(&gate, &db, &phone, &tablet);
         the_file_stays_while_members_come(&lab, &phone);
         revoking_cuts_at_once(&lab, &phone, &addresses(&db)[0]);
         assert!(tablet.reaches(&addresses(&db)[0]), "the other client goes on");
+    }
+}
+
+/// One client takes the other's addresses on its own host: the gateway lets nothing through that comes from there.
+fn a_client_is_nobody_else(gate: &Node, db: &Node, phone: &Client, tablet: &Client) {
+    let dropped = || gate.status()["tunnel"]["drop_source"].as_u64().unwrap();
+    for (stolen, address) in tablet.addresses.iter().zip(addresses(db)) {
+        let (before, interface) = (dropped(), phone.interface.as_str());
+        phone.host.ip(&["addr", "add", stolen, "dev", interface, "nodad"]);
+        let forged = ["-c", "3", "-i", "0.1", "-W", "1", "-I", stolen, &address];
+        assert!(!run(phone.host.command("ping").args(forged)).status.success(), "as {stolen}");
+        assert!(dropped() >= before + 3, "as {stolen}: {before}, then {}", dropped());
+        phone.host.ip(&["addr", "del", stolen, "dev", interface]);
+        assert!(pings(db, stolen), "who has {stolen} is still reached");
     }
 }
 

@@ -243,6 +243,25 @@ fn a_client_has_no_address_but_its_own() {
 }
 
 #[test]
+fn a_peer_takes_from_a_gateway_what_is_its_own_or_a_clients_and_nothing_else() {
+    let mut mesh = Mesh::new();
+    mesh.send(1, &udp(1, 3, b"own"));
+    let [other_peer, nobody] = [4, 77];
+    for claimed in [other_peer, nobody, 3] {
+        let addresses = [overlays(1), overlays(claimed)].concat();
+        mesh.engine(1).set_addresses(NET, addresses, Vec::new());
+        for packet in [udp, udp6] {
+            let before = mesh.counters(3).drop_source;
+            assert_eq!(mesh.send(1, &packet(claimed, 3, b"claimed")), [], "as {claimed}");
+            assert_eq!(mesh.counters(3).drop_source, before + 1);
+        }
+    }
+    let addresses = [overlays(1), overlays(8)].concat();
+    mesh.engine(1).set_addresses(NET, addresses, Vec::new());
+    assert_eq!(mesh.send(1, &udp(8, 3, b"a client's")), [(3, udp(8, 3, b"a client's"))]);
+}
+
+#[test]
 fn peers_are_not_sent_on_to_peers_nor_through_a_node_that_is_no_gateway() {
     let mut mesh = Mesh::new();
     // A peer that sends what is for another through the gateway: allowed on its side alone.
