@@ -25,7 +25,7 @@ use crate::{
 
 /// Commands that may wait. Beyond it callers are told to come again: a longer queue would only answer
 /// callers that have stopped waiting.
-const QUEUE: usize = 4_096;
+pub(crate) const QUEUE: usize = 4_096;
 
 /// Most commands of one commit, so that the first of them does not wait for too many.
 const BATCH: usize = 256;

@@ -88,6 +88,9 @@ mod tests {
     #[test]
     fn anything_else_is_not() {
         let long = format!("{}:1", "a".repeat(64));
+        let name = |length: usize| format!("{}:1", "a.".repeat(length / 2) + &"a".repeat(length % 2));
+        assert!(name(MAX_NAME).parse::<DialAddress>().is_ok());
+        assert!(name(MAX_NAME + 2).parse::<DialAddress>().is_err());
         for text in [
             "",
             ":1",

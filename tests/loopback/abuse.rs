@@ -62,3 +62,28 @@ async fn random_bytes_on_every_port_harm_nobody() {
     known.await.unwrap();
     drop(late);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_beyond_the_places_wait_and_an_endless_request_is_refused() {
+    let control = Control::start().await;
+    let node = Node::join("web", &control.token).await;
+    let status = b"{\"status\":{}}\n";
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(UnixStream::connect(node.socket()).await.unwrap());
+    }
+    let mut last = UnixStream::connect(node.socket()).await.unwrap();
+    last.write_all(status).await.unwrap();
+    let mut first = [0];
+    let waits = timeout(Duration::from_millis(300), last.read_exact(&mut first)).await;
+    assert!(waits.is_err(), "there is no place for it");
+    drop(held.pop());
+    timeout(DEADLINE, last.read_exact(&mut first)).await.expect("there is one now").unwrap();
+    drop(held);
+
+    let mut endless = UnixStream::connect(node.socket()).await.unwrap();
+    endless.write_all(&[b' '; 4096]).await.unwrap();
+    let mut said = String::new();
+    timeout(DEADLINE, endless.read_to_string(&mut said)).await.expect("it is not read on").unwrap();
+    assert!(said.contains("bad_request"), "{said}");
+}

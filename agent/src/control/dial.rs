@@ -211,4 +211,18 @@ mod tests {
         assert_eq!(status_of(b"HTTP/1.0 407 Who?\r\n\r\n"), Some(407));
         assert_eq!(status_of(b"SSH-2.0-x\r\n\r\n"), None);
     }
+
+    #[tokio::test]
+    async fn a_proxy_that_never_comes_to_an_end_is_left() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy: Proxy = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let talking = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // It is cut off while it talks.
+            let _ = stream.write_all(&vec![b'x'; 2 * MAX_PROXY_ANSWER]).await;
+        });
+        let left = proxy.connect("control.example", 8443).await.unwrap_err();
+        assert!(left.to_string().ends_with("its answer has no end"), "{left}");
+        talking.await.unwrap();
+    }
 }

@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Most connections of one address at a time; others wait in the listener's queue. A host has one
 /// stub resolver, which opens a few.
-const MAX_CONNECTIONS: usize = 64;
+pub(super) const MAX_CONNECTIONS: usize = 64;
 
 /// Answers of one connection that wait to be sent; a client that does not read is not served further.
 const MAX_UNSENT: usize = 8;

@@ -259,3 +259,17 @@ async fn an_address_of_no_interface_is_an_error() {
     let error = DnsServer::new(receiver, nobody()).bind("192.0.2.1:5353".parse().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("no interface"), "{error}");
 }
+
+#[tokio::test]
+async fn connections_beyond_the_places_wait_until_one_is_free() {
+    let running = running(1).await;
+    let mut held = Vec::new();
+    for _ in 0..tcp::MAX_CONNECTIONS {
+        held.push(TcpStream::connect(running.addr).await.unwrap());
+    }
+    let mut asked = Box::pin(ask_tcp(running.addr, "web.shop.lacis.internal", RecordType::A));
+    let waits = timeout(Duration::from_millis(300), &mut asked).await;
+    assert!(waits.is_err(), "there is no place for it");
+    drop(held.pop());
+    assert_eq!(asked.await.answers.len(), 1, "there is one now");
+}

@@ -227,3 +227,43 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lacis_proto::relay::{Hello, RelayAddress};
+
+    use super::*;
+    use crate::leg::Place;
+
+    const SINCE: Duration = Duration::from_secs(1);
+
+    fn leg() -> Leg {
+        Leg::Udp(Place::of(([192, 0, 2, 1], 5).into()))
+    }
+
+    fn hello(cookie: [u8; 16]) -> Vec<u8> {
+        let frame = Frame::Hello(Hello { counter: 1, cookie, token: &[], first: None });
+        Packet { lease: 0, address: RelayAddress(1), frame }.to_bytes()
+    }
+
+    #[test]
+    fn a_desk_that_is_busy_asks_for_cookies_and_a_full_one_for_nothing() {
+        let cookies = Cookies::new([1; 32]);
+        let (letters, inbox) = inbox(cookies.clone());
+        let post = |cookie| letters.post(SINCE, leg(), &hello(cookie), true);
+        for _ in 0..limits::BUSY {
+            assert_eq!(post([0; 16]), Ok(()));
+        }
+        assert!(matches!(post([0; 16]), Err(Some(_))), "a cookie is asked for");
+        let cookie = cookies.make(SINCE, &leg());
+        for _ in limits::BUSY..limits::HELLOS {
+            assert_eq!(post(cookie), Ok(()));
+        }
+        assert_eq!(post(cookie), Err(None), "there is no room");
+        for _ in 0..limits::REFRESHES {
+            assert_eq!(letters.post(SINCE, leg(), &[], false), Ok(()));
+        }
+        assert_eq!(letters.post(SINCE, leg(), &[], false), Err(None), "nor for others");
+        assert_eq!(inbox.from.try_iter().count(), limits::HELLOS + limits::REFRESHES);
+    }
+}

@@ -59,11 +59,11 @@ struct Known {
 }
 
 /// Most copies of one node that are remembered; the oldest is forgotten first.
-const MAX_COPIES: usize = 8;
+pub(super) const MAX_COPIES: usize = 8;
 
 /// Lines that wait for a stream: signals of 2 KB each from as many peers that call at once, and a word on a copy. More
 /// are left out: who signals tries again.
-const LINES: usize = 64;
+pub(super) const LINES: usize = 64;
 
 /// A node's stream; dropping it is its end.
 #[derive(Debug)]

@@ -66,3 +66,32 @@ impl Elsewhere {
 fn write(folder: &Path, text: &str) -> Result<(), DataError> {
     data::write_whole(folder, FILE, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use lacis_proto::PublicKey;
+
+    use super::*;
+
+    #[test]
+    fn a_map_has_so_many_relays_and_one_that_is_in_it_may_move() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&folder.path().join("data")).unwrap();
+        let mut elsewhere = Elsewhere::open(&folder).unwrap();
+        let entry = |n: usize, label: &str| RelayEntry {
+            id: RelayId::from_random([u8::try_from(n).unwrap(); 16]),
+            label: label.to_owned(),
+            key: PublicKey::try_new([1; 32]).unwrap(),
+            udp: Vec::new(),
+            stun: Vec::new(),
+            tls: Vec::new(),
+        };
+        // One place is for the relay of this process.
+        for n in 1..MAX_RELAYS {
+            elsewhere.put(entry(n, "first")).unwrap();
+        }
+        assert_eq!(elsewhere.put(entry(MAX_RELAYS, "one more")).unwrap_err().code, Code::LimitReached);
+        elsewhere.put(entry(1, "moved")).unwrap();
+        assert_eq!(Elsewhere::open(&folder).unwrap().relays.len(), MAX_RELAYS - 1);
+    }
+}

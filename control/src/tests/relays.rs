@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _};
 use http::Method;
 use lacis_proto::{
     Code, Follower, GroupId, JoinReply, Line, PeerReply, PeerRequest, PublicKey, Signal,
-    relay::{Frame, Hello, Keys, Packet, RelayAddress, RelayEntry, Relays},
+    relay::{Frame, Hello, Keys, MAX_SIGNAL_TEXT, Packet, RelayAddress, RelayEntry, Relays},
     stun,
 };
 use tokio::net::UdpSocket;
@@ -148,7 +148,7 @@ async fn a_signal_reaches_the_peer_it_is_for_and_nobody_may_speak_for_another() 
             Signal { to: lacis_proto::PeerId::from_random([9; 16]), ..signal.clone() },
         ),
         ("no group", Code::NotFound, Signal { group: GroupId::from_random([9; 16]), ..signal.clone() }),
-        ("too long", Code::BadRequest, Signal { body: "x".repeat(2_049), ..signal.clone() }),
+        ("too long", Code::BadRequest, Signal { body: "x".repeat(MAX_SIGNAL_TEXT + 1), ..signal.clone() }),
     ] {
         assert_eq!(a.call(Method::POST, path, &bad).await.problem().code, code, "{why}");
     }

@@ -7,7 +7,12 @@ use lacis_control_core::{Command, Reply, State};
 use lacis_proto::{Code, GroupId, IdentityKey, MemberId, NodeId, PeerRequest, PublicKey, Secret, TokenId};
 use sqlx::{ConnectOptions as _, Row as _, sqlite::SqliteConnectOptions};
 
-use crate::{app, live::Live, store::Store, writer::Writer};
+use crate::{
+    app,
+    live::Live,
+    store::Store,
+    writer::{QUEUE, Writer},
+};
 
 const CLIENTS: u8 = 24;
 const ROUNDS: u8 = 4;
@@ -67,6 +72,32 @@ async fn a_failing_write_takes_nobody_with_it_and_spends_nothing() {
     execute(&bench.database(), "DROP TRIGGER fails").await;
     assert!(writer.ask(bad).await.is_ok());
     bench.check_revisions().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_everybody_else_is_answered() {
+    let bench = Bench::new().await;
+    let (writer, _live) = bench.writer().await;
+    let nobody = GroupId::from_random([9; 16]);
+    // All are asked before the writer has its turn, on the one thread of this test.
+    let asks = (0..QUEUE + 100).map(|_| {
+        let (writer, group) = (writer.clone(), nobody.clone());
+        tokio::spawn(async move {
+            writer.ask(Command::DeleteGroup { group }).await.map_err(|refused| refused.code)
+        })
+    });
+    let mut busy = 0;
+    for ask in asks.collect::<Vec<_>>() {
+        match ask.await.unwrap() {
+            Ok(reply) => assert!(matches!(reply, Reply::Done), "{reply:?}"),
+            Err(code) => {
+                assert_eq!(code, Code::Busy);
+                busy += 1;
+            }
+        }
+    }
+    assert_eq!(busy, 100);
+    assert_eq!(writer.waiting(), 0);
 }
 
 #[tokio::test]

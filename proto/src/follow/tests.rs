@@ -138,3 +138,22 @@ fn scopes_are_limited_staged_and_held() {
     say(Line::Drop(crate::DropScope { scope: group(0), reason: None })).unwrap();
     say(Line::At(at(most))).unwrap();
 }
+
+#[test]
+fn records_without_a_commit_point_are_limited() {
+    let mut follower = Follower::default();
+    let mut control = Scope::new(Epoch(1));
+    control.commit([put(1)]);
+    let record = control.records().next().unwrap().clone();
+    follower.handle(hello(1), |_, _| Ok(())).unwrap();
+    // As many as a stream that never commits would have sent by now.
+    follower.staged_records = MAX_STAGED_RECORDS - 1;
+    let mut say = || {
+        let put = Put { scope: scope_id(), records: vec![record.clone()] };
+        follower.handle(Line::Put(put), |_, _| Ok(())).map(drop)
+    };
+    assert_eq!(say(), Ok(()));
+    assert_eq!(say(), Err(FollowError::TooMuch));
+    follower.disconnected();
+    assert_eq!(follower.staged_records, 0, "the next stream begins anew");
+}

@@ -244,3 +244,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_hello_with_a_token_longer_than_any_is_none() {
+    let longest = [5; MAX_TOKEN + 1];
+    let hello =
+        |token| packet(Frame::Hello(Hello { counter: 7, cookie: [3; 16], token, first: None })).to_bytes();
+    assert!(Packet::parse(&hello(&longest[1..])).is_ok());
+    assert!(Packet::parse(&hello(&longest)).is_err());
+}

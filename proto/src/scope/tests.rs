@@ -165,3 +165,21 @@ fn rows_that_contradict_each_other_are_named() {
     assert!(matches!(restore(vec![row(4)], vec![]), Err(ScopeError::FromTheFuture { .. })));
     assert!(matches!(restore(vec![row(2)], vec![(id(1), Revision(3))]), Err(ScopeError::Twice { .. })));
 }
+
+#[test]
+fn a_reader_that_is_older_than_what_is_remembered_is_given_everything() {
+    let mut control = Scope::new(Epoch(1));
+    let mut cursors = Vec::new();
+    for label in 0..u16::try_from(2 * RECENT).unwrap() {
+        control.commit([Change::Put(id(1), body(label))]);
+        cursors.push(control.cursor());
+        assert!(control.recent.len() <= RECENT);
+    }
+    assert_eq!(control.recent.len(), RECENT);
+    for cursor in [cursors[0], cursors[2 * RECENT - 2]] {
+        let mut reader = Scope::new(Epoch(1));
+        read(&mut reader, &control, None).unwrap();
+        assert!(same(&reader, &control));
+        assert_eq!(control.answer(Some(&cursor)).at, control.cursor(), "however old it is, it comes to now");
+    }
+}

@@ -70,3 +70,19 @@ fn an_old_server_is_understood_and_an_odd_answer_is_not() {
     assert_eq!(Response::parse(&odd), None, "no family has number 3");
     assert_eq!(Response::parse(&bytes("0101 0000 2112a442 b7e7a701bc34d686fa87dfae")), None, "no address");
 }
+
+#[test]
+fn a_message_longer_than_any_of_its_kind_is_not_read() {
+    let padded = |length: usize| {
+        let mut bytes = request(ID).to_vec();
+        // One attribute that may be passed over fills the rest (RFC 8489 §14).
+        let fill = length - bytes.len() - 4;
+        bytes.extend([0x80, 0x22]);
+        bytes.extend(u16::try_from(fill).unwrap().to_be_bytes());
+        bytes.resize(length, b'x');
+        bytes[2..4].copy_from_slice(&u16::try_from(length - HEADER).unwrap().to_be_bytes());
+        bytes
+    };
+    assert!(Request::parse(&padded(MAX_MESSAGE)).is_some());
+    assert_eq!(Request::parse(&padded(MAX_MESSAGE + 4)), None);
+}

@@ -30,7 +30,7 @@ fn damage_is_told_from_other_mistakes() {
     assert!(matches!(refused("lacis_api_0011223344556677_x"), TokenError::Prefix { .. }));
     assert_eq!(refused(&text.replace("AQ", "A Q")), TokenError::Characters);
     assert_eq!(refused(JOIN_TOKEN_PREFIX), TokenError::Damaged);
-    assert_eq!(refused(&format!("{JOIN_TOKEN_PREFIX}{}", "A".repeat(5000))), TokenError::TooLong);
+    assert_eq!(refused(&format!("{JOIN_TOKEN_PREFIX}{}", "A".repeat(MAX_TOKEN_TEXT))), TokenError::TooLong);
     for cut in JOIN_TOKEN_PREFIX.len()..text.len() {
         assert_eq!(refused(&text[..cut]), TokenError::Damaged, "{cut}");
     }
@@ -51,6 +51,8 @@ fn only_https_addresses_lead_to_control() {
     for good in ["https://a", "https://a.example:8443", "https://[::1]:1/", "https://10.0.0.1:443"] {
         assert!(JoinToken::is_url(good), "{good}");
     }
+    let longest = format!("https://{}", "a".repeat(MAX_URL - "https://".len()));
+    assert!(JoinToken::is_url(&longest) && !JoinToken::is_url(&format!("{longest}a")));
     for bad in [
         "",
         "a",

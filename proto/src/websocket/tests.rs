@@ -71,7 +71,7 @@ fn what_breaks_the_protocol_ends_it() {
         ("a continuation of nothing", vec![0x80, 0]),
         ("a second beginning", vec![0x02, 0, 0x02, 0]),
         ("a ping in pieces", vec![0x09, 0]),
-        ("a long ping", vec![0x89, 126, 0, 126]),
+        ("a long ping", vec![0x89, 126, 0, u8::try_from(MAX_CONTROL + 1).unwrap()]),
         ("longer than the limit", too_long),
         ("longer than the limit in pieces", grows),
     ] {

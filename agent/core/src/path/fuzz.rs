@@ -6,11 +6,12 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use lacis_proto::{GroupId, PeerId, PublicKey, RecordId};
 
 use super::{
-    Candidate, CandidateKind, PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer, Shared,
+    Candidate, CandidateKind, Considered, PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer,
+    Shared,
     body::Body,
     frame,
     keys::{PairKeys, tag_of},
-    limits::{DISCOVERY_RATE, MAX_CANDIDATES, MAX_RELAYS},
+    limits::{DISCOVERY_RATE, MAX_CANDIDATES, MAX_PEER_REFLEXIVE, MAX_RELAYS},
 };
 use crate::way::Way;
 
@@ -162,6 +163,8 @@ impl Game {
         assert!(self.paths.deadline().is_none_or(|at| at > self.now), "the agent would never sleep");
         for view in self.paths.view() {
             assert!(view.candidates.len() <= MAX_CANDIDATES + MAX_RELAYS);
+            let observed = |seen: &&Considered| seen.kind == Some(CandidateKind::PeerReflexive);
+            assert!(view.candidates.iter().filter(observed).count() <= MAX_PEER_REFLEXIVE);
         }
     }
 }

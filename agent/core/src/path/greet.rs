@@ -52,3 +52,18 @@ fn likelihood(candidate: &Candidate, own: &[IpAddr]) -> u8 {
         | CandidateKind::Predicted => UNLIKELY + 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_addresses_the_likeliest_few_are_greeted() {
+        let candidate = |n: u8, kind| Candidate { kind, addr: ([203, 0, 113, n], 47_820).into() };
+        let mut candidates: Vec<Candidate> = (1..=20).map(|n| candidate(n, CandidateKind::Host)).collect();
+        candidates.push(candidate(21, CandidateKind::LastGood));
+        let ways = greet(&[], &candidates, &[]);
+        assert_eq!(ways.len(), MAX_GREET);
+        assert_eq!(ways[0].remote, candidates[20].addr);
+    }
+}

@@ -98,3 +98,34 @@ impl Memory {
         listed.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lacis_proto::PublicKey;
+
+    use super::*;
+    use crate::fixtures::group;
+
+    fn name(n: usize) -> PeerName {
+        let mut key = [1; 32];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        (group(1), PublicKey::try_new(key).unwrap())
+    }
+
+    #[test]
+    fn as_many_paths_are_remembered_as_there_is_room_for() {
+        let remote: SocketAddr = "192.0.2.1:47820".parse().unwrap();
+        let mut memory = Memory::default();
+        for n in 0..=MAX_LAST_GOOD {
+            memory.works(&name(n), remote, Duration::ZERO);
+        }
+        let listed = memory.list(Duration::ZERO);
+        assert_eq!(listed.len(), MAX_LAST_GOOD);
+        assert_eq!(memory.of(&name(MAX_LAST_GOOD), Duration::ZERO), None);
+        memory.forget(&name(0));
+        memory.works(&name(MAX_LAST_GOOD), remote, Duration::ZERO);
+        assert_eq!(memory.of(&name(MAX_LAST_GOOD), Duration::ZERO), Some(remote), "who is gone makes room");
+        let more = listed.iter().cycle().take(3 * MAX_LAST_GOOD).cloned().collect();
+        assert!(Memory::new(more).list(Duration::ZERO).len() <= MAX_LAST_GOOD, "a file may hold more");
+    }
+}

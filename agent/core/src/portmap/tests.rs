@@ -309,3 +309,22 @@ fn answers_of_a_service_are_read() {
     let fault = |code: &str| upnp::refusal(&format!("<errorCode>{code}</errorCode>"));
     assert_eq!(["725", "718", "606"].map(fault), [Refusal::OnlyPermanent, Refusal::Conflict, Refusal::Other]);
 }
+
+#[test]
+fn a_description_beyond_its_limits_leads_nowhere() {
+    use super::upnp::{Page, service};
+    let gateway = Ipv4Addr::new(192, 168, 1, 1);
+    let described = Page { port: 5000, path: "/root.xml".to_owned() };
+    let text = |before: usize, path: usize| {
+        format!(
+            "{}<service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType>\
+             <controlURL>/{}</controlURL></service>",
+            " ".repeat(before),
+            "c".repeat(path - 1)
+        )
+    };
+    let read = |text: &str| service(text, &described, gateway);
+    assert!(read(&text(0, limits::MAX_PATH)).is_some());
+    assert_eq!(read(&text(0, limits::MAX_PATH + 1)), None);
+    assert_eq!(read(&text(limits::MAX_TEXT, 4)), None, "what stands so far behind is not read");
+}

@@ -227,4 +227,19 @@ mod tests {
         assert_eq!(all.judge().1.mapping, Mapping::Unknown, "one sighting is left");
         assert_eq!(all.judge().0, [seen(9)]);
     }
+
+    #[test]
+    fn the_word_of_so_many_observers_is_kept_and_no_more() {
+        let observer = |n: usize| SocketAddr::from(([192, 0, 2, 1], u16::try_from(n + 1).unwrap()));
+        let seen: SocketAddr = "203.0.113.1:47820".parse().unwrap();
+        let mut sightings = Sightings::default();
+        for n in 0..MAX_SIGHTINGS {
+            assert_eq!(sightings.saw(observer(n), seen), News::Added);
+        }
+        assert_eq!(sightings.saw(observer(MAX_SIGHTINGS), seen), News::Same);
+        assert_eq!(sightings.by.len(), MAX_SIGHTINGS);
+        let moved: SocketAddr = "203.0.113.2:47820".parse().unwrap();
+        assert_eq!(sightings.saw(observer(0), moved), News::Moved);
+        assert_eq!(sightings.by.len(), 1, "what the others saw is void");
+    }
 }

@@ -82,3 +82,24 @@ fn transaction(random: &mut Random) -> TransactionId {
     id[8..].copy_from_slice(&random.next().to_be_bytes()[..4]);
     id
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_servers_few_are_asked() {
+        let (mut stun, mut random, mut actions) = (Stun::default(), Random::new(1), VecDeque::new());
+        let servers = (1..=50).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+        stun.ask(Duration::ZERO, servers);
+        stun.run(Duration::ZERO, &mut random, &mut actions);
+        assert_eq!((actions.len(), stun.open.len()), (MAX_STUN, MAX_STUN));
+        let mut now = Duration::ZERO;
+        while let Some(due) = stun.deadline() {
+            now = due;
+            stun.run(now, &mut random, &mut actions);
+        }
+        assert_eq!(actions.len(), MAX_STUN * STUN_WAITS.len());
+        assert!(stun.open.is_empty(), "nobody is waited for at {now:?}");
+    }
+}

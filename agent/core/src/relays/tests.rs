@@ -5,7 +5,10 @@ mod net;
 use std::time::Duration;
 
 use self::net::{Net, at, relay, seen_address};
-use super::RelayEvent;
+use super::{
+    RelayEvent,
+    limits::{MAX_GUESTS, MAX_RELAYS},
+};
 use crate::path::Mapping;
 
 const fn ms(ms: u64) -> Duration {
@@ -266,4 +269,18 @@ fn a_relay_that_leaves_the_map_is_let_go() {
     net.run_for(ms(2_000));
     let held: Vec<_> = net.leases.iter().map(|lease| lease.relay.clone()).collect();
     assert_eq!(held, [relay(2)]);
+}
+
+#[test]
+fn of_a_very_long_map_so_many_relays_are_looked_at_and_fewer_held_for_peers() {
+    let relays: Vec<(u8, u64)> = (1..=40).map(|n| (n, 20 + u64::from(n))).collect();
+    let mut net = Net::new(&relays);
+    net.run_for(ms(3_000));
+    for (number, _) in &relays {
+        net.tell(RelayEvent::Wanted(relay(*number)));
+    }
+    net.run_for(ms(500));
+    assert_eq!(net.relays.sites.len(), MAX_RELAYS);
+    assert_eq!(net.relays.guests.len(), MAX_GUESTS);
+    assert!((2..=2 + MAX_GUESTS).contains(&net.leases.len()), "{} leases", net.leases.len());
 }

@@ -255,3 +255,18 @@ impl Group {
         Ok(one("peer", &self.peers, wanted)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_certificate_authority_is_not_read_to_its_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_CA).unwrap();
+        assert!(read_ca(file.path()).is_ok(), "its content is looked at elsewhere");
+        file.as_file().set_len(MAX_CA + 1).unwrap();
+        let refused = read_ca(file.path()).unwrap_err();
+        assert!(matches!(refused, Failure::Usage(why) if why.ends_with("longer than 1 MiB")));
+    }
+}

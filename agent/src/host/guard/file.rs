@@ -14,7 +14,7 @@ use std::{
 
 use lacis_agent_core::resolv_conf::{Former, managed, manager, name_servers, restored};
 
-/// Longest file that is believed to be one of a resolver.
+/// Longest file that is managed, with what is written into it: those of resolvers have a few lines.
 const MAX_FILE: u64 = 64 << 10;
 
 /// How often an edit of others is followed by one of ours before they are let have it: two programs
@@ -34,6 +34,8 @@ pub(super) enum FileError {
     Write { path: PathBuf, source: io::Error },
     #[error("{path:?} is managed by another agent, process {pid}; run one of them with --dns manual")]
     Other { path: PathBuf, pid: u32 },
+    #[error("{path:?} is longer than any file of a resolver; shorten it, or run with --dns manual")]
+    TooLong { path: PathBuf },
     #[error("another program rewrites {path:?} again and again; stop it, or run with --dns manual")]
     Fought { path: PathBuf },
 }
@@ -78,6 +80,10 @@ impl ResolvConf {
         let former = self.former()?;
         let upstream = name_servers(former.text()).map(str::to_owned).collect();
         let text = managed(&former, servers, std::process::id());
+        // What is written carries all that is needed to restore the file, and must be read whole for that.
+        if text.len() as u64 > MAX_FILE {
+            return Err(FileError::TooLong { path: self.path.clone() });
+        }
         if self.read()?.as_ref() != Some(&text) {
             self.turns += u32::from(self.is_changed());
             if self.turns > MAX_TURNS {
@@ -133,7 +139,7 @@ impl ResolvConf {
     fn read(&self) -> Result<Option<String>, FileError> {
         use io::Read as _;
         let mut text = Vec::new();
-        let read = File::open(&self.path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text));
+        let read = File::open(&self.path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
         match read {
             Ok(_) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -49,3 +49,30 @@ impl Revoked {
         self.0.retain(|_, (_, until)| until.saturating_add(limits::TOKEN_SLACK_MS) > now_ms);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_list_takes_news_of_who_is_in_it_and_others_once_some_are_over() {
+        let control = ControlId::of(&lacis_proto::IdentityKey::try_new([1; 32]).unwrap());
+        let group = GroupId::from_random([2; 16]);
+        let of = |n: usize, until_ms| {
+            let mut key = [1; 32];
+            key[..8].copy_from_slice(&n.to_be_bytes());
+            let key = PublicKey::try_new(key).unwrap();
+            Revocation { group: group.clone(), key, before_ms: 1, until_ms }
+        };
+        let mut revoked = Revoked::default();
+        let all: Vec<Revocation> = (0..limits::REVOCATIONS).map(|n| of(n, 1_000)).collect();
+        revoked.add(&control, &all);
+        revoked.add(&control, &[of(limits::REVOCATIONS, 5_000)]);
+        assert_eq!(revoked.0.len(), limits::REVOCATIONS);
+        revoked.add(&control, &[of(0, 9_000_000)]);
+        revoked.forget(2_000 + limits::TOKEN_SLACK_MS);
+        assert_eq!(revoked.0.len(), 1, "who was in it was told anew");
+        revoked.add(&control, &[of(limits::REVOCATIONS, 5_000)]);
+        assert_eq!(revoked.0.len(), 2);
+    }
+}

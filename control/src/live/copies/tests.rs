@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::live::Seen;
+use crate::live::{
+    Seen,
+    presence::{LINES, MAX_COPIES},
+};
 
 fn from() -> SocketAddr {
     ([192, 0, 2, 9], 1).into()
@@ -25,11 +28,11 @@ fn copies_and_lines_for_a_stream_are_limited() {
         assert!(presence.check_copy(&node, &run, from()).is_err());
     }
     let copies = presence.copies(&node);
-    assert_eq!((copies.len(), copies[0].at_ms), (8, 92), "the last ones");
+    assert_eq!((copies.len(), copies[0].at_ms), (MAX_COPIES, 92), "the last ones");
     assert!(presence.check_copy(&node, &Run::new(1, "copy"), from()).is_ok(), "it is asked about anew");
     let mut lines = 0;
     while connection.lines.try_recv().is_ok() {
         lines += 1;
     }
-    assert_eq!(lines, 64, "a stream that takes none is told no more");
+    assert_eq!(lines, LINES, "a stream that takes none is told no more");
 }

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
-use super::{Path, Tier};
-use crate::{path::candidate::CandidateKind, way::Way};
+use super::{MAX_PENDING, Path, Tier};
+use crate::{
+    path::{candidate::CandidateKind, unique::Transaction},
+    way::Way,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -86,4 +89,20 @@ fn probes_that_left_before_the_first_answered_one_are_not_lost() {
     }
     path.answered(10_040 * MS, &[6; 12]);
     assert_eq!(path.give_up(20_000 * MS), 2, "a proven path loses what it does not answer");
+}
+
+#[test]
+fn of_very_many_unanswered_probes_the_last_are_waited_for() {
+    let mut path = path();
+    let transaction = |n: usize| {
+        let mut transaction = Transaction::default();
+        transaction[0] = u8::try_from(n).unwrap();
+        transaction
+    };
+    for n in 0..=MAX_PENDING {
+        path.sent(Duration::ZERO, transaction(n));
+    }
+    assert_eq!(path.pending.len(), MAX_PENDING);
+    assert_eq!(path.asked(&transaction(0)), None);
+    assert!(path.asked(&transaction(MAX_PENDING)).is_some());
 }

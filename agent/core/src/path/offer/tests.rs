@@ -3,7 +3,10 @@ use lacis_proto::GroupId;
 use super::{Ours, is_probeable, predicted};
 use crate::{
     fixtures::group,
-    path::candidate::{Candidate, CandidateKind, Mapping, NatSummary},
+    path::{
+        candidate::{Candidate, CandidateKind, Mapping, NatSummary},
+        limits::{MAX_OFFERED, MAX_OFFERED_HOSTS, PREDICTED_PORTS},
+    },
 };
 
 fn candidate(kind: CandidateKind, addr: &str) -> Candidate {
@@ -75,4 +78,18 @@ fn addresses_that_are_nobodys_or_everybodys_are_not_probed() {
         assert!(!is_probeable(addr.parse().unwrap()), "{addr}");
     }
     assert!(is_probeable("10.0.0.1:1".parse().unwrap()));
+}
+
+#[test]
+fn a_host_with_very_many_addresses_offers_a_few_of_each_kind() {
+    let many = |kind, begin: &str| -> Vec<Candidate> {
+        (1..=40).map(|n| candidate(kind, &format!("{begin}.{n}:51820"))).collect()
+    };
+    let hosts = offered(many(CandidateKind::Host, "198.51.100"), NatSummary::default());
+    assert_eq!(hosts.len(), MAX_OFFERED_HOSTS);
+    let seen = Some("203.0.113.1:20000".parse().unwrap());
+    let counts = NatSummary { seen, step: Some(1), ..NatSummary::default() };
+    assert_eq!(i32::try_from(predicted(&counts).len()), Ok(PREDICTED_PORTS));
+    let all = [many(CandidateKind::Host, "198.51.100"), many(CandidateKind::Static, "192.0.2")].concat();
+    assert_eq!(offered(all, counts).len(), MAX_OFFERED);
 }

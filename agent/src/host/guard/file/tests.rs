@@ -128,3 +128,16 @@ fn a_file_that_cannot_be_replaced_is_overwritten() {
     assert_eq!(same.metadata().unwrap().len(), 6, "it is the same file");
     drop(folder);
 }
+
+#[test]
+fn a_file_that_could_not_be_restored_whole_is_left_alone() {
+    let long = |length: u64| format!("{BEFORE}#{}\n", "x".repeat(usize::try_from(length).unwrap()));
+    for (length, is_managed) in [(MAX_FILE / 2, true), (MAX_FILE - 60, false), (2 * MAX_FILE, false)] {
+        let before = long(length);
+        let (_folder, mut conf) = file(&before);
+        let managed = conf.manage(&servers());
+        assert_eq!(managed.is_ok(), is_managed, "{length}: {managed:?}");
+        conf.restore().unwrap();
+        assert!(fs::read_to_string(&conf.path).unwrap() == before, "{length}: as it was, byte for byte");
+    }
+}

@@ -81,3 +81,13 @@ fn odd_headers_are_refused_or_read_as_they_are() {
     }
     assert_eq!(decode("%41%zz%"), "A%zz%");
 }
+
+#[test]
+fn a_header_of_very_many_parts_is_none() {
+    let header = |more: usize| {
+        let parts = (0..more).map(|n| format!(", x{n}=\"y\"")).collect::<String>();
+        Header::parse(&format!("oauth_token=\"t\", oauth_signature=\"s\"{parts}"))
+    };
+    assert!(header(MAX_PARAMS - 2).is_ok());
+    assert_eq!(header(MAX_PARAMS - 1).unwrap_err(), "the OAuth header has too many parts");
+}
