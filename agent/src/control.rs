@@ -8,7 +8,8 @@
 //! proofs  peers                  ─▶ what their nodes have stated
 //! signal  something sealed       ─▶ on the stream of the peer that it is for
 //! ```
-//! Addresses of control are tried in turn, the one that answered last comes first. A refusal for the
+//! Addresses of control are tried in turn, the one that answered last comes first; or, where a call was given up before
+//! any did, the one that it had come to: addresses that are dead take longer than a caller waits. A refusal for the
 //! clock (`clock_skew`) teaches the offset and is tried once more.
 
 mod call;
@@ -63,7 +64,8 @@ struct Inner {
     /// The header that tells this process from others of the node.
     run: String,
     offset_ms: AtomicI64,
-    last_good: AtomicUsize,
+    /// The address that is tried first.
+    first: AtomicUsize,
 }
 
 /// Who signs a call, and for whom.
@@ -84,9 +86,9 @@ impl ControlClient {
         clock: Clock,
         run: &Run,
     ) -> Self {
-        let (offset_ms, last_good) = (AtomicI64::new(0), AtomicUsize::new(0));
+        let (offset_ms, first) = (AtomicI64::new(0), AtomicUsize::new(0));
         let run = run.to_string();
-        Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, last_good }) }
+        Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, first }) }
     }
 
     /// How far control's clock is ahead of this host's, as far as control has complained.
@@ -97,12 +99,12 @@ impl ControlClient {
     /// The same client for other addresses. What it knows of control's clock stays, and the address that answered
     /// last is asked first as long as it answers.
     pub(crate) fn with_urls(&self, urls: Vec<String>) -> Self {
-        let Inner { urls: before, dialer, identity, clock, run, offset_ms, last_good } = &*self.inner;
-        let good = before.get(last_good.load(Ordering::Relaxed));
-        let last_good = AtomicUsize::new(urls.iter().position(|url| Some(url) == good).unwrap_or(0));
+        let Inner { urls: before, dialer, identity, clock, run, offset_ms, first } = &*self.inner;
+        let good = before.get(first.load(Ordering::Relaxed));
+        let first = AtomicUsize::new(urls.iter().position(|url| Some(url) == good).unwrap_or(0));
         let offset_ms = AtomicI64::new(offset_ms.load(Ordering::Relaxed));
         let (dialer, identity, clock, run) = (dialer.clone(), identity.clone(), *clock, run.clone());
-        Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, last_good }) }
+        Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, first }) }
     }
 
     /// Brings the node into the group of a token.
@@ -197,24 +199,24 @@ impl ControlClient {
         path: &str,
         body: &[u8],
     ) -> Result<Attempt, CallError> {
-        let first = self.inner.last_good.load(Ordering::Relaxed);
+        let first = self.inner.first.load(Ordering::Relaxed);
         let mut unreachable = Vec::new();
         for turn in 0..self.inner.urls.len() {
             let index = (first + turn) % self.inner.urls.len();
             let url = &self.inner.urls[index];
+            // Whoever gives this up goes on from here.
+            self.inner.first.store(index, Ordering::Relaxed);
             let authorization = self.sign(caller, method, path, body);
             let headers = &[(RUN, self.inner.run.as_str())];
             let outgoing =
                 Outgoing { method, path, authorization: &authorization, headers, body: body.to_vec() };
             match tokio::time::timeout(CALL, Attempt::send(url, &self.inner.dialer, outgoing)).await {
-                Ok(Ok(attempt)) => {
-                    self.inner.last_good.store(index, Ordering::Relaxed);
-                    return attempt.or_problem().await;
-                }
+                Ok(Ok(attempt)) => return attempt.or_problem().await,
                 Ok(Err(why)) => unreachable.push((url.clone(), why.to_string())),
                 Err(_) => unreachable.push((url.clone(), "no answer within 15 s".to_owned())),
             }
         }
+        self.inner.first.store(first, Ordering::Relaxed);
         Err(CallError::Unreachable { tried: unreachable })
     }
 
@@ -263,3 +265,6 @@ impl CallError {
 fn to_json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("every body has a JSON form")
 }
+
+#[cfg(test)]
+mod tests;
