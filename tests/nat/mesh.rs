@@ -179,6 +179,7 @@ impl Node {
 
     /// Keeps what the agent, which is down, knows now as what it will know after [`Node::up_fresh`].
     pub(crate) fn keep_fresh(&self) {
+        let _ = fs::remove_dir_all(&self.fresh);
         run_ok(Command::new("cp").arg("-a").arg(&self.state).arg(&self.fresh));
     }
 

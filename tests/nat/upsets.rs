@@ -25,9 +25,11 @@ const RELAY_GONE: Duration = Duration::from_secs(3);
 /// Asleep for so long, an agent believes nothing that it knew of paths (20 s), and some more.
 const ASLEEP: Duration = Duration::from_secs(25);
 
-/// Longest time that a NAT that forgets within four seconds has something to remember of nodes that fell silent: paths
-/// are kept alive for ten more.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+/// After how many seconds NATs forget a flow: more than a lease lets pass (25), so that the relay's stay.
+const FORGETS_S: u64 = 28;
+
+/// Longest time that such NATs have something to remember of nodes that fell silent: paths are kept alive for ten more.
+const FORGOTTEN: Duration = Duration::from_secs(90);
 
 /// Two nodes that talk.
 struct Talk {
@@ -110,7 +112,7 @@ fn mappings_that_were_forgotten_are_made_anew() {
     let Talk { arena, watch, answers } = talk;
     let udp = "net.netfilter.nf_conntrack_udp_timeout";
     for site in &arena.sites {
-        site.router.sh(&format!("sysctl -qw {udp}=2 {udp}_stream=4"));
+        site.router.sh(&format!("sysctl -qw {udp}={FORGETS_S} {udp}_stream={FORGETS_S}"));
     }
     drop((watch, answers));
     for (site, peer) in arena.sites.iter().zip(arena.outer().into_iter().rev()) {
