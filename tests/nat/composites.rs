@@ -197,6 +197,8 @@ pub(crate) fn run(part: &str) -> Vec<String> {
         let nodes = [(0, "one"), (1, "two")].map(|(number, name): (usize, _)| {
             let mut node = mesh.node(&place.hosts[number], name);
             node.options = place.options.iter().map(|option| (*option).to_owned()).collect();
+            // A carrier of the laboratory knows its customers' flows by their ports alone.
+            node.options.extend(["--port".to_owned(), format!("4100{number}")]);
             node.env.extend(place.proxy[number].iter().map(|proxy| ("HTTPS_PROXY", proxy.clone())));
             node.up(Some(mesh.ready["join_token"].as_str().unwrap()));
             node
