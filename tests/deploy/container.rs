@@ -1,8 +1,13 @@
-//! The container file, read as text: there need not be an engine where the tests run.
+//! The container file: read as text everywhere, built and run where there is an engine.
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
+
+use support::{binary, run};
 
 use crate::deploy;
+
+/// What `images` ends with where no image can be built.
+const NO_ENGINE: i32 = 77;
 
 #[test]
 fn each_image_has_one_program_with_its_folder_and_the_least_rights() {
@@ -38,4 +43,24 @@ fn each_image_has_one_program_with_its_folder_and_the_least_rights() {
     assert!(stage(1).iter().any(|line| line.starts_with("USER ")), "control needs no root");
     let ignored = fs::read_to_string(deploy().join("container/Containerfile.dockerignore")).unwrap();
     assert!(ignored.lines().any(|line| line == "target") && ignored.lines().any(|line| line == ".git"));
+}
+
+#[test]
+fn both_images_are_built_run_beside_each_other_and_end_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for program in ["lacis", "lacis-control"] {
+        fs::copy(binary(program), folder.path().join(program)).unwrap();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/images");
+    let output = run(Command::new(script).arg(folder.path()));
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    if output.status.code() == Some(NO_ENGINE) {
+        return println!("skipped: {}", said[1]);
+    }
+    assert!(
+        output.status.success() && said[0].contains("runs and ends as it should"),
+        "{}{}",
+        said[0],
+        said[1]
+    );
 }

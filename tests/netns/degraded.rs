@@ -143,6 +143,10 @@ fn a_taken_udp_port_is_named_beside_the_one_in_use() {
     busy.up(Some(&lab.token()));
     says(&busy, "port_taken", &["47820 is taken", "--port"]);
     assert_ne!(busy.status()["port"], 47820);
+    let mut any = lab.node(5, "any");
+    any.options = vec!["--port".to_owned(), "0".to_owned()];
+    any.up(Some(&lab.token()));
+    assert_eq!(degraded(&any, "port_taken"), None, "whoever asks for any port gets what was asked for");
 }
 
 #[test]

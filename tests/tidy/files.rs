@@ -112,6 +112,8 @@ fn scripts_can_be_run() {
         "tests/nat-matrix",
         "tests/run",
         "tests/clients/install",
+        "tests/deploy/images",
+        "tests/deploy/machine",
         "tests/bench/relay",
         "tests/bench/writes",
         ".ci/run",

@@ -44,7 +44,9 @@ impl Running {
         all.extend(unanswered(&self.core, now, used));
         let control_away = !self.core.control().in_sync;
         all.extend(self.finder.lacks_relay(now).then_some(Degradation::NoRelay { control_away }));
-        all.extend((used != wanted).then_some(Degradation::PortTaken { wanted, used }));
+        // 0 asks for any.
+        let is_another = wanted != 0 && used != wanted;
+        all.extend(is_another.then_some(Degradation::PortTaken { wanted, used }));
         all.extend(clock_trouble(self.client.0.clock_offset_ms()));
         all.extend(self.troubles.state.clone());
         all.extend(memory_trouble(limits.memory_used, limits.memory_limit));
