@@ -36,7 +36,6 @@ mod trains;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::index::Indices;
@@ -70,7 +69,7 @@ pub(crate) trait Output {
     /// Sends datagrams, all with the same congestion mark. A relay's header is in front of each already.
     fn transmit(&mut self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent;
     /// Sends one datagram of the control side.
-    fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner);
+    fn transmit_raw(&mut self, to: &Endpoint, datagram: &[u8], manner: Manner);
     /// Asks for the largest UDP payload that reaches `to` in one packet.
     fn payload_room(&mut self, to: &Endpoint) -> Option<usize>;
     /// Writes one frame to a queue of the device of a network.

@@ -110,7 +110,11 @@ fn receive_with(core: Core, bytes: &[u8]) {
     engine.set_peer(now, peer, &mut out);
     engine.set_leases(&[Lease { relay: from, lease: 1, network: NetworkId(1) }]);
     let stride = bytes.first().map_or(1, |first| usize::from(*first) * 6 + 1);
-    engine.on_wire(now, &Message { from, to: None, ecn: Ecn::NotCapable, stride, bytes }, &mut out);
+    engine.on_wire(
+        now,
+        &Message { from, to: None, auxiliary: None, ecn: Ecn::NotCapable, stride, bytes },
+        &mut out,
+    );
     let mut frame = bytes.to_vec();
     frame.resize(bytes.len() + 16, 0);
     let elsewhere = engine.on_tun(now, network, &mut frame, bytes.len(), &mut out);
@@ -189,8 +193,8 @@ impl Output for Recorder {
         }
     }
 
-    fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner) {
-        self.raw.push((to, datagram.to_vec(), manner));
+    fn transmit_raw(&mut self, to: &Endpoint, datagram: &[u8], manner: Manner) {
+        self.raw.push((to.remote, datagram.to_vec(), manner));
     }
 
     fn payload_room(&mut self, _: &Endpoint) -> Option<usize> {

@@ -24,6 +24,7 @@
 //! - bytes from the wire or from a device never cause a panic, every queue has a limit (`limits.rs`).
 
 mod aead;
+mod auxiliary;
 #[doc(hidden)]
 pub mod bench;
 mod checksum;
@@ -64,6 +65,7 @@ mod udp;
 mod way;
 mod wire;
 
+pub use auxiliary::{Auxiliary, AuxiliarySockets};
 pub use mailbox::{Command, Event, NetworkConfig, NetworkId, PeerConfig, SendError};
 pub use offloads::Offloads;
 pub use sockets::Sockets;

@@ -107,6 +107,12 @@ pub(crate) const REFUSALS_PER_SECOND: u32 = 20;
 /// Such refusals told at once: every candidate of two peers.
 pub(crate) const REFUSAL_BURST: u32 = 20;
 
+/// Auxiliary sockets open at once: those of one attempt of birthday probing, and as many that earlier ones have left.
+pub(crate) const AUXILIARY: usize = 512;
+/// Descriptors that auxiliary sockets leave to the rest of the process: with the usual limit of 1,024 there is room for
+/// 256 of them beside devices, connections and files.
+pub(crate) const DESCRIPTORS_LEFT: u64 = 256;
+
 /// Handshake messages per second and key before senders must prove their address with a cookie: answering that many
 /// takes about a tenth of a core.
 pub(crate) const HANDSHAKES_PER_SECOND: u64 = 500;

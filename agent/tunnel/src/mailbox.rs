@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
+use crate::auxiliary::{Auxiliary, AuxiliarySockets};
 use crate::limits;
 use crate::sockets::Sockets;
 use crate::stats::Stats;
@@ -171,6 +172,16 @@ pub enum Command {
     },
     /// Replaces the leases by which relayed datagrams are taken; those past the 256th are ignored.
     SetLeases(Vec<Lease>),
+    /// Adds sockets by which datagrams of this peer may come and go; what
+    /// [`Tunnel::open_auxiliary`](crate::Tunnel::open_auxiliary) sends.
+    AddAuxiliary {
+        /// The peer's public key: its shard watches them.
+        key: [u8; 32],
+        /// The sockets.
+        sockets: AuxiliarySockets,
+    },
+    /// Lets go of such sockets; what [`Tunnel::close_auxiliary`](crate::Tunnel::close_auxiliary) sends.
+    CloseAuxiliary(Vec<Auxiliary>),
     /// Changes the sockets for others; what [`Tunnel::rebind`](crate::Tunnel::rebind) sends.
     SetSockets(Sockets),
     /// Marks all sent packets for the host's routing rules (`SO_MARK`); 0 takes the mark away.
@@ -265,6 +276,8 @@ pub enum Event {
         network: NetworkId,
         /// The peer's public key.
         key: [u8; 32],
+        /// Bytes of packets that went to the peer and came from it since it is known.
+        carried: u64,
     },
     /// A peer that was given ways no longer answers: five packets or more found nothing for a second, though data had
     /// gone both ways. Told once a second while it lasts and packets leave.

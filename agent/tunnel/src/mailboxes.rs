@@ -34,6 +34,7 @@ impl Recipients {
             Command::SetPeer(peer) => Self::OwnerFirst(peer.key),
             Command::RemovePeer { key, .. }
             | Command::SetShared { key, .. }
+            | Command::AddAuxiliary { key, .. }
             | Command::Prefer { key, .. } => Self::OwnerFirst(*key),
             Command::AddNetwork(_)
             | Command::RemoveNetwork(_)
@@ -42,6 +43,7 @@ impl Recipients {
             | Command::SetPrivateKey { .. }
             | Command::SetLeases(_)
             | Command::SetGateway { .. }
+            | Command::CloseAuxiliary(_)
             | Command::SetSockets(_)
             | Command::SetMark(_)
             | Command::Stats(_) => Self::All,

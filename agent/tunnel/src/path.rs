@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use crate::auxiliary::Auxiliary;
 use crate::limits;
 use crate::relay;
 use crate::way::{Hop, Way, Ways};
@@ -18,12 +19,14 @@ pub(crate) struct Endpoint {
     pub(crate) local: Option<IpAddr>,
     /// What stands in front of every datagram when a relay is there.
     pub(crate) relay: Option<Hop>,
+    /// The socket at our end, where it is not the usual one.
+    pub(crate) auxiliary: Option<Auxiliary>,
 }
 
 impl Endpoint {
     /// The way that leads there.
     pub(crate) fn way(&self) -> Way {
-        Way { remote: self.remote, relay: self.relay }
+        Way { remote: self.remote, relay: self.relay, auxiliary: self.auxiliary }
     }
 
     /// Bytes in front of every datagram.
@@ -34,8 +37,8 @@ impl Endpoint {
 }
 
 impl From<Way> for Endpoint {
-    fn from(Way { remote, relay }: Way) -> Self {
-        Self { remote, local: None, relay }
+    fn from(Way { remote, relay, auxiliary }: Way) -> Self {
+        Self { remote, local: None, relay, auxiliary }
     }
 }
 

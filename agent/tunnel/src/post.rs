@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use crate::auxiliary::Auxiliary;
 use crate::ecn::Ecn;
 use crate::engine::Errand;
 use crate::limits;
@@ -41,6 +42,7 @@ pub(crate) enum Parcel {
 pub(crate) struct Heading {
     from: SocketAddr,
     to: Option<IpAddr>,
+    auxiliary: Option<Auxiliary>,
     ecn: Ecn,
     stride: usize,
 }
@@ -56,8 +58,8 @@ pub(crate) struct Buffer {
 impl Heading {
     /// Returns the message with the bytes of `buffer`.
     pub(crate) fn message(self, buffer: &Buffer) -> Message<'_> {
-        let Self { from, to, ecn, stride } = self;
-        Message { from, to, ecn, stride, bytes: &buffer.bytes[..buffer.length] }
+        let Self { from, to, auxiliary, ecn, stride } = self;
+        Message { from, to, auxiliary, ecn, stride, bytes: &buffer.bytes[..buffer.length] }
     }
 }
 
@@ -129,11 +131,14 @@ impl Post {
 
     /// Hands over a copy of a message; returns whether there was room.
     pub(crate) fn hand_message(&mut self, to: u8, message: &Message<'_>) -> bool {
-        let Message { from, to: local, ecn, stride, bytes } = *message;
+        let Message { from, to: local, auxiliary, ecn, stride, bytes } = *message;
         let Some(mut spare) = self.spare() else { return false };
         spare[..bytes.len()].copy_from_slice(bytes);
         let buffer = Buffer { bytes: spare, length: bytes.len(), lender: self.part.number() };
-        self.hand(to, Parcel::Message { heading: Heading { from, to: local, ecn, stride }, buffer })
+        self.hand(
+            to,
+            Parcel::Message { heading: Heading { from, to: local, auxiliary, ecn, stride }, buffer },
+        )
     }
 
     /// Hands over anything; returns whether there was room.
@@ -205,6 +210,7 @@ mod tests {
         remote: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 1),
         local: None,
         relay: None,
+        auxiliary: None,
     };
 
     fn posts(of: usize) -> Vec<Post> {

@@ -9,11 +9,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver as Commands;
 use std::time::{Duration, Instant};
 
+use crate::auxiliary::{Auxiliary, AuxiliarySockets};
 use crate::clock;
 use crate::engine::{Engine, NetworkSettings};
 use crate::limits;
@@ -26,7 +28,7 @@ use crate::tunnel::Core;
 use crate::udp::poll::{Poll, Ready, Waker};
 use crate::udp::raw::Manner;
 use crate::udp::receive::{Message, Receiver};
-use crate::udp::socket;
+use crate::udp::socket::{self, UdpSocket};
 
 mod io_output;
 mod priority;
@@ -40,6 +42,8 @@ const MAILBOX: u64 = 0;
 const SOCKET_V4: u64 = 1;
 const SOCKET_V6: u64 = 2;
 const FIRST_DEVICE: u64 = 16;
+/// Behind the numbers of devices, which have 32 bits.
+const FIRST_AUXILIARY: u64 = 1 << 33;
 
 /// Everything the thread owns.
 #[derive(Debug)]
@@ -161,7 +165,13 @@ impl Shard {
                     self.io.send_parked();
                 }
                 if event.readable {
-                    self.receive(now, v6);
+                    self.receive(now, |io| io.socket(v6));
+                }
+            }
+            token if token >= FIRST_AUXILIARY => {
+                let number = u32::try_from(token - FIRST_AUXILIARY).ok().and_then(NonZeroU32::new);
+                if let Some(number) = number.filter(|_| event.readable) {
+                    self.receive(now, |io| io.auxiliary(Auxiliary(number)));
                 }
             }
             token => {
@@ -174,9 +184,10 @@ impl Shard {
         }
     }
 
-    fn receive(&mut self, now: Instant, v6: bool) {
+    fn receive(&mut self, now: Instant, socket: impl Fn(&IoOutput) -> Option<&UdpSocket>) {
         for _ in 0..limits::SOCKET_BUDGET {
-            let Some(socket) = self.io.socket(v6) else { return };
+            let Some(socket) = socket(&self.io) else { return };
+            let auxiliary = socket.auxiliary;
             // Errors here are those of earlier sends, reported late; the next call goes on.
             let Ok(count) = self.receiver.receive(socket) else {
                 self.io.counters.receives_empty += 1;
@@ -184,7 +195,7 @@ impl Shard {
             };
             self.io.counters.receives += 1;
             for at in 0..count {
-                if let Some(message) = Message::of(&self.receiver, at) {
+                if let Some(message) = Message::of(&self.receiver, auxiliary, at) {
                     self.engine.on_wire(now, &message, &mut self.io);
                 }
             }
@@ -326,6 +337,8 @@ impl Shard {
                 self.engine.send_to(way, &payload, Manner { ttl, whole }, &mut self.io);
             }
             Command::SetLeases(leases) => self.engine.set_leases(&leases),
+            Command::AddAuxiliary { key, sockets } => self.add_auxiliary(&key, sockets),
+            Command::CloseAuxiliary(numbers) => self.close_auxiliary(&numbers),
             Command::SetSockets(sockets) => self.set_sockets(sockets),
             Command::SetMark(mark) => self.io.mark(mark),
             Command::Stats(reply) => {
@@ -335,6 +348,24 @@ impl Shard {
                 // Whoever asked may have stopped waiting.
                 let _ = reply.try_send(stats);
             }
+        }
+    }
+
+    /// Any shard may send from these sockets; the one that has the peer watches them.
+    fn add_auxiliary(&mut self, key: &[u8; 32], AuxiliarySockets(sockets): AuxiliarySockets) {
+        for socket in sockets.iter().filter(|_| self.io.post.part().has(key)) {
+            let Some(Auxiliary(number)) = socket.auxiliary else { continue };
+            if let Err(error) = self.poll.add(&**socket, FIRST_AUXILIARY + u64::from(number.get())) {
+                tracing::warn!(%error, "an auxiliary socket cannot be watched");
+            }
+        }
+        self.io.add_auxiliary(sockets);
+    }
+
+    fn close_auxiliary(&mut self, numbers: &[Auxiliary]) {
+        // Another shard may hold the socket longer: nobody is to be woken by it until then.
+        for socket in numbers.iter().filter_map(|number| self.io.close_auxiliary(*number)) {
+            let _ = self.poll.remove(&*socket);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::auxiliary::{Auxiliary, AuxiliarySockets, Opened};
 use crate::limits;
 use crate::mailbox::{self, Command, Event, SendError};
 use crate::mailboxes::Mailboxes;
@@ -168,6 +169,7 @@ pub struct Tunnel {
     port: AtomicU16,
     families: Families,
     offloads: Offloads,
+    auxiliary: Opened,
 }
 
 impl Tunnel {
@@ -195,15 +197,8 @@ impl Tunnel {
         let mailboxes = Mailboxes::new(senders);
         let (ahead, offloads) = (config.ahead, config.offloads);
         // From here on a failure stops the shards that run already.
-        let mut tunnel = Self {
-            mailboxes,
-            wakers,
-            stop,
-            threads: Vec::new(),
-            port: AtomicU16::new(port),
-            families,
-            offloads,
-        };
+        let (threads, port, auxiliary) = (Vec::new(), AtomicU16::new(port), Opened::default());
+        let mut tunnel = Self { mailboxes, wakers, stop, threads, port, families, offloads, auxiliary };
         for (post, queue) in Post::connect(&tunnel.wakers).into_iter().zip(queues) {
             let number = usize::from(post.part().number());
             let io = IoOutput::new(sockets.clone(), post, events.clone(), offloads);
@@ -261,6 +256,37 @@ impl Tunnel {
         delivered.map_err(|error| step("handing over the sockets")(io::Error::other(error)))?;
         self.port.store(bound, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Opens further sockets of IPv4 by which datagrams of a peer may come and go, each on a port of its own; ways name
+    /// them by the numbers that are returned. Fewer than `count` where descriptors are short.
+    #[must_use]
+    pub fn open_auxiliary(&self, key: [u8; 32], count: usize) -> Vec<Auxiliary> {
+        let sockets = self.auxiliary.open(count);
+        let numbers: Vec<Auxiliary> = sockets.iter().filter_map(|socket| socket.auxiliary).collect();
+        let sockets = AuxiliarySockets(sockets);
+        if !numbers.is_empty() && self.deliver(Command::AddAuxiliary { key, sockets }).is_err() {
+            self.auxiliary.close(&numbers);
+            return Vec::new();
+        }
+        numbers
+    }
+
+    /// Closes such sockets. Ways that name one of them lead nowhere from then on.
+    pub fn close_auxiliary(&self, numbers: &[Auxiliary]) {
+        self.let_go(self.auxiliary.close(numbers));
+    }
+
+    /// Closes all of them.
+    pub fn close_all_auxiliary(&self) {
+        self.let_go(self.auxiliary.close_all());
+    }
+
+    fn let_go(&self, closed: Vec<Auxiliary>) {
+        if !closed.is_empty() {
+            // Shards that have ended have closed their sockets.
+            let _ = self.deliver(Command::CloseAuxiliary(closed));
+        }
     }
 
     /// Gives the shards a command without waiting.

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use crate::auxiliary::Auxiliary;
 use crate::limits;
 use crate::mailbox::NetworkId;
 
@@ -16,6 +17,8 @@ pub struct Way {
     pub remote: SocketAddr,
     /// What the relay must be told; `None` for a way without one.
     pub relay: Option<Hop>,
+    /// The socket at our end; `None` for the one that everybody knows.
+    pub auxiliary: Option<Auxiliary>,
 }
 
 /// A relay's part of a way.
@@ -57,7 +60,13 @@ impl Way {
     /// The way straight to an address.
     #[must_use]
     pub const fn straight(remote: SocketAddr) -> Self {
-        Self { remote, relay: None }
+        Self { remote, relay: None, auxiliary: None }
+    }
+
+    /// The way through a relay.
+    #[must_use]
+    pub const fn relayed(remote: SocketAddr, hop: Hop) -> Self {
+        Self { remote, relay: Some(hop), auxiliary: None }
     }
 }
 

@@ -142,7 +142,7 @@ impl Relay {
 fn steer(node: &Tunnel, peer: [u8; 32], relay: &Relay, lease: u32) {
     node.deliver(Command::SetLeases(vec![Lease { relay: relay.place, lease, network: NET }])).unwrap();
     let hop = Hop { lease, address: u64::from(1 - lease) };
-    let ways = Ways { primary: Some(Way { remote: relay.place, relay: Some(hop) }), ..Ways::default() };
+    let ways = Ways { primary: Some(Way::relayed(relay.place, hop)), ..Ways::default() };
     node.deliver(Command::SetWays { network: NET, key: public_key(&peer), ways }).unwrap();
 }
 

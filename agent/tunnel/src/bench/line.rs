@@ -1,6 +1,6 @@
 //! Whole trains on their way: two engines with a session between them, whose sockets and devices are memory.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::{Case, SEGMENTS, nowhere, train};
 use crate::clock;
@@ -37,7 +37,7 @@ impl Output for Ends {
         Sent::Whole
     }
 
-    fn transmit_raw(&mut self, _: SocketAddr, _: &[u8], _: Manner) {}
+    fn transmit_raw(&mut self, _: &Endpoint, _: &[u8], _: Manner) {}
 
     fn payload_room(&mut self, _: &Endpoint) -> Option<usize> {
         None
@@ -100,7 +100,14 @@ impl Side {
     /// Takes what the other side sent.
     fn take(&mut self, from: &mut Self) {
         for (stride, bytes) in from.ends.sent.drain(..) {
-            let message = Message { from: nowhere(), to: None, ecn: Ecn::NotCapable, stride, bytes: &bytes };
+            let message = Message {
+                from: nowhere(),
+                to: None,
+                auxiliary: None,
+                ecn: Ecn::NotCapable,
+                stride,
+                bytes: &bytes,
+            };
             self.engine.on_wire(clock::now(), &message, &mut self.ends);
             from.ends.spare.push(bytes);
         }
@@ -110,7 +117,7 @@ impl Side {
 
 /// Splits a super-packet, seals it, opens it and merges it again.
 pub(super) fn from_device_to_device(name: &'static str, relay: bool) -> Case {
-    let way = Way { remote: nowhere(), relay: relay.then_some(HOP) };
+    let way = Way { relay: relay.then_some(HOP), ..Way::straight(nowhere()) };
     let (mut a, mut b) = (Side::new(1, 2, way), Side::new(2, 1, way));
     let (header, packet) = train();
     let mut frame = [&header.encode()[..], &packet, &[0; 16]].concat();

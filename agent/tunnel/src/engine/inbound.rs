@@ -28,7 +28,8 @@ pub(super) struct Arrival {
 
 impl Arrival {
     pub(super) fn of(message: &Message<'_>) -> Self {
-        let from = Endpoint { remote: message.from, local: message.to, relay: None };
+        let from =
+            Endpoint { remote: message.from, local: message.to, relay: None, auxiliary: message.auxiliary };
         Self { from, network: None, ecn: message.ecn, proven: None, others: 0 }
     }
 

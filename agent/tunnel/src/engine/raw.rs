@@ -64,9 +64,10 @@ impl Engine {
             return;
         }
         self.counters.raw_out += 1;
+        let to = Endpoint::from(way);
         match way.relay {
-            None => out.transmit_raw(way.remote, payload, manner),
-            Some(hop) => out.transmit_raw(way.remote, &[&relay::header(hop), payload].concat(), manner),
+            None => out.transmit_raw(&to, payload, manner),
+            Some(hop) => out.transmit_raw(&to, &[&relay::header(hop), payload].concat(), manner),
         }
     }
 

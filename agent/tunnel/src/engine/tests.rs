@@ -2,7 +2,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "test numbers are small, or meant to wrap")]
 
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
@@ -239,7 +239,8 @@ fn pass<C: Cores>(
             kept.reverse();
         }
         for bytes in kept {
-            let message = Message { from, to: None, ecn: train.ecn, stride: bytes.len(), bytes };
+            let message =
+                Message { from, to: None, auxiliary: None, ecn: train.ecn, stride: bytes.len(), bytes };
             to.engine.on_wire(now, &message, &mut to.out);
         }
     }

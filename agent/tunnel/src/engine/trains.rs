@@ -224,7 +224,8 @@ mod tests {
     use crate::fuzz::Recorder;
 
     fn fill(trains: &mut Trains, out: &mut Recorder, peer: u32, sizes: &[usize]) {
-        let to = Endpoint { remote: ([192, 0, 2, 1], 1000).into(), local: None, relay: None };
+        let to =
+            Endpoint { remote: ([192, 0, 2, 1], 1000).into(), local: None, relay: None, auxiliary: None };
         for (n, size) in sizes.iter().enumerate() {
             let mark = u8::try_from(n % 256).unwrap();
             let sealed = |buffer: &mut [u8]| {

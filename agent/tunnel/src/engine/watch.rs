@@ -99,7 +99,8 @@ impl Engine {
         let sending = watch.sent(now, packets);
         let Some(net) = self.networks.get(state.network) else { return };
         if sending {
-            out.event(Event::Sending { network: net.id, key: state.key });
+            let carried = state.tx_bytes + state.rx_bytes;
+            out.event(Event::Sending { network: net.id, key: state.key, carried });
         }
         tell_silence(watch, now, (net.id, state.key), out);
     }

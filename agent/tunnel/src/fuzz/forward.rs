@@ -172,7 +172,14 @@ impl Mesh {
         let now = self.now;
         let Some((_, engine, out)) = self.nodes.iter_mut().find(|(node, ..)| *node == to) else { return };
         let SentTrain { stride, bytes, .. } = train;
-        let message = Message { from: place(from), to: None, ecn: Ecn::NotCapable, stride: *stride, bytes };
+        let message = Message {
+            from: place(from),
+            to: None,
+            auxiliary: None,
+            ecn: Ecn::NotCapable,
+            stride: *stride,
+            bytes,
+        };
         engine.on_wire(now, &message, out);
         engine.flush(out);
     }

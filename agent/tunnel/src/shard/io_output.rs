@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::is_v6;
+use crate::auxiliary::Auxiliary;
 use crate::clock;
 use crate::ecn::Ecn;
 use crate::engine::{Errand, Output};
@@ -50,6 +51,7 @@ pub(crate) struct IoOutput {
     /// The way to the other shards, which also says which one this is.
     pub(super) post: Post,
     devices: BTreeMap<u32, Device>,
+    auxiliary: BTreeMap<Auxiliary, Arc<UdpSocket>>,
     parked: VecDeque<Parked>,
     events: Arc<dyn Fn(Event) + Send + Sync>,
     /// What may be merged when the kernel takes it.
@@ -79,6 +81,7 @@ impl IoOutput {
             sockets,
             post,
             devices: BTreeMap::new(),
+            auxiliary: BTreeMap::new(),
             parked: VecDeque::new(),
             events,
             allowed: merging,
@@ -103,6 +106,27 @@ impl IoOutput {
         [false, true].into_iter().filter_map(|v6| self.socket(v6))
     }
 
+    /// The usual sockets and the auxiliary ones.
+    fn all(&self) -> impl Iterator<Item = &UdpSocket> {
+        self.both().chain(self.auxiliary.values().map(|socket| &**socket))
+    }
+
+    pub(super) fn auxiliary(&self, number: Auxiliary) -> Option<&UdpSocket> {
+        self.auxiliary.get(&number).map(|socket| &**socket)
+    }
+
+    /// Sends from these sockets, too, from now on.
+    pub(super) fn add_auxiliary(&mut self, sockets: Vec<Arc<UdpSocket>>) {
+        let numbered = sockets.into_iter().filter_map(|socket| Some((socket.auxiliary?, socket)));
+        self.auxiliary.extend(numbered);
+        self.tune_sockets();
+    }
+
+    /// Lets go of a socket; what waits for room in it is lost with it.
+    pub(super) fn close_auxiliary(&mut self, number: Auxiliary) -> Option<Arc<UdpSocket>> {
+        self.auxiliary.remove(&number)
+    }
+
     /// Changes the sockets for others, which are set up alike.
     pub(super) fn set_sockets(&mut self, sockets: Sockets) {
         self.sockets = sockets;
@@ -111,7 +135,7 @@ impl IoOutput {
 
     fn tune_sockets(&mut self) {
         if !self.merged_receives {
-            self.both().for_each(UdpSocket::refuse_merged);
+            self.all().for_each(UdpSocket::refuse_merged);
         }
         if self.mark != 0 {
             self.mark(self.mark);
@@ -121,7 +145,7 @@ impl IoOutput {
     /// Marks all sent packets for the host's routing rules.
     pub(super) fn mark(&mut self, mark: u32) {
         self.mark = mark;
-        for socket in self.both() {
+        for socket in self.all() {
             if let Err(error) = socket.mark(mark) {
                 tracing::warn!(mark, %error, "packets cannot be marked");
             }
@@ -200,9 +224,20 @@ impl IoOutput {
         }
     }
 
+    /// Returns the socket by which a way begins.
+    #[inline]
+    fn socket_to(&self, to: &Endpoint) -> Option<&UdpSocket> {
+        match to.auxiliary {
+            None => self.socket(is_v6(to.remote)),
+            Some(number) => self.auxiliary.get(&number).map(|socket| &**socket),
+        }
+    }
+
     fn send_now(&self, to: &Endpoint, datagrams: Datagrams<'_>) -> Sent {
-        match self.socket(is_v6(to.remote)) {
+        match self.socket_to(to) {
             Some(socket) => train::send(socket, to, datagrams),
+            // A socket that was closed meanwhile says nothing of the place.
+            None if to.auxiliary.is_some() => Sent::Refused,
             None => Sent::Unreachable,
         }
     }
@@ -254,8 +289,9 @@ impl Output for IoOutput {
         sent
     }
 
-    fn transmit_raw(&mut self, to: SocketAddr, datagram: &[u8], manner: Manner) {
-        let sent = self.socket(is_v6(to)).map(|socket| raw::send(socket, to, datagram, manner));
+    fn transmit_raw(&mut self, to: &Endpoint, datagram: &[u8], manner: Manner) {
+        let (sent, to) =
+            (self.socket_to(to).map(|socket| raw::send(socket, to.remote, datagram, manner)), to.remote);
         if let Some(Ok(())) = sent {
             return;
         }

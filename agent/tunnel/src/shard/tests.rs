@@ -11,6 +11,7 @@ use crate::start::{Config, Port, Shards, StartError, Tunnel};
 use crate::tun::device::{Device, MemoryTun};
 use crate::tunnel::{PrivateKey, public_key};
 
+mod auxiliary;
 mod relayed;
 mod several;
 

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn loopback_is_wide_in_both_families() {
         for remote in ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
-            let to = Endpoint { remote: remote.parse().unwrap(), local: None, relay: None };
+            let to = Endpoint { remote: remote.parse().unwrap(), local: None, relay: None, auxiliary: None };
             match payload_room(&to) {
                 Some(room) => assert!(room >= 1472, "{remote}: {room}"),
                 None => assert!(remote.starts_with("[::1"), "a host may lack IPv6, not IPv4"),

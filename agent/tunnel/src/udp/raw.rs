@@ -78,7 +78,7 @@ mod tests {
                 let mut receiver = Receiver::default();
                 // Over loopback a datagram has arrived when the call returns.
                 assert_eq!(receiver.receive(&to).unwrap(), 1);
-                assert_eq!(Message::of(&receiver, 0).unwrap().bytes, b"raw");
+                assert_eq!(Message::of(&receiver, None, 0).unwrap().bytes, b"raw");
                 assert_eq!([ttl, cutting].map(|option| from.get(ip, option).unwrap()), before, "{manner:?}");
             }
         }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::auxiliary::Auxiliary;
 use crate::ecn::Ecn;
 use crate::limits;
 
@@ -14,6 +15,8 @@ pub(crate) struct Message<'a> {
     pub(crate) from: SocketAddr,
     /// Our address it was sent to.
     pub(crate) to: Option<IpAddr>,
+    /// The socket it came to, where that is not the usual one.
+    pub(crate) auxiliary: Option<Auxiliary>,
     /// The congestion mark of all of them.
     pub(crate) ecn: Ecn,
     /// Size of each datagram but the last.
@@ -22,12 +25,12 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// A message of the last call; `None` for empty and truncated ones.
+    /// A message of the last call, which was for this socket; `None` for empty and truncated ones.
     #[inline]
-    pub(crate) fn of(receiver: &'a Receiver, at: usize) -> Option<Self> {
+    pub(crate) fn of(receiver: &'a Receiver, auxiliary: Option<Auxiliary>, at: usize) -> Option<Self> {
         let lacis_udp::Message { from, to, class, stride, start, length } = receiver.message(at)?;
         let bytes = receiver.bytes().get(start..start + length)?;
-        Some(Self { from, to, ecn: Ecn::of_class(class), stride, bytes })
+        Some(Self { from, to, auxiliary, ecn: Ecn::of_class(class), stride, bytes })
     }
 
     /// Returns its datagrams in order.
@@ -61,6 +64,7 @@ mod tests {
                 remote: SocketAddr::new(local, to.port().unwrap()),
                 local: Some(local),
                 relay: None,
+                auxiliary: None,
             };
             let bytes: Vec<u8> = (0..250).collect();
             for ecn in [Ecn::Zero, Ecn::NotCapable, Ecn::Congested, Ecn::One] {
@@ -70,7 +74,7 @@ mod tests {
                 while seen.len() < bytes.len() {
                     assert!(poll.wait(Some(std::time::Duration::from_secs(10))).unwrap().count() > 0);
                     for at in 0..receiver.receive(&to).unwrap() {
-                        let message = Message::of(&receiver, at).unwrap();
+                        let message = Message::of(&receiver, None, at).unwrap();
                         assert_eq!((message.ecn, message.to), (ecn, Some(local)));
                         seen.extend_from_slice(message.bytes);
                     }

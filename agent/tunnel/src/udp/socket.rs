@@ -1,4 +1,4 @@
-//! The UDP sockets: one per family and shard, all on the same port.
+//! The UDP sockets: one per family and shard, all on the same port, and auxiliary ones.
 #![expect(unsafe_code, reason = "setting socket options that socket2 does not know")]
 
 use std::io;
@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::auxiliary::Auxiliary;
 use crate::limits;
 
 /// Figures of `SO_MEMINFO`, and where the drops are among them (`linux/sock_diag.h`).
@@ -19,6 +20,8 @@ const MEMORY_DROPS: usize = 8;
 pub(crate) struct UdpSocket {
     socket: Socket,
     pub(crate) v6: bool,
+    /// Its number, where it is not one of the usual ones.
+    pub(crate) auxiliary: Option<Auxiliary>,
 }
 
 impl UdpSocket {
@@ -30,6 +33,11 @@ impl UdpSocket {
     /// Binds a port that others have shared.
     pub(crate) fn bind_beside(v6: bool, port: u16) -> io::Result<Self> {
         Self::bind_as(v6, port, Self::share_port)
+    }
+
+    /// Binds any free port of IPv4, under a number of its own.
+    pub(crate) fn bind_auxiliary(number: Auxiliary) -> io::Result<Self> {
+        Ok(Self { auxiliary: Some(number), ..Self::bind(false, 0)? })
     }
 
     /// Lets other sockets of the same user bind this one's port.
@@ -46,7 +54,7 @@ impl UdpSocket {
         } else {
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
         };
-        let socket = Self { socket, v6 };
+        let socket = Self { socket, v6, auxiliary: None };
         prepare(&socket)?;
         socket.socket.bind(&address.into())?;
         socket.tune();
@@ -56,6 +64,11 @@ impl UdpSocket {
     /// Returns the port.
     pub(crate) fn port(&self) -> io::Result<u16> {
         Ok(self.socket.local_addr()?.as_socket().map_or(0, |address| address.port()))
+    }
+
+    /// Returns its descriptor, as a number to compare.
+    pub(crate) fn descriptor(&self) -> u64 {
+        u64::try_from(self.socket.as_raw_fd()).unwrap_or(u64::MAX)
     }
 
     /// Marks all sent packets for the host's routing rules; 0 takes the mark away.
@@ -133,6 +146,14 @@ impl UdpSocket {
         let result = unsafe { libc::setsockopt(self.socket.as_raw_fd(), level, option, pointer, size) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// Returns how many descriptors this process may have; a limit that cannot be read is none.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a whole structure of this type, which the kernel may overwrite.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result < 0 { u64::MAX } else { limit.rlim_cur }
 }
 
 impl AsFd for UdpSocket {

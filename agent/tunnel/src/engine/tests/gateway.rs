@@ -166,7 +166,14 @@ impl Mesh {
                     continue;
                 };
                 let SentTrain { stride, ecn, bytes, .. } = &train;
-                let message = Message { from: place(from), to: None, ecn: *ecn, stride: *stride, bytes };
+                let message = Message {
+                    from: place(from),
+                    to: None,
+                    auxiliary: None,
+                    ecn: *ecn,
+                    stride: *stride,
+                    bytes,
+                };
                 engine.on_wire(self.now, &message, out);
                 engine.flush(out);
             }
@@ -383,8 +390,14 @@ fn a_gateway_that_gets_a_clients_data_calls_it_where_it_was_told_that_it_is() {
     mesh.dead = vec![1];
     let (engine, out) = mesh.nodes.get_mut(&2).unwrap();
     let local = Some(IpAddr::from([192, 0, 2, 100]));
-    let message =
-        Message { from: place(8), to: local, ecn: Ecn::NotCapable, stride: data.len(), bytes: &data };
+    let message = Message {
+        from: place(8),
+        to: local,
+        auxiliary: None,
+        ecn: Ecn::NotCapable,
+        stride: data.len(),
+        bytes: &data,
+    };
     engine.on_wire(mesh.now, &message, out);
     mesh.carry();
     assert_eq!(mesh.send(3, &udp(3, 8, b"not yet heard")).len(), 0);
@@ -482,7 +495,7 @@ fn carry_between(now: Instant, engines: &mut VecDeque<Engine>, outs: &mut [Recor
                 } else {
                     place(3)
                 };
-                let message = Message { from: at, to: None, ecn, stride, bytes: &bytes };
+                let message = Message { from: at, to: None, auxiliary: None, ecn, stride, bytes: &bytes };
                 let index = crate::wire::classify(&bytes).and_then(crate::wire::Message::receiver);
                 let owner = index.map_or(0, |index| usize::from(Part::named_by(index)));
                 let receiver = if receivers.len() == 2 { owner } else { receivers[0] };

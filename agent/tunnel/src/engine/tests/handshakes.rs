@@ -117,7 +117,7 @@ fn data_from_strangers_draws_nothing() {
     let mut data = [0; 64];
     data[0] = 4;
     let from = "198.51.100.1:9".parse().unwrap();
-    let message = Message { from, to: None, ecn: Ecn::NotCapable, stride: 64, bytes: &data };
+    let message = Message { from, to: None, auxiliary: None, ecn: Ecn::NotCapable, stride: 64, bytes: &data };
     lab.a.engine.on_wire(lab.now, &message, &mut lab.a.out);
     assert!(lab.a.out.sent.is_empty());
     assert_eq!(lab.a.counters().drop_unknown_index, 1);
@@ -147,6 +147,7 @@ fn a_replayed_initiation_is_answered_but_moves_nothing() {
     let message = Message {
         from: elsewhere,
         to: None,
+        auxiliary: None,
         ecn: Ecn::NotCapable,
         stride: wire::INITIATION,
         bytes: &initiation,
@@ -253,8 +254,14 @@ fn a_flood_of_handshakes_is_asked_for_cookies() {
     let initiation = lab.a.out.sent[0].bytes.clone();
     for port in 0..1000_u16 {
         let from = SocketAddr::from(([198, 51, 100, 1], port + 1));
-        let message =
-            Message { from, to: None, ecn: Ecn::NotCapable, stride: wire::INITIATION, bytes: &initiation };
+        let message = Message {
+            from,
+            to: None,
+            auxiliary: None,
+            ecn: Ecn::NotCapable,
+            stride: wire::INITIATION,
+            bytes: &initiation,
+        };
         lab.b.engine.on_wire(lab.now, &message, &mut lab.b.out);
     }
     assert!(lab.b.counters().cookies_out > 0);
@@ -264,6 +271,7 @@ fn a_flood_of_handshakes_is_asked_for_cookies() {
     let message = Message {
         from: address('b', 0),
         to: None,
+        auxiliary: None,
         ecn: Ecn::NotCapable,
         stride: wire::COOKIE,
         bytes: &cookie,
@@ -303,7 +311,7 @@ fn a_storm_of_initiations_is_answered_in_turns_while_packets_flow() {
     }
     for (bytes, from) in &storm {
         let (from, stride) = (*from, bytes.len());
-        let message = Message { from, to: None, ecn: Ecn::NotCapable, stride, bytes };
+        let message = Message { from, to: None, auxiliary: None, ecn: Ecn::NotCapable, stride, bytes };
         lab.b.engine.on_wire(lab.now, &message, &mut lab.b.out);
     }
     let each = limits::HANDSHAKES_PER_TURN as usize;
@@ -326,7 +334,7 @@ fn a_storm_of_initiations_is_answered_in_turns_while_packets_flow() {
 #[test]
 fn initiations_beyond_all_waiting_ones_are_dropped_and_counted() {
     let mut lab = Lab::connected();
-    let place = Endpoint { remote: address('a', 0), local: None, relay: None };
+    let place = Endpoint { remote: address('a', 0), local: None, relay: None, auxiliary: None };
     lab.b.engine.answers_left = 0;
     for _ in 0..limits::HANDSHAKES_WAITING + 3 {
         lab.b.engine.greet(lab.now, Arrived::new((NET, false), [0; wire::INITIATION], place), &mut lab.b.out);

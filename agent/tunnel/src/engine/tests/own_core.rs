@@ -125,7 +125,7 @@ fn a_replayed_initiation_is_refused_also_by_the_next_tunnel() {
     assert_eq!(lab.b.counters().tunnels, 0);
     let from = address('a', 0);
     let (stride, bytes) = (initiation.len(), initiation.as_slice());
-    let message = Message { from, to: None, stride, ecn: Ecn::NotCapable, bytes };
+    let message = Message { from, to: None, auxiliary: None, stride, ecn: Ecn::NotCapable, bytes };
     lab.b.engine.on_wire(lab.now, &message, &mut lab.b.out);
     assert!(lab.b.out.sent.is_empty());
     assert_eq!(lab.b.counters().drop_handshake, 1);

@@ -35,7 +35,7 @@ fn relayed(hop: Hop, inside: &[u8]) -> Vec<u8> {
 impl Side {
     fn wire(&mut self, from: SocketAddr, bytes: &[u8]) {
         let (now, to) = (self.engine.now, Some([192, 0, 2, 10].into()));
-        let message = Message { from, to, ecn: Ecn::NotCapable, stride: bytes.len(), bytes };
+        let message = Message { from, to, auxiliary: None, ecn: Ecn::NotCapable, stride: bytes.len(), bytes };
         self.engine.on_wire(now, &message, &mut self.out);
         self.engine.flush(&mut self.out);
         self.drain();
@@ -75,7 +75,7 @@ fn frames_of_paths_relays_and_stun_servers_reach_the_control_side() {
 fn a_relayed_path_frame_is_taken_under_its_lease_from_its_relay_alone() {
     let mut side = leased();
     side.wire(relay_place(), &relayed(HOP, PATH));
-    assert_eq!(side.told(), [(Way { remote: relay_place(), relay: Some(HOP) }, PATH.to_vec())]);
+    assert_eq!(side.told(), [(Way::relayed(relay_place(), HOP), PATH.to_vec())]);
     let elsewhere = SocketAddr::from(([192, 0, 2, 99], 3479));
     side.wire(elsewhere, &relayed(HOP, PATH));
     side.wire(address('b', 0), &relayed(HOP, PATH));
@@ -112,8 +112,7 @@ fn a_flood_of_one_kind_is_cut_and_leaves_room_for_the_others() {
 fn datagrams_of_the_control_side_leave_as_they_are_or_framed() {
     let mut side = leased();
     let manner = Manner { ttl: Some(4), whole: true };
-    let (straight, by_relay) =
-        (Way::straight(address('b', 0)), Way { remote: relay_place(), relay: Some(HOP) });
+    let (straight, by_relay) = (Way::straight(address('b', 0)), Way::relayed(relay_place(), HOP));
     for way in [straight, by_relay] {
         side.engine.send_to(way, PATH, manner, &mut side.out);
     }

@@ -46,7 +46,7 @@ fn relay_address(side: char) -> u64 {
 /// The way from a side to the other, by relay.
 fn by_relay(from: char) -> Way {
     let to = if from == 'a' { 'b' } else { 'a' };
-    Way { remote: relay_place(), relay: Some(Hop { lease: lease(from), address: relay_address(to) }) }
+    Way::relayed(relay_place(), Hop { lease: lease(from), address: relay_address(to) })
 }
 
 fn straight(to: char) -> Way {
@@ -169,7 +169,14 @@ impl Mesh {
 
     fn arrive(&mut self, to: char, from: SocketAddr, train: &SentTrain) {
         let now = self.now;
-        let message = Message { from, to: None, ecn: train.ecn, stride: train.stride, bytes: &train.bytes };
+        let message = Message {
+            from,
+            to: None,
+            auxiliary: None,
+            ecn: train.ecn,
+            stride: train.stride,
+            bytes: &train.bytes,
+        };
         let it = self.side(to);
         it.engine.on_wire(now, &message, &mut it.out);
         it.engine.flush(&mut it.out);

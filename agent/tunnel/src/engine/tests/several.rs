@@ -151,7 +151,14 @@ impl Star {
                 for train in std::mem::take(&mut self.half(number).out.sent) {
                     moved = true;
                     let (stride, bytes) = (train.stride, &train.bytes[..]);
-                    let message = Message { from: near_place(), to: None, ecn: train.ecn, stride, bytes };
+                    let message = Message {
+                        from: near_place(),
+                        to: None,
+                        auxiliary: None,
+                        ecn: train.ecn,
+                        stride,
+                        bytes,
+                    };
                     self.far.engine.on_wire(self.now, &message, &mut self.far.out);
                 }
             }
@@ -179,7 +186,8 @@ impl Star {
         let named = receiver.map_or(0, Part::named_by);
         let now = self.now;
         let Half { engine, out } = self.half(if named < OF { named } else { 0 });
-        let message = Message { from: far_place(), to: None, ecn: Ecn::NotCapable, stride, bytes };
+        let message =
+            Message { from: far_place(), to: None, auxiliary: None, ecn: Ecn::NotCapable, stride, bytes };
         engine.on_wire(now, &message, out);
     }
 
@@ -195,8 +203,14 @@ impl Star {
             }
             for (to, stride, bytes) in messages {
                 let Half { engine, out } = self.half(to);
-                let message =
-                    Message { from: far_place(), to: None, ecn: Ecn::NotCapable, stride, bytes: &bytes };
+                let message = Message {
+                    from: far_place(),
+                    to: None,
+                    auxiliary: None,
+                    ecn: Ecn::NotCapable,
+                    stride,
+                    bytes: &bytes,
+                };
                 engine.on_passed_message(now, &message, out);
             }
         }
@@ -269,8 +283,14 @@ fn of_relayed_datagrams_that_arrive_merged_each_engine_has_its_own() {
         .collect();
     let (now, stride) = (star.now, frames[0].len());
     let Half { engine, out } = star.half(1);
-    let message =
-        Message { from: far_place(), to: None, ecn: Ecn::NotCapable, stride, bytes: &frames.concat() };
+    let message = Message {
+        from: far_place(),
+        to: None,
+        auxiliary: None,
+        ecn: Ecn::NotCapable,
+        stride,
+        bytes: &frames.concat(),
+    };
     engine.on_wire(now, &message, out);
     star.pass_on();
     star.flush();
@@ -385,7 +405,7 @@ fn strangers_cannot_keep_other_engines_busy() {
 fn initiations_of_another_engine_wait_for_their_turn_and_are_bounded() {
     let mut star = Star::new();
     let now = star.now;
-    let from = Endpoint { remote: far_place(), local: None, relay: None };
+    let from = Endpoint { remote: far_place(), local: None, relay: None, auxiliary: None };
     let Half { engine, out } = star.half(1);
     let waiting = limits::HANDSHAKES_WAITING + limits::HANDSHAKES_PER_TURN as usize;
     for _ in 0..waiting + 3 {

@@ -53,6 +53,8 @@ fn changed(interface: &mut Interface, changes: Changes) -> Vec<String> {
             | Command::SetGateway { .. }
             | Command::SetShared { .. }
             | Command::Prefer { .. }
+            | Command::AddAuxiliary { .. }
+            | Command::CloseAuxiliary(_)
             | Command::SetSockets(_)
             | Command::Stats(_)) => panic!("{other:?}"),
         });

@@ -20,7 +20,7 @@ fn receiver() -> (std::net::UdpSocket, Endpoint) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let remote = socket.local_addr().unwrap();
-    (socket, Endpoint { remote, local: None, relay: None })
+    (socket, Endpoint { remote, local: None, relay: None, auxiliary: None })
 }
 
 fn with_device(output: &mut IoOutput) -> MemoryTun {
@@ -76,13 +76,13 @@ fn behind_a_waiting_train_all_wait_in_order_up_to_the_limit() {
 #[test]
 fn an_address_without_socket_is_unreachable() {
     let remote = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9));
-    let to = Endpoint { remote, local: None, relay: None };
+    let to = Endpoint { remote, local: None, relay: None, auxiliary: None };
     let (sender, events) = std::sync::mpsc::channel();
     let mut output = output();
     output.events = Arc::new(move |event| drop(sender.send(event)));
     for _ in 0..limits::REFUSAL_BURST {
         assert_eq!(output.transmit(&to, Datagrams::single(b"data")), Sent::Unreachable);
-        output.transmit_raw(remote, b"raw", Manner::default());
+        output.transmit_raw(&to, b"raw", Manner::default());
     }
     let told: Vec<Event> = events.try_iter().collect();
     assert_eq!(told.len(), limits::REFUSAL_BURST as usize, "a busy sender does not flood whoever listens");

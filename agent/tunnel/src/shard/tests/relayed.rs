@@ -41,7 +41,7 @@ impl Relay {
     }
 
     fn way(&self, own: u32, other: u32) -> Way {
-        Way { remote: self.place, relay: Some(Hop { lease: own, address: other.into() }) }
+        Way::relayed(self.place, Hop { lease: own, address: other.into() })
     }
 }
 
