@@ -91,6 +91,8 @@ pub struct Options {
     pub helper: PathBuf,
     /// Whether the gateway is asked for a port.
     pub portmap: bool,
+    /// Whether this node takes part in birthday probing.
+    pub birthday: bool,
     /// Where figures are offered over TCP, beside the local API.
     pub metrics: Option<SocketAddr>,
     /// The proxy through which control and relays are reached over TLS.

@@ -169,6 +169,10 @@ pub struct UpArgs {
     /// Do not ask the gateway for a port by PCP, NAT-PMP or UPnP.
     #[arg(long)]
     pub no_portmap: bool,
+    /// Find direct paths past a NAT that takes a random port for each peer by trying up to 1,024 ports of it, where
+    /// both peers are started so and have been relayed for a while.
+    #[arg(long)]
+    pub birthday: bool,
     /// Be a gateway of the groups: plain WireGuard clients dial this node, or HOST:PORT, an address that moves from
     /// gateway to gateway or a name. A gateway sees in clear what it passes on.
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true)]
@@ -391,6 +395,7 @@ impl UpArgs {
             resolv_conf: self.resolv_conf,
             helper: self.guard,
             portmap: !self.no_portmap,
+            birthday: self.birthday,
             metrics: self.metrics,
             journal: journal_unit(),
             proxy: proxy()?,
@@ -446,6 +451,9 @@ impl UpArgs {
         }
         if self.no_portmap {
             all.push("--no-portmap".to_owned());
+        }
+        if self.birthday {
+            all.push("--birthday".to_owned());
         }
         match &self.gateway {
             Some(Some(endpoint)) => all.push(format!("--gateway={endpoint}")),

@@ -38,6 +38,6 @@ pub use lacis_agent_core::Proofs;
 pub use logs::{Entry, Logs};
 pub use socket::{AskError, Conversation, ErrorKind, PingRequest, Reply, Request, Until, ask};
 pub use status::{
-    AlarmStatus, CandidateStatus, ControlStatus, Degraded, Explained, GoneGroup, GroupStatus, NamesStatus,
-    Netcheck, PeerStatus, Pong, RelayStatus, Status, ViaStatus,
+    AlarmStatus, BirthdayStatus, CandidateStatus, ControlStatus, Degraded, Explained, GoneGroup, GroupStatus,
+    NamesStatus, Netcheck, PeerStatus, Pong, RelayStatus, Status, ViaStatus,
 };

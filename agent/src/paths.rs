@@ -69,6 +69,8 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Finder {
     paths: Paths,
+    /// Whether the path agent takes part in birthday probing.
+    birthday: bool,
     relays: Relays,
     /// MTU of the overlay.
     mtu: u16,
@@ -97,14 +99,15 @@ impl Finder {
     pub(crate) fn new(
         seed: [u8; 32],
         unix_ms: u64,
-        mtu: u16,
+        (mtu, birthday): (u16, bool),
         last_good: Vec<LastGood>,
         bridges: Bridges,
     ) -> Self {
         let spread = u64::from_be_bytes(*seed.first_chunk().expect("a seed is longer"));
         let seed = Seed(zeroize::Zeroizing::new(seed));
         Self {
-            paths: Paths::new(PathsBoot { seed, boot: unix_ms, mtu, last_good }),
+            paths: Paths::new(PathsBoot { seed, boot: unix_ms, mtu, last_good, birthday }),
+            birthday,
             mtu,
             relays: Relays::new(RelaysBoot { seed: spread, epoch_ms: unix_ms }),
             roster: BTreeMap::new(),
@@ -127,7 +130,9 @@ impl Finder {
     pub(crate) fn begin_anew(&mut self, now: Duration, seed: [u8; 32], unix_ms: u64, overlay: &mut Overlay) {
         let last_good = self.paths.last_good();
         let seed = Seed(zeroize::Zeroizing::new(seed));
-        self.paths = Paths::new(PathsBoot { seed, boot: unix_ms, mtu: self.mtu, last_good });
+        let (boot, mtu, birthday) = (unix_ms, self.mtu, self.birthday);
+        self.paths = Paths::new(PathsBoot { seed, boot, mtu, last_good, birthday });
+        overlay.tunnel.close_all_auxiliary();
         let in_use = std::mem::take(&mut self.ways);
         for peer in self.roster.values() {
             self.paths.handle(now, PathEvent::Peer(peer.clone()));
@@ -136,7 +141,7 @@ impl Finder {
         self.tell_candidates(now);
         self.tell_leases(now, overlay);
         for (group, key) in in_use.into_keys() {
-            self.paths.handle(now, PathEvent::Sending { group, key });
+            self.paths.handle(now, PathEvent::Wanted { group, key });
         }
         self.drain(now, overlay);
     }
@@ -339,6 +344,19 @@ impl Finder {
             }
             PathAction::Initiate { group, key } => overlay.initiate(&group, &[(key, None)].into()),
             PathAction::CountFlows => self.count_flows(),
+            PathAction::OpenSockets { group, key, count } => {
+                let opened = overlay.tunnel.open_auxiliary(*key.as_bytes(), count);
+                if opened.len() < count {
+                    let opened = opened.len();
+                    tracing::warn!(%group, count, opened, "descriptors are short, birthday probing opens fewer sockets");
+                }
+                let sockets = opened.into_iter().map(convert::socket_from_tunnel).collect();
+                self.paths.handle(now, PathEvent::SocketsOpened { group, key, sockets });
+            }
+            PathAction::CloseSockets(sockets) => {
+                let sockets: Vec<_> = sockets.into_iter().filter_map(convert::socket_to_tunnel).collect();
+                overlay.tunnel.close_auxiliary(&sockets);
+            }
             PathAction::NeedRelay { relay, .. } => {
                 if let Ok(relay) = RelayId::parse(relay.as_str()) {
                     self.relays.handle(now, RelayEvent::Wanted(relay));

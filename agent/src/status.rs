@@ -31,7 +31,7 @@ use lacis_agent_core::Degradation;
 use lacis_proto::{GroupId, MemberId, NodeId, PeerId, Revision};
 use serde::{Deserialize, Serialize};
 
-pub use self::paths::{CandidateStatus, Explained, Netcheck, RelayStatus, ViaStatus};
+pub use self::paths::{BirthdayStatus, CandidateStatus, Explained, Netcheck, RelayStatus, ViaStatus};
 
 /// The whole of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ fn the_tunnel_frames_what_a_relay_carries_as_the_protocol_says() {
     relay.set_read_timeout(Some(PATIENCE)).unwrap();
     let (hop, place) =
         (Hop { lease: 0x0102_0304, address: 0x1112_1314_1516_1718 }, relay.local_addr().unwrap());
-    let way = Way { remote: place, relay: Some(hop) };
+    let way = Way::relayed(place, hop);
     tunnel.deliver(Command::AddNetwork(Box::new(network))).unwrap();
     tunnel.deliver(Command::SetLeases(vec![Lease { relay: place, lease: hop.lease, network: NET }])).unwrap();
     tunnel.deliver(Command::SendTo { way, payload: INSIDE.to_vec(), ttl: None, whole: false }).unwrap();

@@ -205,6 +205,7 @@ impl Node {
             proxy: None,
             logs: Logs::default(),
             portmap: false,
+            birthday: false,
             journal: None,
         }
     }

@@ -53,6 +53,8 @@ const BARS: usize = 200;
 
 /// Pairs of each kind with a NAT that counts on one side.
 const COUNTING: u64 = 60;
+/// Pairs that try to meet by birthday probing.
+const BIRTHDAYS: usize = 150;
 
 /// Of so many seeds one also spends a day of churn.
 const DAY_EVERY: u64 = 256;
@@ -122,6 +124,8 @@ fn main() -> ExitCode {
     println!(
         "paths: behind a NAT that counts, {least} of {COUNTING} pairs meet directly where that happens least"
     );
+    let met = paths::birthday_share(BIRTHDAYS);
+    println!("paths: {met} of {BIRTHDAYS} pairs have met by birthday probing");
     let [attempts, spent, reused] = totals.map(AtomicU64::into_inner);
     let failed = failed.into_inner();
     println!(

@@ -6,6 +6,7 @@
 //! The tunnel of the model refuses ways whose address nothing authentic ever came from, so that every run also checks
 //! that data never goes to an address that is not proven.
 
+mod birthday;
 mod nat;
 mod node;
 mod world;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use lacis_agent_core::{PathEvent, Way};
 use support::MEETINGS;
 
+pub(crate) use self::birthday::share as birthday_share;
 use self::{
     nat::Kind,
     world::{Weather, World},
@@ -65,6 +67,9 @@ const RELAY_BAR: Duration = Duration::from_secs(3);
 /// Probes that a stranger may draw beside the answers to what it plays again: those of some rounds.
 const PROBES_OF_A_STRANGER: u64 = 100;
 
+/// Of so many seeds one also meets by birthday probing: each is three pairs that talk for minutes.
+const BIRTHDAY_EVERY: u64 = 8;
+
 /// Bad luck, one kind for each seed in turn.
 const MISFORTUNES: [fn(u64, bool); 20] = [
     foul_weather,
@@ -89,11 +94,14 @@ const MISFORTUNES: [fn(u64, bool); 20] = [
     relay_lies,
 ];
 
-/// Runs one seed: a pair of the matrix, and one kind of bad luck.
+/// Runs one seed: a pair of the matrix, one kind of bad luck, and now and then birthday probing.
 pub(crate) fn run(seed: u64, is_told: bool) {
     let index = usize::try_from(seed).unwrap();
     pair(seed, index / 10 % 10, index % 10, is_told);
     MISFORTUNES[index % MISFORTUNES.len()](seed, is_told);
+    if seed.is_multiple_of(BIRTHDAY_EVERY) {
+        birthday::run(seed / BIRTHDAY_EVERY, is_told);
+    }
 }
 
 /// How long `count` pairs behind cones take until data of both ends goes straight to the other: half of them, and all

@@ -35,8 +35,8 @@ pub use netmap::{Member, Netmap, Peer};
 #[doc(hidden)]
 pub use path::fuzz as path_fuzz;
 pub use path::{
-    Candidate, CandidateKind, Considered, Fate, LastGood, Mapping, NatSummary, PathAction, PathEvent,
-    PathView, Paths, PathsBoot, RelayWay, RemotePeer, Seed, Shared, limits as path_limits,
+    BirthdayState, Candidate, CandidateKind, Considered, Fate, LastGood, Mapping, NatSummary, PathAction,
+    PathEvent, PathView, Paths, PathsBoot, RelayWay, RemotePeer, Seed, Shared, limits as path_limits,
 };
 pub use portmap::{Gateway, PortMap, PortMapAction, PortMapEvent, limits as portmap_limits, upnp};
 pub use reconcile::{Address, Observed, ObservedInterface, Plan, Role, Step, plan};
@@ -44,5 +44,5 @@ pub use relays::{
     RelayAction, RelayEvent, RelayLease, RelayView, Relays, RelaysBoot, RelaysView, limits as relay_limits,
 };
 pub use resolver::{LinkNames, MAX_LINK_DOMAINS, Ways, link_names, resolv_conf, ways};
-pub use way::{Hop, PeerWays, Way};
+pub use way::{Auxiliary, Hop, PeerWays, Way};
 pub use zone::{Answer, AnswerCode, Kind, Question, Rr, RrValue, Zone, Zones, answer};

@@ -12,6 +12,7 @@
 //!
 //! `path/SECURITY.md` argues why frames may be trusted.
 
+mod birthday;
 mod body;
 mod budget;
 mod candidate;
@@ -27,6 +28,7 @@ mod measure;
 mod memory;
 mod offer;
 mod peer;
+mod ports;
 mod punch;
 mod relay;
 mod replay;
@@ -44,7 +46,14 @@ use std::{
 use lacis_proto::{GroupId, PublicKey};
 
 pub(crate) use self::count::stride;
+pub use self::{
+    birthday::BirthdayState,
+    candidate::{Candidate, CandidateKind, Mapping, NatSummary},
+    event::{LastGood, PathAction, PathEvent, PathsBoot, RelayWay, RemotePeer, Seed, Shared},
+    view::{Considered, Fate, PathView},
+};
 use self::{
+    birthday::Rest,
     budget::Budget,
     keys::PairKeys,
     limits::{CALLED_RATE, DISCOVERY_RATE, MAX_ROUNDS, SHORTEST_SLEEP, SLEPT, WIDEST},
@@ -54,11 +63,7 @@ use self::{
     roster::Roster,
     unique::Unique,
 };
-pub use self::{
-    candidate::{Candidate, CandidateKind, Mapping, NatSummary},
-    event::{LastGood, PathAction, PathEvent, PathsBoot, RelayWay, RemotePeer, Seed, Shared},
-    view::{Considered, Fate, PathView},
-};
+use crate::way::Auxiliary;
 
 /// A peer of another node: its group and its key.
 type PeerName = (GroupId, PublicKey);
@@ -78,6 +83,10 @@ pub struct Paths {
     due_of: BTreeMap<PeerName, Duration>,
     /// Agents that probe for something better.
     discovering: usize,
+    /// Agents that are busy with birthday probing: one at most begins an attempt.
+    attempting: usize,
+    /// Rests from birthday probing of peers that nobody uses.
+    rests: BTreeMap<PeerName, Rest>,
     discovery: Budget,
     called: Budget,
     moved_at: Option<Duration>,
@@ -96,11 +105,13 @@ impl Paths {
             packet: boot.mtu.min(WIDEST),
             unique: Unique::new(boot.seed.0, boot.boot),
             groups: BTreeMap::new(),
-            ours: Ours::default(),
+            ours: Ours::new(boot.birthday),
             agents: BTreeMap::new(),
             due: BTreeSet::new(),
             due_of: BTreeMap::new(),
             discovering: 0,
+            attempting: 0,
+            rests: BTreeMap::new(),
             discovery: Budget::new(DISCOVERY_RATE),
             called: Budget::new(CALLED_RATE),
             moved_at: None,
@@ -147,9 +158,11 @@ impl Paths {
                 self.each(Agent::relays_changed);
             }
             PathEvent::Agreed { group, key, shared } => self.agreed(group, key, shared.as_ref()),
-            PathEvent::Wanted { group, key } | PathEvent::Sending { group, key } => {
-                self.with(&(group, key), true, Agent::used);
+            PathEvent::Wanted { group, key } => self.with(&(group, key), true, Agent::used),
+            PathEvent::Sending { group, key, carried } => {
+                self.with(&(group, key), true, |agent, scene| agent.sending(scene, carried));
             }
+            PathEvent::SocketsOpened { group, key, sockets } => self.opened(&(group, key), sockets),
             PathEvent::Silent { group, key } => self.with(&(group, key), false, Agent::silent),
             PathEvent::Unanswered { group, key } => self.with(&(group, key), false, Agent::unanswered),
             PathEvent::Heard { group, key, way } => {
@@ -191,7 +204,7 @@ impl Paths {
     #[must_use]
     pub fn view(&self) -> Vec<PathView> {
         let views = self.agents.iter().filter_map(|((group, key), agent)| {
-            Some(agent.view(group, self.groups.get(group)?.get(key)?, &self.ours))
+            Some(agent.view(group, self.groups.get(group)?.get(key)?, &self.ours, self.now))
         });
         views.collect()
     }
@@ -224,6 +237,7 @@ impl Paths {
         let name = (group, key);
         self.drop_agent(&name);
         self.memory.forget(&name);
+        self.rests.remove(&name);
     }
 
     /// This node goes: the peers that are in use hear of it.
@@ -295,6 +309,8 @@ impl Paths {
             last_good: self.memory.of(name, self.now),
             has_room: self.discovering < MAX_ROUNDS,
             packet: self.packet,
+            may_attempt: self.attempting == usize::from(agent.as_ref().is_some_and(Agent::is_attempting)),
+            rest: self.rests.get(name).copied().unwrap_or_default(),
             boot: self.boot,
             unique: &mut self.unique,
             budget: &mut self.discovery,
@@ -305,10 +321,12 @@ impl Paths {
         }
         let Some(mut agent) = agent else { return };
         let was_discovering = self.due_of.contains_key(name) && agent.is_discovering();
+        let was_attempting = agent.is_attempting();
         act(&mut agent, &mut scene);
         agent.run_due(&mut scene);
         let works = agent.working_address();
         self.discovering -= usize::from(was_discovering);
+        self.attempting -= usize::from(was_attempting);
         if let Some(remote) = works {
             self.memory.works(name, remote, self.now);
         }
@@ -317,6 +335,7 @@ impl Paths {
             return;
         }
         self.discovering += usize::from(agent.is_discovering());
+        self.attempting += usize::from(agent.is_attempting());
         let at = agent.deadline(self.now).max(self.now + SHORTEST_SLEEP);
         self.schedule(name, Some(at));
         self.agents.insert(name.clone(), agent);
@@ -329,6 +348,11 @@ impl Paths {
         if let Some(roster) = self.groups.get_mut(&group) {
             roster.remember(&key, agent.memory());
         }
+        self.close(agent);
+        self.rests.retain(|_, rest| rest.until > self.now);
+        if agent.rest().until > self.now {
+            self.rests.insert(name.clone(), agent.rest());
+        }
         if let Some(ways) = agent.parting_ways() {
             self.actions.push_back(PathAction::SetWays { group, key, ways });
         }
@@ -337,7 +361,26 @@ impl Paths {
     fn drop_agent(&mut self, name: &PeerName) {
         if let Some(agent) = self.agents.remove(name) {
             self.discovering -= usize::from(agent.is_discovering());
+            self.attempting -= usize::from(agent.is_attempting());
+            self.close(&agent);
             self.schedule(name, None);
+        }
+    }
+
+    /// Auxiliary sockets were opened for a peer; where nobody uses it any more, they are closed again.
+    fn opened(&mut self, name: &PeerName, sockets: Vec<Auxiliary>) {
+        if self.agents.contains_key(name) {
+            self.with(name, false, |agent, _| agent.sockets_opened(sockets));
+        } else if !sockets.is_empty() {
+            self.actions.push_back(PathAction::CloseSockets(sockets));
+        }
+    }
+
+    /// Closes the auxiliary sockets of an agent that goes.
+    fn close(&mut self, agent: &Agent) {
+        let sockets = agent.sockets();
+        if !sockets.is_empty() {
+            self.actions.push_back(PathAction::CloseSockets(sockets));
         }
     }
 

@@ -9,7 +9,13 @@ pub struct Way {
     pub remote: SocketAddr,
     /// Set where `remote` is a relay.
     pub relay: Option<Hop>,
+    /// This node's own end, where it is not the socket that everybody knows.
+    pub auxiliary: Option<Auxiliary>,
 }
+
+/// Names a socket beside the usual ones, opened for one peer by birthday probing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Auxiliary(pub u32);
 
 /// What a relay must be told to pass a datagram on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,13 +30,19 @@ impl Way {
     /// Straight to an address.
     #[must_use]
     pub const fn direct(remote: SocketAddr) -> Self {
-        Self { remote, relay: None }
+        Self { remote, relay: None, auxiliary: None }
+    }
+
+    /// Straight to an address, from a socket of its own.
+    #[must_use]
+    pub const fn from_auxiliary(remote: SocketAddr, socket: Auxiliary) -> Self {
+        Self { remote, relay: None, auxiliary: Some(socket) }
     }
 
     /// Through a relay, on this node's lease there.
     #[must_use]
     pub const fn relayed(remote: SocketAddr, lease: u32, address: u64) -> Self {
-        Self { remote, relay: Some(Hop { lease, address }) }
+        Self { remote, relay: Some(Hop { lease, address }), auxiliary: None }
     }
 
     /// Whether no relay is in between.

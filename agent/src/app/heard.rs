@@ -31,9 +31,9 @@ impl Running {
                 let Some((group, key)) = self.peer(network, key) else { return };
                 self.find(Found::Path(PathEvent::Wanted { group, key })).await;
             }
-            Tunnel::Sending { network, key } => {
+            Tunnel::Sending { network, key, carried } => {
                 let Some((group, key)) = self.peer(network, key) else { return };
-                self.find(Found::Path(PathEvent::Sending { group, key })).await;
+                self.find(Found::Path(PathEvent::Sending { group, key, carried })).await;
             }
             Tunnel::Silent { network, key } => {
                 let Some((group, key)) = self.peer(network, key) else { return };

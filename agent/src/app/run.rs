@@ -78,7 +78,7 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
     let serving = serve(&options, &ask).await?;
     let (stop, stopped) = mpsc::channel(1);
     let (node, port) = (enrolment.node.clone(), overlay.tunnel.port());
-    let (finder, finds) = finder(&enroller, &enrolment, (port, options.mtu))?;
+    let (finder, finds) = finder(&enroller, &enrolment, &options, port)?;
     let running = Running {
         mapper: mapped::start(&options, enroller.host.as_ref(), port, inputs.clone()),
         core: AgentCore::new(boot),

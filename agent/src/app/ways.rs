@@ -7,7 +7,7 @@ use lacis_agent_core::{Event, PathEvent, RemotePeer};
 use lacis_proto::{GroupId, PeerId, Signal, relay};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{AgentError, FINDS, Resolved, enrol::Enroller, run::Running, status::path_word};
+use super::{AgentError, FINDS, Options, Resolved, enrol::Enroller, run::Running, status::path_word};
 use crate::{
     clock::random,
     paths::{Bridges, Errand, Finder, Found, from_tunnel},
@@ -170,13 +170,15 @@ impl Running {
 pub(super) fn finder(
     enroller: &Enroller,
     enrolment: &Enrolment,
-    (port, mtu): (u16, u16),
+    options: &Options,
+    port: u16,
 ) -> Result<(Finder, mpsc::Receiver<Found>), AgentError> {
     let (found, finds) = mpsc::channel(FINDS);
     let (clock, dialer) = (enroller.clock, enroller.dialer(&enrolment.pins)?);
     let last_good = enroller.state.last_good(clock.unix_ms());
     let bridges = Bridges { dialer, clock, port, found };
-    Ok((Finder::new(random(), clock.unix_ms(), mtu, last_good, bridges), finds))
+    let (mtu, birthday) = (options.mtu, options.birthday);
+    Ok((Finder::new(random(), clock.unix_ms(), (mtu, birthday), last_good, bridges), finds))
 }
 
 /// Room for signals that are under way.

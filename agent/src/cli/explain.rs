@@ -37,6 +37,9 @@ fn show(told: &Explained) {
     if let Some(why) = told.via.as_ref().map(|via| via.why.as_str()).filter(|why| !why.is_empty()) {
         print::line(&format!("why: {why}"));
     }
+    if let Some(birthday) = told.via.as_ref().and_then(|via| via.birthday.as_ref()) {
+        print::line(&format!("birthday probing: {}", birthday.text));
+    }
     if !told.candidates.is_empty() {
         print::line("");
         let mut rows = vec![["WAY", "ADDRESS", "FATE", "RTT", "PROBES"].map(str::to_owned).to_vec()];

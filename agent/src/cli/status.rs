@@ -135,6 +135,12 @@ fn show_group(group: &GroupStatus) {
         ]);
     }
     print::table(&rows);
+    for peer in &group.peers {
+        let birthday = peer.via.as_ref().and_then(|via| via.birthday.as_ref());
+        if let Some(birthday) = birthday.filter(|birthday| birthday.state != "found") {
+            print::line(&format!("birthday probing with {}: {}", short(&peer.name), birthday.text));
+        }
+    }
 }
 
 /// How packets to a peer travel, in a cell.

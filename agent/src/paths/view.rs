@@ -2,12 +2,12 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use lacis_agent_core::{CandidateKind, Considered, Fate, Mapping, PathView, RelayView, Way};
+use lacis_agent_core::{BirthdayState, CandidateKind, Considered, Fate, Mapping, PathView, RelayView, Way};
 
 use lacis_proto::{GroupId, PublicKey};
 
 use super::Finder;
-use crate::status::{CandidateStatus, Netcheck, RelayStatus, ViaStatus};
+use crate::status::{BirthdayStatus, CandidateStatus, Netcheck, RelayStatus, ViaStatus};
 
 impl Finder {
     /// The paths to all peers that are in use.
@@ -35,6 +35,7 @@ impl Finder {
             loss_percent: measured.map_or(0, |view| view.loss_percent),
             both_ways: view.is_some_and(|view| view.also.is_some()),
             why: view.filter(|_| way.relay.is_some()).map(|view| view.why.clone()).unwrap_or_default(),
+            birthday: view.and_then(|view| view.birthday).map(birthday),
         }
     }
 
@@ -99,6 +100,20 @@ fn relay_status(view: RelayView) -> RelayStatus {
         leaving: view.leaving,
         trouble: view.trouble,
     }
+}
+
+fn birthday(state: BirthdayState) -> BirthdayStatus {
+    let (word, again_in) = match state {
+        BirthdayState::Off => ("off", None),
+        BirthdayState::OffThere => ("off_there", None),
+        BirthdayState::Waiting => ("waiting", None),
+        BirthdayState::AtWork { .. } => ("at_work", None),
+        BirthdayState::Resting { again_in } => ("resting", Some(again_in)),
+        BirthdayState::Failed { again_in } => ("failed", Some(again_in)),
+        BirthdayState::Found => ("found", None),
+    };
+    let again_s = again_in.map(|again_in| again_in.as_secs());
+    BirthdayStatus { state: word.to_owned(), text: state.to_string(), again_s }
 }
 
 const fn transport(tls: bool) -> &'static str {

@@ -33,6 +33,20 @@ pub struct ViaStatus {
     pub both_ways: bool,
     /// Why there is a relay in between; empty where there is none.
     pub why: String,
+    /// How birthday probing stands, where the NATs of both ends are a pair for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub birthday: Option<BirthdayStatus>,
+}
+
+/// How birthday probing stands with a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BirthdayStatus {
+    /// A word for programs: `off`, `off_there`, `waiting`, `at_work`, `resting`, `failed` or `found`.
+    pub state: String,
+    /// The same for people.
+    pub text: String,
+    /// After how many seconds the next attempt may follow, where one failed.
+    pub again_s: Option<u64>,
 }
 
 /// How things stand between this node and a relay.

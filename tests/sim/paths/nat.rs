@@ -76,7 +76,8 @@ pub(crate) struct Nat {
     pub(crate) kind: Kind,
     pub(crate) outside: IpAddr,
     own_port: u16,
-    flows: BTreeMap<SocketAddr, Flow>,
+    /// By the host's own port and by destination.
+    flows: BTreeMap<(u16, SocketAddr), Flow>,
     /// Strangers that got as far as the router: a flow to them cannot keep its port.
     clashes: BTreeMap<SocketAddr, Duration>,
     next_port: u16,
@@ -102,34 +103,51 @@ impl Nat {
         self.next_port = 20_000 + u16::try_from(random.below(10_000)).unwrap();
     }
 
-    /// A datagram leaves; returns the source it has outside.
-    pub(crate) fn out(&mut self, now: Duration, to: SocketAddr, random: &mut Random) -> Option<SocketAddr> {
+    /// A datagram leaves the host's port `from`; returns the source it has outside.
+    pub(crate) fn out(
+        &mut self,
+        now: Duration,
+        from: u16,
+        to: SocketAddr,
+        random: &mut Random,
+    ) -> Option<SocketAddr> {
         if self.kind == Kind::Ub {
             return None;
         }
-        let living = self.flows.get(&to).filter(|flow| flow.lives(now)).copied();
+        let living = self.flows.get(&(from, to)).filter(|flow| flow.lives(now)).copied();
         let (port, answered) = match living {
             Some(flow) => (flow.port, flow.answered),
-            None => (self.choose(now, to, random), false),
+            None => (self.choose(now, from, to, random), false),
         };
-        self.flows.insert(to, Flow { port, used: now, answered });
+        self.flows.insert((from, to), Flow { port, used: now, answered });
         Some(SocketAddr::new(self.outside, port))
     }
 
-    fn choose(&mut self, now: Duration, to: SocketAddr, random: &mut Random) -> u16 {
+    fn choose(&mut self, now: Duration, from: u16, to: SocketAddr, random: &mut Random) -> u16 {
         match self.kind {
-            Kind::P | Kind::F | Kind::Fc | Kind::Ar | Kind::Pr | Kind::Ub => self.own_port,
+            Kind::P | Kind::F | Kind::Fc | Kind::Ar | Kind::Pr | Kind::Ub => from,
             Kind::Lk if self.clashes.get(&to).is_some_and(|at| now < *at + UNANSWERED) => {
                 40_000 + u16::try_from(random.below(20_000)).unwrap()
             }
-            Kind::Lk => self.own_port,
+            Kind::Lk => from,
             Kind::Ad => {
-                let same = self.flows.iter().find(|(other, flow)| other.ip() == to.ip() && flow.lives(now));
+                let same = self
+                    .flows
+                    .iter()
+                    .find(|((own, other), flow)| *own == from && other.ip() == to.ip() && flow.lives(now));
                 let same = same.map(|(_, flow)| flow.port);
                 same.unwrap_or_else(|| 30_000 + u16::try_from(random.below(10_000)).unwrap())
             }
             Kind::Ss => self.count(now, random),
-            Kind::Sr => 1_024 + u16::try_from(random.below(64_000)).unwrap(),
+            Kind::Sr => loop {
+                let port = 1_024 + u16::try_from(random.below(64_000)).unwrap();
+                let is_taken = |((_, other), flow): (&(u16, SocketAddr), &Flow)| {
+                    *other == to && flow.port == port && flow.lives(now)
+                };
+                if !self.flows.iter().any(is_taken) {
+                    return port;
+                }
+            },
         }
     }
 
@@ -158,29 +176,31 @@ impl Nat {
         Some(SocketAddr::new(self.outside, port))
     }
 
-    /// A datagram arrives at one of the outside ports; returns whether it reaches the host.
-    pub(crate) fn admits(&mut self, now: Duration, port: u16, from: SocketAddr) -> bool {
+    /// A datagram arrives at one of the outside ports; returns the host's port that it reaches, if it does.
+    pub(crate) fn admits(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<u16> {
         let mut living = self.flows.iter().filter(|(_, flow)| flow.port == port && flow.lives(now));
+        let own = |flow: (&(u16, SocketAddr), &Flow)| flow.0.0;
         let admitted = match self.kind {
-            Kind::P => port == self.own_port,
-            Kind::Fc => living.next().is_some(),
-            Kind::Ar => living.any(|(to, _)| to.ip() == from.ip()),
+            Kind::P => (port == self.own_port).then_some(port),
+            Kind::Fc => living.next().map(own),
+            Kind::Ar => living.find(|((_, to), _)| to.ip() == from.ip()).map(own),
             Kind::F | Kind::Pr | Kind::Lk | Kind::Ad | Kind::Ss | Kind::Sr => {
-                living.any(|(to, _)| *to == from)
+                living.find(|((_, to), _)| *to == from).map(own)
             }
-            Kind::Ub => false,
+            Kind::Ub => None,
         };
         if self.mapped == Some(port) {
             // What answers leaves by the same port.
-            self.flows.insert(from, Flow { port, used: now, answered: true });
-            return true;
+            self.flows.insert((self.own_port, from), Flow { port, used: now, answered: true });
+            return Some(self.own_port);
         }
-        match self.flows.get_mut(&from).filter(|flow| flow.port == port && flow.lives(now)) {
-            Some(flow) => {
+        let mut living = self.flows.iter_mut().filter(|(_, flow)| flow.port == port && flow.lives(now));
+        match living.find(|((_, to), _)| *to == from) {
+            Some((_, flow)) => {
                 flow.used = now;
                 flow.answered = true;
             }
-            None if self.kind == Kind::Lk && !admitted && port == self.own_port => {
+            None if self.kind == Kind::Lk && admitted.is_none() && port == self.own_port => {
                 self.clashes.insert(from, now);
             }
             None => {}

@@ -7,8 +7,8 @@ use std::{
 };
 
 use lacis_agent_core::{
-    Candidate, CandidateKind, Mapping, NatSummary, PathAction, PathEvent, Paths, PathsBoot, PeerWays,
-    RelayWay, RemotePeer, Seed, Shared, Way,
+    Auxiliary, BirthdayState, Candidate, CandidateKind, Mapping, NatSummary, PathAction, PathEvent, Paths,
+    PathsBoot, PeerWays, RelayWay, RemotePeer, Seed, Shared, Way,
 };
 use lacis_proto::{GroupId, PeerId, PublicKey, RecordId};
 use support::Random;
@@ -49,6 +49,12 @@ const REKEY: Duration = Duration::from_secs(5);
 
 /// A session is void after this (WireGuard paper §6.1).
 const REJECT: Duration = Duration::from_secs(180);
+
+/// Auxiliary sockets have the ports behind this one.
+const FIRST_AUXILIARY: u16 = 10_000;
+
+/// Bytes that a packet of the application counts for.
+const PACKET: u64 = 1_000;
 
 /// Most packets that wait for a session.
 const MAX_QUEUED: usize = 256;
@@ -97,6 +103,16 @@ pub(crate) struct Node {
     pub(crate) count_flows: bool,
     /// It is off: nothing reaches it, and no relay knows it.
     pub(crate) is_away: bool,
+    /// Whether it takes part in birthday probing, from its next start on.
+    pub(crate) birthday: bool,
+    /// Auxiliary sockets that are open, how many were opened, and the most that were open at once.
+    pub(crate) sockets: BTreeSet<Auxiliary>,
+    opened: u32,
+    pub(crate) most_sockets: usize,
+    /// It has descriptors for so many sockets.
+    pub(crate) descriptors: usize,
+    /// Frames that left straight to some address, and when.
+    pub(crate) straight: Vec<(Duration, SocketAddr)>,
     boot: u64,
     others: BTreeMap<PublicKey, usize>,
 }
@@ -121,13 +137,19 @@ impl Node {
             peer: peer_of(index),
             host,
             nat,
-            paths: Paths::new(boot(1, random)),
+            paths: Paths::new(boot(1, false, random)),
             tunnels: BTreeMap::new(),
             out: Vec::new(),
             left: 0,
             frames: 0,
             count_flows: false,
             is_away: false,
+            birthday: false,
+            sockets: BTreeSet::new(),
+            opened: 0,
+            most_sockets: 0,
+            descriptors: 1_000,
+            straight: Vec::new(),
             boot: 1,
             others: BTreeMap::new(),
         }
@@ -136,7 +158,8 @@ impl Node {
     /// The program restarts: tunnels and paths are gone, a later start begins.
     pub(crate) fn restart(&mut self, random: &mut Random) {
         self.boot += 1;
-        self.paths = Paths::new(boot(self.boot, random));
+        self.paths = Paths::new(boot(self.boot, self.birthday, random));
+        self.sockets.clear();
         let others = std::mem::take(&mut self.tunnels);
         for (other, tunnel) in others {
             let fresh = Tunnel {
@@ -168,8 +191,10 @@ impl Node {
     /// Tells the path agent what observers see: where this node is, and what its NAT is like.
     pub(crate) fn observe(&mut self, now: Duration, observers: &[SocketAddr], random: &mut Random) {
         let mut own = vec![Candidate { kind: CandidateKind::Host, addr: self.host }];
-        let seen: Vec<SocketAddr> =
-            observers.iter().filter_map(|observer| self.nat.out(now, *observer, random)).collect();
+        let seen: Vec<SocketAddr> = observers
+            .iter()
+            .filter_map(|observer| self.nat.out(now, self.host.port(), *observer, random))
+            .collect();
         let mapping = if seen.is_empty() { Mapping::Unknown } else { self.nat.kind.mapping() };
         let is_same = seen.windows(2).all(|pair| pair[0] == pair[1]);
         if let Some(seen) = seen.first().filter(|seen| is_same && **seen != self.host) {
@@ -211,7 +236,21 @@ impl Node {
         self.paths.handle(now, event);
         while let Some(action) = self.paths.poll() {
             match action {
-                PathAction::Send { way, payload, ttl, .. } => self.send(way, Packet::Frame(payload), ttl),
+                PathAction::Send { way, payload, ttl, .. } => {
+                    if way.is_direct() {
+                        self.straight.push((now, way.remote));
+                    }
+                    self.send(way, Packet::Frame(payload), ttl);
+                }
+                PathAction::OpenSockets { group, key, count } => {
+                    let sockets = self.open(count);
+                    self.paths.handle(now, PathEvent::SocketsOpened { group, key, sockets });
+                }
+                PathAction::CloseSockets(sockets) => {
+                    for socket in sockets {
+                        assert!(self.sockets.remove(&socket), "{socket:?} is closed twice");
+                    }
+                }
                 PathAction::Signal { to, payload, .. } => self.out.push(Out::Signal { to, payload }),
                 PathAction::SetWays { key, ways, .. } => self.set_ways(now, self.others[&key], ways),
                 PathAction::Agree { group, key } => {
@@ -223,6 +262,38 @@ impl Node {
                 PathAction::NeedRelay { .. } | PathAction::KeepLastGood | PathAction::Moved { .. } => {}
             }
         }
+    }
+
+    fn open(&mut self, count: usize) -> Vec<Auxiliary> {
+        let count = count.min(self.descriptors.saturating_sub(self.sockets.len()));
+        let opened = (0..count).map(|_| {
+            self.opened += 1;
+            Auxiliary(self.opened)
+        });
+        let opened: Vec<Auxiliary> = opened.collect();
+        self.sockets.extend(&opened);
+        self.most_sockets = self.most_sockets.max(self.sockets.len());
+        opened
+    }
+
+    /// The port of this host that a way leaves from; none if the socket is closed.
+    pub(crate) fn port_of(&self, way: Way) -> Option<u16> {
+        let Some(socket) = way.auxiliary else { return Some(self.host.port()) };
+        self.sockets.contains(&socket).then(|| FIRST_AUXILIARY + u16::try_from(socket.0).unwrap())
+    }
+
+    /// The way by which something came from an address to one of this host's ports; none if the socket is closed.
+    pub(crate) fn way_in(&self, port: u16, from: SocketAddr) -> Option<Way> {
+        if port == self.host.port() {
+            return Some(Way::direct(from));
+        }
+        let socket = Auxiliary(u32::from(port.checked_sub(FIRST_AUXILIARY)?));
+        self.sockets.contains(&socket).then(|| Way::from_auxiliary(from, socket))
+    }
+
+    /// How birthday probing stands with another node.
+    pub(crate) fn birthday_with(&self, other: usize) -> Option<BirthdayState> {
+        self.paths.view().into_iter().find(|view| view.key == key_of(other))?.birthday
     }
 
     fn send(&mut self, way: Way, packet: Packet, ttl: Option<u8>) {
@@ -329,7 +400,9 @@ impl Node {
         }
         let (group, key) = (group(), key_of(other));
         if tells {
-            self.handle(now, PathEvent::Sending { group: group.clone(), key });
+            let tunnel = &self.tunnels[&other];
+            let carried = PACKET * (tunnel.next + tunnel.arrived.len() as u64);
+            self.handle(now, PathEvent::Sending { group: group.clone(), key, carried });
         }
         if is_silent {
             self.handle(now, PathEvent::Silent { group, key });
@@ -389,10 +462,10 @@ impl Node {
     }
 }
 
-fn boot(number: u64, random: &mut Random) -> PathsBoot {
+fn boot(number: u64, birthday: bool, random: &mut Random) -> PathsBoot {
     let mut seed = Seed::default();
     seed.0.copy_from_slice(&random.bytes::<32>());
-    PathsBoot { seed, boot: number, mtu: MTU, last_good: Vec::new() }
+    PathsBoot { seed, boot: number, mtu: MTU, last_good: Vec::new(), birthday }
 }
 
 /// Stands for the agreement of two static keys: both ends get the same out of it.

@@ -233,8 +233,9 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Outside { to, port, from, packet } => {
-                if self.nodes[to].nat.admits(self.now, port, from) {
-                    self.nodes[to].receive(self.now, Way::direct(from), packet);
+                let admitted = self.nodes[to].nat.admits(self.now, port, from);
+                if let Some(way) = admitted.and_then(|port| self.nodes[to].way_in(port, from)) {
+                    self.nodes[to].receive(self.now, way, packet);
                     self.collect(to);
                 }
             }
@@ -320,7 +321,11 @@ impl World {
         }
         match way.relay {
             Some(hop) => self.relay(index, way.remote, usize::try_from(hop.address).unwrap(), packet),
-            None => self.direct(index, way.remote, packet, ttl),
+            None => {
+                if let Some(port) = self.nodes[index].port_of(way) {
+                    self.direct((index, port), way.remote, packet, ttl);
+                }
+            }
         }
     }
 
@@ -344,7 +349,7 @@ impl World {
         }
     }
 
-    fn direct(&mut self, from: usize, to: SocketAddr, packet: Packet, ttl: Option<u8>) {
+    fn direct(&mut self, (from, port): (usize, u16), to: SocketAddr, packet: Packet, ttl: Option<u8>) {
         let site = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => [ip.octets()[0], ip.octets()[1], ip.octets()[2]],
             IpAddr::V6(_) => [0; 3],
@@ -358,7 +363,7 @@ impl World {
             self.push(at, Happening::Inside { to, way: Way::direct(host), packet });
             return;
         }
-        let Some(source) = self.nodes[from].nat.out(self.now, to, &mut self.random) else { return };
+        let Some(source) = self.nodes[from].nat.out(self.now, port, to, &mut self.random) else { return };
         if ttl.is_some() || self.cut || length(&packet) > self.widest || self.is_lost() {
             return;
         }

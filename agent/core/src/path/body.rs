@@ -10,6 +10,8 @@
 //! 4 PUNCH       round 1 | revision of the sender's candidates 4 | revision that it has of the receiver's 4 | wait in ms 2
 //! 5 PUNCH-ACK   the same
 //! 6 BYE
+//! 7 BIRTHDAY    attempt 1
+//! 8 BIRTHDAY-ACK attempt 1
 //! ```
 //! Numbers are big-endian. Content after the last field is passed over, and so is a candidate of an unknown kind: later
 //! versions may add some. A PING is as long as its PONG, so that a replayed one gains nothing.
@@ -56,11 +58,16 @@ pub(super) struct Nature {
     pub(super) udp: bool,
     pub(super) mapped: bool,
     pub(super) v6: bool,
+    /// Whether it takes part in birthday probing.
+    pub(super) birthday: bool,
+    /// Lowest and highest port that was seen of it.
+    pub(super) ports: Option<(u16, u16)>,
 }
 
 impl From<&NatSummary> for Nature {
     fn from(nat: &NatSummary) -> Self {
-        Self { mapping: nat.mapping, step: nat.step, udp: nat.udp, mapped: nat.mapped, v6: nat.v6 }
+        let NatSummary { mapping, seen: _, step, ports, udp, mapped, v6 } = *nat;
+        Self { mapping, step, udp, mapped, v6, birthday: false, ports }
     }
 }
 
@@ -93,6 +100,14 @@ pub(super) enum Body {
     Punch(Punch),
     PunchAck(Punch),
     Bye,
+    /// Calls the peer to an attempt of birthday probing.
+    Birthday {
+        attempt: u8,
+    },
+    /// Takes part in it.
+    BirthdayAck {
+        attempt: u8,
+    },
 }
 
 /// Length of the content of a PING and of a PONG.
@@ -108,6 +123,8 @@ impl Body {
             Self::Punch(_) => 4,
             Self::PunchAck(_) => 5,
             Self::Bye => 6,
+            Self::Birthday { .. } => 7,
+            Self::BirthdayAck { .. } => 8,
         }
     }
 
@@ -131,6 +148,7 @@ impl Body {
                 out.extend(punch.wait_ms.to_be_bytes());
             }
             Self::Bye => {}
+            Self::Birthday { attempt } | Self::BirthdayAck { attempt } => out.push(*attempt),
         }
     }
 
@@ -147,6 +165,8 @@ impl Body {
             4 => Self::Punch(rest.punch()?),
             5 => Self::PunchAck(rest.punch()?),
             6 => Self::Bye,
+            7 => Self::Birthday { attempt: rest.u8()? },
+            8 => Self::BirthdayAck { attempt: rest.u8()? },
             _ => return None,
         })
     }
@@ -177,9 +197,13 @@ fn write_offer(out: &mut Vec<u8>, offer: &Offer) {
         Mapping::AddressDependent => 2,
         Mapping::AddressAndPortDependent => 3,
     });
-    out.push(u8::from(nat.udp) | u8::from(nat.mapped) << 1 | u8::from(nat.v6) << 2);
+    out.push(
+        u8::from(nat.udp) | u8::from(nat.mapped) << 1 | u8::from(nat.v6) << 2 | u8::from(nat.birthday) << 3,
+    );
     out.extend(nat.step.unwrap_or(0).to_be_bytes());
-    out.extend([0; 4]);
+    let (low, high) = nat.ports.unwrap_or_default();
+    out.extend(low.to_be_bytes());
+    out.extend(high.to_be_bytes());
     let candidates = &offer.candidates[..offer.candidates.len().min(MAX_OFFERED)];
     out.push(count(candidates.len()));
     for candidate in candidates {
@@ -309,13 +333,15 @@ impl Rest<'_> {
         };
         let flags = self.u8()?;
         let step = i16::from_be_bytes(self.take()?);
-        self.take::<4>()?;
+        let (low, high) = (self.u16()?, self.u16()?);
         Some(Nature {
             mapping,
             step: Some(step).filter(|step| *step != 0),
             udp: flags & 1 != 0,
             mapped: flags & 2 != 0,
             v6: flags & 4 != 0,
+            birthday: flags & 8 != 0,
+            ports: Some((low, high)).filter(|(_, high)| *high != 0),
         })
     }
 }

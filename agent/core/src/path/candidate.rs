@@ -94,7 +94,7 @@ pub struct NatSummary {
     pub seen: Option<SocketAddr>,
     /// Difference between the ports of successive flows, where it was equal in three observations.
     pub step: Option<i16>,
-    /// Lowest and highest port that was seen.
+    /// Lowest and highest port that was seen, by three observers at least.
     pub ports: Option<(u16, u16)>,
     /// Whether UDP leaves and comes back at all.
     pub udp: bool,

@@ -6,7 +6,7 @@ use lacis_proto::{Endpoint, GroupId, PeerId, PublicKey, RecordId, RelayHome};
 use zeroize::Zeroizing;
 
 use super::candidate::{Candidate, NatSummary};
-use crate::way::{PeerWays, Way};
+use crate::way::{Auxiliary, PeerWays, Way};
 
 /// What the path agent starts from.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub struct PathsBoot {
     pub mtu: u16,
     /// Direct paths that worked before.
     pub last_good: Vec<LastGood>,
+    /// Whether this node takes part in birthday probing.
+    pub birthday: bool,
 }
 
 /// Random bytes that must not be logged.
@@ -135,6 +137,8 @@ pub enum PathEvent {
         group: GroupId,
         /// The peer's key.
         key: PublicKey,
+        /// Bytes of packets that went to the peer and came from it so far.
+        carried: u64,
     },
     /// Packets left and nothing authentic came back for a second, though traffic had been both ways.
     Silent {
@@ -191,6 +195,15 @@ pub enum PathEvent {
         group: GroupId,
         /// The frame.
         payload: Vec<u8>,
+    },
+    /// Answer to [`PathAction::OpenSockets`].
+    SocketsOpened {
+        /// The group.
+        group: GroupId,
+        /// The peer's key.
+        key: PublicKey,
+        /// The sockets; fewer than asked for where descriptors are short.
+        sockets: Vec<Auxiliary>,
     },
     /// Addresses or routes of this host changed.
     NetworkChanged,
@@ -257,6 +270,17 @@ pub enum PathAction {
     /// Open three flows to observers at once, from a socket of their own, then tell [`PathEvent::Counted`]: the NAT counts
     /// flows, and only new ones tell how far it is.
     CountFlows,
+    /// Open so many auxiliary sockets for a peer, then tell [`PathEvent::SocketsOpened`].
+    OpenSockets {
+        /// The group.
+        group: GroupId,
+        /// The peer's key.
+        key: PublicKey,
+        /// How many.
+        count: usize,
+    },
+    /// Close auxiliary sockets.
+    CloseSockets(Vec<Auxiliary>),
     /// A lease at this relay is needed: a peer that is wanted has its home there.
     NeedRelay {
         /// The group.

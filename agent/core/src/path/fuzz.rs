@@ -6,14 +6,14 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use lacis_proto::{GroupId, PeerId, PublicKey, RecordId};
 
 use super::{
-    Candidate, CandidateKind, Considered, PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer,
-    Shared,
+    Candidate, CandidateKind, Considered, Mapping, NatSummary, PathAction, PathEvent, Paths, PathsBoot,
+    RelayWay, RemotePeer, Shared,
     body::Body,
     frame,
     keys::{PairKeys, tag_of},
-    limits::{DISCOVERY_RATE, MAX_CANDIDATES, MAX_PEER_REFLEXIVE, MAX_RELAYS},
+    limits::{BIRTHDAY_SOCKETS, DISCOVERY_RATE, MAX_CANDIDATES, MAX_PEER_REFLEXIVE, MAX_RELAYS},
 };
-use crate::way::Way;
+use crate::way::{Auxiliary, Way};
 
 /// What a frame says is read or refused, and read again as it was written. The first byte is the type.
 pub fn content(bytes: &[u8]) {
@@ -54,19 +54,24 @@ struct Game {
     seq: u64,
     /// Addresses that something came from; data may go to no other.
     heard: BTreeSet<SocketAddr>,
+    /// Auxiliary sockets that were opened, and those that are open.
+    sockets: u32,
+    open: BTreeSet<Auxiliary>,
 }
 
 impl Game {
     fn new() -> Self {
         let key = |n| PublicKey::try_new([n; 32]).expect("it is not all zeroes");
         let mut game = Self {
-            paths: Paths::new(PathsBoot::default()),
+            paths: Paths::new(PathsBoot { birthday: true, ..PathsBoot::default() }),
             now: Duration::from_secs(1),
             group: GroupId::from_random([1; 16]),
             own: key(1),
             peer: key(2),
             seq: 0,
             heard: BTreeSet::new(),
+            sockets: 0,
+            open: BTreeSet::new(),
         };
         let remote = RemotePeer {
             group: game.group.clone(),
@@ -84,15 +89,18 @@ impl Game {
     fn way(&mut self, which: u8) -> Way {
         let remote = SocketAddr::from(([192, 0, 2, which % 32], 1_000));
         if which % 8 == 7 {
-            return Way::relayed(SocketAddr::from(([198, 51, 100, which % 4], 3_478)), 1, 2);
+            return Way::relayed(SocketAddr::from(([198, 51, 100, which / 8 % 4], 3_478)), 1, 2);
         }
         self.heard.insert(remote);
-        Way::direct(remote)
+        match self.open.iter().nth(usize::from(which / 32)) {
+            Some(socket) if which >= 128 => Way::from_auxiliary(remote, *socket),
+            Some(_) | None => Way::direct(remote),
+        }
     }
 
     /// An authentic frame, whatever it says.
     fn peer_says(&mut self, number: u8, which: u8, content: &[u8]) {
-        let Some(body) = Body::read(number % 8, content) else { return };
+        let Some(body) = Body::read(number % 9, content) else { return };
         let keys = PairKeys::derive(&self.group, &self.own, &self.peer, &SHARED);
         self.seq += 1;
         let nonce = [0; 24];
@@ -106,7 +114,7 @@ impl Game {
     fn happens(&mut self, what: u8, which: u8) {
         let (group, key) = (self.group.clone(), self.peer);
         let event = match what % 16 {
-            6 | 7 => PathEvent::Sending { group, key },
+            6 | 7 => PathEvent::Sending { group, key, carried: u64::from(which) << 20 },
             8 if which.is_multiple_of(2) => PathEvent::Silent { group, key },
             8 => PathEvent::Unanswered { group, key },
             9 => PathEvent::Heard { group, key, way: self.way(which) },
@@ -118,6 +126,12 @@ impl Game {
             12 => PathEvent::NetworkChanged,
             13 => PathEvent::Resumed { asleep: Duration::from_secs(which.into()) },
             14 => PathEvent::Relays((0..which % 4).map(|n| self.relay(n)).collect()),
+            15 if which >= 128 => PathEvent::Nat(NatSummary {
+                mapping: [Mapping::EndpointIndependent, Mapping::AddressAndPortDependent]
+                    [usize::from(which % 2)],
+                udp: true,
+                ..NatSummary::default()
+            }),
             _ => PathEvent::OwnCandidates(vec![Candidate {
                 kind: CandidateKind::Host,
                 addr: SocketAddr::from(([10, 0, 0, which], 1)),
@@ -137,6 +151,12 @@ impl Game {
         }
     }
 
+    fn open(&mut self) -> Auxiliary {
+        self.sockets += 1;
+        self.open.insert(Auxiliary(self.sockets));
+        Auxiliary(self.sockets)
+    }
+
     /// Performs what the agent wants, and checks it.
     fn settle(&mut self) {
         self.paths.handle(self.now, PathEvent::Tick);
@@ -152,6 +172,17 @@ impl Game {
                     data.for_each(|way| assert!(self.heard.contains(&way.remote), "data to a stranger"));
                 }
                 PathAction::Send { .. } | PathAction::Signal { .. } => probes += 1,
+                PathAction::OpenSockets { group, key, count } => {
+                    // Descriptors are short now and then.
+                    let count = if self.sockets.is_multiple_of(3) { 0 } else { count };
+                    let sockets = (0..count).map(|_| self.open()).collect();
+                    self.paths.handle(self.now, PathEvent::SocketsOpened { group, key, sockets });
+                }
+                PathAction::CloseSockets(sockets) => {
+                    for socket in sockets {
+                        assert!(self.open.remove(&socket), "{socket:?} is closed twice");
+                    }
+                }
                 PathAction::Initiate { .. }
                 | PathAction::CountFlows
                 | PathAction::NeedRelay { .. }
@@ -160,6 +191,7 @@ impl Game {
             }
         }
         assert!(probes <= 2 * DISCOVERY_RATE, "{probes} datagrams for one event");
+        assert!(self.open.len() <= BIRTHDAY_SOCKETS[1] + 1, "{} sockets are open", self.open.len());
         assert!(self.paths.deadline().is_none_or(|at| at > self.now), "the agent would never sleep");
         for view in self.paths.view() {
             assert!(view.candidates.len() <= MAX_CANDIDATES + MAX_RELAYS);

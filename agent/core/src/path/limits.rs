@@ -127,6 +127,41 @@ pub const OPENER_BEFORE: Duration = Duration::from_millis(30);
 /// Hops of an opener: beyond this node's own routers and short of the peer's NAT.
 pub const OPENER_TTL: u8 = 4;
 
+/// Birthday probing begins once a pair has been relayed for so long, in use: most calls and pages are over by then.
+pub const BIRTHDAY_RELAYED: Duration = Duration::from_secs(30);
+
+/// It begins as well once so many bytes went through the relay: then a relay's bandwidth is worth a thousand probes.
+pub const BIRTHDAY_BYTES: u64 = 10_000_000;
+
+/// Sockets that the end behind the harder NAT opens in the first attempt and in the second: with `BIRTHDAY_PROBES`, 64 %
+/// and 98 % succeed.
+pub const BIRTHDAY_SOCKETS: [usize; 2] = [64, 256];
+
+/// Probes of the other end in one attempt, each to another port.
+pub const BIRTHDAY_PROBES: usize = 1_024;
+
+/// Probes of it leave so often, `BIRTHDAY_AT_ONCE` together: three quarters of `DISCOVERY_RATE`, the rest is for others.
+pub const BIRTHDAY_EVERY: Duration = Duration::from_millis(20);
+
+/// Probes that leave together.
+pub const BIRTHDAY_AT_ONCE: usize = 3;
+
+/// In the second attempt sockets are opened so much later than probes begin to leave: all of them have left, and no NAT
+/// has forgotten them.
+pub const BIRTHDAY_HEAD_START: Duration = Duration::from_millis(7_500);
+
+/// An attempt is over after this: head start, two seconds of packets from 256 sockets, and answers.
+pub const BIRTHDAY_LASTS: Duration = Duration::from_secs(12);
+
+/// The second attempt follows the first after this: what clashed in a NAT is forgotten (`CLASH_SILENCE`).
+pub const BIRTHDAY_AGAIN: Duration = Duration::from_secs(40);
+
+/// A pair rests for so long after both attempts failed: a NAT that could not be met will hardly be met soon.
+pub const BIRTHDAY_REST: Duration = Duration::from_secs(3_600);
+
+/// A peer that does not answer a call is called again after this: it rests, or is at work with another one.
+pub const BIRTHDAY_CALL_AGAIN: Duration = Duration::from_secs(60);
+
 /// Half the round trip to a peer through a relay where nothing is known of it.
 pub const USUAL_HALF: Duration = Duration::from_millis(75);
 

@@ -8,7 +8,7 @@ use std::{
 use lacis_proto::GroupId;
 
 use super::{
-    body::Offer,
+    body::{Nature, Offer},
     candidate::{Candidate, CandidateKind, NatSummary, is_private},
     event::RelayWay,
     limits::{MAX_OFFERED, MAX_OFFERED_HOSTS, PREDICTED_PORTS},
@@ -22,10 +22,17 @@ pub(super) struct Ours {
     pub(super) revision: u32,
     candidates: Vec<Candidate>,
     pub(super) nat: NatSummary,
+    /// Whether this node takes part in birthday probing.
+    birthday: bool,
     pub(super) relays: Vec<RelayWay>,
 }
 
 impl Ours {
+    /// Nothing is known but whether this node takes part in birthday probing.
+    pub(super) fn new(birthday: bool) -> Self {
+        Self { birthday, ..Self::default() }
+    }
+
     /// Takes in the own addresses. Returns whether anything changed.
     pub(super) fn set_candidates(&mut self, candidates: Vec<Candidate>) -> bool {
         let changed = self.candidates != candidates;
@@ -63,11 +70,16 @@ impl Ours {
         self.candidates.is_empty() || self.candidates.iter().any(|own| own.addr.is_ipv6() == ip.is_ipv6())
     }
 
+    /// What peers are told of the NAT.
+    pub(super) fn nature(&self) -> Nature {
+        Nature { birthday: self.birthday, ..(&self.nat).into() }
+    }
+
     /// What a peer in this group is told.
     pub(super) fn offer(&self, group: &GroupId) -> Offer {
         Offer {
             revision: self.revision,
-            nat: (&self.nat).into(),
+            nat: self.nature(),
             candidates: offered(&self.candidates, &self.nat),
             relays: distances(self.leases(group)),
         }

@@ -11,6 +11,7 @@
 //! Invariants: the primary has answered or is a relay; probes leave only after keys are agreed on; an agent that
 //! nobody uses sends nothing but answers.
 
+mod birthday;
 mod choice;
 mod counting;
 mod exchange;
@@ -23,6 +24,7 @@ use lacis_proto::{GroupId, PublicKey};
 
 use self::{choice::Doubt, counting::Counting};
 use super::{
+    birthday::{Birthday, Rest},
     body::{Body, Offer},
     budget::Budget,
     candidate::{Candidate, CandidateKind},
@@ -41,7 +43,7 @@ use super::{
     roster::Known,
     unique::Unique,
 };
-use crate::way::{PeerWays, Way};
+use crate::way::{Auxiliary, PeerWays, Way};
 
 /// What an agent sees of the rest of the machine while it handles an event.
 #[derive(Debug)]
@@ -62,6 +64,10 @@ pub(super) struct Scene<'a> {
     pub(super) has_room: bool,
     /// The longest packet that the overlay sends.
     pub(super) packet: u16,
+    /// Whether no other agent is busy with birthday probing.
+    pub(super) may_attempt: bool,
+    /// The peer's rest from birthday probing, from before.
+    pub(super) rest: Rest,
     pub(super) boot: u64,
     pub(super) unique: &'a mut Unique,
     pub(super) budget: &'a mut Budget,
@@ -118,6 +124,7 @@ pub(super) struct Agent {
     short_until: Option<Duration>,
     rounds: Rounds,
     counting: Counting,
+    birthday: Birthday,
     /// Data last left or was wanted.
     used_at: Option<Duration>,
     touched_at: Duration,
@@ -148,6 +155,7 @@ impl Agent {
             short_until: None,
             rounds: Rounds::default(),
             counting: Counting::default(),
+            birthday: Birthday::rested(scene.rest),
             used_at: None,
             touched_at: scene.now,
             ways: None,
@@ -185,6 +193,27 @@ impl Agent {
     /// Whether probes that discover are under way.
     pub(super) fn is_discovering(&self) -> bool {
         self.paths.iter().any(|path| !path.is_relay() && path.is_discovering())
+    }
+
+    /// Whether it is busy with birthday probing.
+    pub(super) const fn is_attempting(&self) -> bool {
+        self.birthday.is_busy()
+    }
+
+    /// Its rest from birthday probing.
+    pub(super) const fn rest(&self) -> Rest {
+        self.birthday.rest()
+    }
+
+    /// Its auxiliary sockets.
+    pub(super) fn sockets(&self) -> Vec<Auxiliary> {
+        self.birthday.sockets()
+    }
+
+    /// Data leaves for the peer; so many bytes went to it and came from it so far.
+    pub(super) fn sending(&mut self, scene: &mut Scene<'_>, carried: u64) {
+        self.birthday.carried(carried);
+        self.used(scene);
     }
 
     /// Data leaves for the peer, or should.
@@ -253,7 +282,14 @@ impl Agent {
             Body::PunchAck(punch) if is_fresh => self.accepted(scene, punch),
             // A recorded goodbye of an earlier start could be played again after a restart.
             Body::Bye if freshness == Freshness::New => self.left(scene),
-            Body::Candidates(_) | Body::Punch(_) | Body::PunchAck(_) | Body::Bye => {}
+            Body::Birthday { attempt } if is_fresh => self.birthday_called(scene, carrier, attempt),
+            Body::BirthdayAck { attempt } if is_fresh => self.birthday_accepted(scene, attempt),
+            Body::Candidates(_)
+            | Body::Punch(_)
+            | Body::PunchAck(_)
+            | Body::Bye
+            | Body::Birthday { .. }
+            | Body::BirthdayAck { .. } => {}
         }
     }
 
@@ -327,15 +363,18 @@ impl Agent {
 
     /// Adds a candidate where there is room; returns whether it is there now.
     fn add_candidate(&mut self, scene: &Scene<'_>, candidate: Candidate) -> bool {
-        let way = Way::direct(candidate.addr);
+        self.add_path(scene, Way::direct(candidate.addr), candidate.kind)
+    }
+
+    fn add_path(&mut self, scene: &Scene<'_>, way: Way, kind: CandidateKind) -> bool {
         if self.path(way).is_some() {
             return true;
         }
         if self.paths.iter().filter(|path| !path.is_relay()).count() >= MAX_CANDIDATES {
             return false;
         }
-        let mut path = Path::direct(way, candidate.kind);
-        if !scene.ours.speaks(candidate.addr.ip()) {
+        let mut path = Path::direct(way, kind);
+        if !scene.ours.speaks(way.remote.ip()) {
             path.hurdle = Some(Hurdle::Refused);
         }
         self.paths.push(path);
@@ -343,8 +382,8 @@ impl Agent {
     }
 
     /// Adds the source of something authentic; the oldest unproven one makes room.
-    fn add_observed(&mut self, scene: &Scene<'_>, addr: SocketAddr) -> bool {
-        if self.path(Way::direct(addr)).is_some() {
+    fn add_observed(&mut self, scene: &Scene<'_>, way: Way) -> bool {
+        if self.path(way).is_some() {
             return true;
         }
         let is_observed = |path: &Path| path.kind == Some(CandidateKind::PeerReflexive);
@@ -354,7 +393,7 @@ impl Agent {
             let Some(oldest) = self.paths.iter().position(can_go) else { return false };
             self.paths.remove(oldest);
         }
-        let added = self.add_candidate(scene, Candidate { kind: CandidateKind::PeerReflexive, addr });
+        let added = self.add_path(scene, way, CandidateKind::PeerReflexive);
         self.sort_paths();
         added
     }

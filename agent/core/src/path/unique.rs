@@ -48,6 +48,11 @@ impl Unique {
         middle * (900 + spread) / 1_000
     }
 
+    /// Numbers that nobody knows before.
+    pub(super) fn random(&mut self) -> [u8; 8] {
+        self.draw(b"lacis path random")
+    }
+
     fn draw<const N: usize>(&mut self, purpose: &[u8]) -> [u8; N] {
         self.drawn += 1;
         let whole = mac(&self.seed, &[purpose, &self.boot.to_le_bytes(), &self.drawn.to_le_bytes()]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lacis_proto::{GroupId, PeerId, PublicKey};
 
-use super::candidate::CandidateKind;
+use super::{birthday::BirthdayState, candidate::CandidateKind};
 use crate::way::Way;
 
 /// Everything that is known of one peer's paths.
@@ -30,6 +30,8 @@ pub struct PathView {
     pub loss_percent: u8,
     /// Why the peer is reached through a relay or not at all, in words; empty where it is reached directly.
     pub why: String,
+    /// How birthday probing stands, where the NATs of both ends are a pair for it.
+    pub birthday: Option<BirthdayState>,
     /// Every way that was considered.
     pub candidates: Vec<Considered>,
 }

@@ -16,6 +16,9 @@ use std::{
 use super::limits::MAX_SIGHTINGS;
 use crate::path::{Mapping, NatSummary, stride};
 
+/// Sightings from which on ports tell of the range that a NAT takes them from.
+const TELLING_PORTS: usize = 3;
+
 /// One observer's last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sighting {
@@ -76,7 +79,7 @@ impl Sightings {
             .collect();
         let outside = [true, false].into_iter().flat_map(|v4| agreed(&told, v4)).collect();
         let ports: BTreeSet<u16> = v4.iter().map(|(_, seen)| seen.port()).collect();
-        let ports = ports.first().copied().zip(ports.last().copied());
+        let ports = ports.first().copied().zip(ports.last().copied()).filter(|_| v4.len() >= TELLING_PORTS);
         let nat = NatSummary {
             mapping: mapping(&v4),
             seen: front(&v4),

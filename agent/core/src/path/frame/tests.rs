@@ -31,6 +31,8 @@ fn full_offer() -> Body {
             udp: true,
             mapped: false,
             v6: true,
+            birthday: true,
+            ports: Some((20_000, 20_999)),
         },
         candidates: (0..16).map(|n| Candidate { kind: kinds[n % 3], addr }).collect(),
         relays: vec![([1; 8], 20), ([2; 8], 30), ([3; 8], 65_535)],
@@ -47,6 +49,8 @@ fn every_body() -> Vec<Body> {
         Body::Punch(punch),
         Body::PunchAck(punch),
         Body::Bye,
+        Body::Birthday { attempt: 1 },
+        Body::BirthdayAck { attempt: 2 },
         Body::Ping { transaction: [3; 12], moved: false, longer: 1_432 - PROBE },
     ]
 }

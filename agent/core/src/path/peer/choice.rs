@@ -29,6 +29,7 @@ impl Agent {
         self.give_up_probes(scene.now);
         self.run_rounds(scene);
         self.run_probes(scene);
+        self.run_birthday(scene);
         self.settle(scene);
     }
 
@@ -51,6 +52,7 @@ impl Agent {
             doubt.and_then(|doubt| doubt.next_at()),
             doubt.and_then(|_| self.doubt_ends_at()),
             self.stale_at().filter(|at| *at > now),
+            self.birthday.deadline().filter(|_| has_keys),
         ];
         let earliest = probes.chain(given_up).chain(others.into_iter().flatten()).min();
         earliest.map_or(self.over_at(), |at| at.min(self.over_at()))
@@ -252,6 +254,7 @@ impl Agent {
             .filter(|path| {
                 path.hurdle.is_none() && (path.proven || path.kind != Some(CandidateKind::PeerReflexive))
             })
+            .filter(|path| path.way.auxiliary.is_none())
             .filter_map(|path| Some(Candidate { kind: path.kind?, addr: path.way.remote }))
             .collect();
         greet(&relays, &candidates, &scene.ours.private())
@@ -259,7 +262,8 @@ impl Agent {
 
     /// The direct address that data goes to, if it works.
     pub(in crate::path) fn working_address(&self) -> Option<SocketAddr> {
-        self.primary_path().filter(|path| path.proven && !path.is_relay()).map(|path| path.way.remote)
+        let lasts = |path: &&Path| path.proven && !path.is_relay() && path.way.auxiliary.is_none();
+        self.primary_path().filter(lasts).map(|path| path.way.remote)
     }
 
     /// What the tunnel is told when the agent goes: initiations find the peer, no data leaves before.
@@ -283,7 +287,7 @@ impl Agent {
     pub(in crate::path) fn met(&mut self, scene: &mut Scene<'_>, way: Way) {
         self.touched_at = scene.now;
         self.has_met = true;
-        if way.is_direct() && !self.add_observed(scene, way.remote) {
+        if way.is_direct() && (!self.takes_way(way) || !self.add_observed(scene, way)) {
             return;
         }
         let Some(path) = self.path_mut(way) else { return };
@@ -300,7 +304,7 @@ impl Agent {
         self.touched_at = scene.now;
         if self.heard_at.is_none() {
             self.met(scene, way);
-        } else if way.is_direct() && self.add_observed(scene, way.remote) {
+        } else if way.is_direct() && self.takes_way(way) && self.add_observed(scene, way) {
             self.path_mut(way)
                 .filter(|path| !path.is_confirmed())
                 .into_iter()
@@ -348,6 +352,7 @@ impl Agent {
     /// This node's network changed: the primary is in doubt, and so is everything else.
     pub(in crate::path) fn network_changed(&mut self, scene: &mut Scene<'_>) {
         self.paths.iter_mut().for_each(Path::doubt);
+        self.stop_birthday(scene);
         if self.is_in_use(scene.now) {
             self.begin_doubt(scene.now);
             self.rounds.restart(scene.now);
@@ -387,6 +392,7 @@ impl Agent {
     pub(super) fn left(&mut self, scene: &mut Scene<'_>) {
         self.starts.end();
         self.paths.iter_mut().for_each(Path::void);
+        self.stop_birthday(scene);
         self.rounds.end();
         self.used_at = None;
         self.has_met = false;

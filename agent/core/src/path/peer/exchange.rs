@@ -90,7 +90,7 @@ impl Agent {
         }
     }
 
-    fn tell_candidates(&mut self, scene: &mut Scene<'_>, carrier: Carrier) {
+    pub(super) fn tell_candidates(&mut self, scene: &mut Scene<'_>, carrier: Carrier) {
         if self.told != scene.ours.revision {
             let offer = self.own_offer(scene);
             self.send(scene, carrier, &Body::Candidates(offer), None);

@@ -1,5 +1,7 @@
 //! What people are told of a peer's paths.
 
+use std::time::Duration;
+
 use lacis_proto::GroupId;
 
 use super::{Agent, Keys};
@@ -12,7 +14,13 @@ use crate::path::{
 
 impl Agent {
     /// Everything that is known of the peer's paths.
-    pub(in crate::path) fn view(&self, group: &GroupId, known: &Known, ours: &Ours) -> PathView {
+    pub(in crate::path) fn view(
+        &self,
+        group: &GroupId,
+        known: &Known,
+        ours: &Ours,
+        now: Duration,
+    ) -> PathView {
         let primary = self.primary_path();
         PathView {
             group: group.clone(),
@@ -25,6 +33,7 @@ impl Agent {
             rtt: primary.and_then(|path| path.rtt),
             loss_percent: primary.map_or(0, Path::loss_percent),
             why: self.why(ours).to_owned(),
+            birthday: self.birthday.state(now, &ours.nature(), &self.theirs.nat),
             candidates: self.paths.iter().map(|path| self.considered(path)).collect(),
         }
     }

@@ -158,8 +158,11 @@ impl Agent {
         moved: bool,
         is_fresh: bool,
     ) {
+        if is_fresh && !self.takes_way(way) {
+            return;
+        }
         self.send(scene, Carrier::Way(way), &Body::Pong { transaction, seen: way.remote }, None);
-        if !is_fresh || (way.is_direct() && !self.add_observed(scene, way.remote)) {
+        if !is_fresh || (way.is_direct() && !self.add_observed(scene, way)) {
             return;
         }
         if moved && self.primary != Some(way) {
@@ -197,6 +200,7 @@ impl Agent {
         self.paths.iter_mut().filter(|path| path.way != answered).for_each(super::Path::void);
         self.told = 0;
         self.theirs = super::Offer::default();
+        self.stop_birthday(scene);
         scene.actions.push_back(PathAction::Initiate { group: scene.group.clone(), key: self.key });
         if self.is_in_use(scene.now) {
             self.rounds.restart(scene.now);
