@@ -71,7 +71,7 @@ const PROBES_OF_A_STRANGER: u64 = 100;
 const BIRTHDAY_EVERY: u64 = 8;
 
 /// Bad luck, one kind for each seed in turn.
-const MISFORTUNES: [fn(u64, bool); 20] = [
+const MISFORTUNES: [fn(u64, bool); 21] = [
     foul_weather,
     cut,
     cut_one_way,
@@ -85,6 +85,7 @@ const MISFORTUNES: [fn(u64, bool); 20] = [
     says_goodbye,
     sleeps,
     idles,
+    one_speaks_after_a_rest,
     without_control,
     without_relay,
     replayed,
@@ -411,6 +412,22 @@ fn idles(seed: u64, is_told: bool) {
     world.run_for(30 * S);
     assert!(world.is_direct(0, 1));
     check_flow(&world, happens, Duration::ZERO);
+}
+
+/// NATs have forgotten the way of two who were silent, and their session lives; then only one speaks, and the other has
+/// no reason to look for it.
+fn one_speaks_after_a_rest(seed: u64, is_told: bool) {
+    let index = usize::try_from(seed).unwrap();
+    let kinds = [CONES[index % 5], CONES[index / 5 % 5]];
+    let mut world = World::new(seed, &[(kinds[0], 1), (kinds[1], 2)], FAIR, is_told);
+    chat(&mut world, 10 * S);
+    world.run_for(Duration::from_secs(160 + seed % 25));
+    let happens = world.now;
+    world.talk(0, 1, 40 * MS, 10 * S);
+    world.run_for(9 * S);
+    let way = world.nodes[0].tunnels[&1].ways.primary;
+    assert!(way.is_some_and(|way| way.is_direct()), "{kinds:?}: {way:?}");
+    assert!(world.gap(0, 1, happens) <= CUT_BAR, "{kinds:?}");
 }
 
 fn without_control(seed: u64, is_told: bool) {

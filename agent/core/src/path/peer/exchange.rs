@@ -123,8 +123,9 @@ impl Agent {
     /// Probes what can be probed now, and what is behind NATs at the agreed moment.
     fn meet(&mut self, scene: &Scene<'_>, meeting: Meeting) {
         let counted_at = self.plan_count(scene, meeting);
-        let primary = self.primary;
-        for path in self.paths.iter_mut().filter(|path| Some(path.way) != primary) {
+        // The direct way in use, too: a peer that proposes a meeting has none, and the NATs on it must see us begin.
+        let relay = self.primary.filter(|primary| !primary.is_direct());
+        for path in self.paths.iter_mut().filter(|path| Some(path.way) != relay) {
             let Some(kind) = path.kind else {
                 path.look_again(scene.now);
                 continue;
