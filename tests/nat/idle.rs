@@ -81,8 +81,9 @@ fn add_peers(mesh: &Mesh) {
 #[test]
 fn nodes_that_know_a_thousand_peers_and_are_idle_send_nothing_but_keepalives_of_the_relay() {
     let mut arena = Arena::new();
-    arena.prepare([Kind::PortRestricted, Kind::PortRestricted]);
+    // All at once, as a node finds them that comes to such a group.
     add_peers(&arena.mesh);
+    arena.prepare([Kind::PortRestricted, Kind::PortRestricted]);
     let [one, other] = arena.outer();
     let (node, sea) = (&arena.nodes[0], arena.mesh.internet.sea());
     eventually("everybody is known", || {
