@@ -4,6 +4,7 @@
 //! ```text
 //! cargo test -p lacis-tests --test fuzz -- --ignored --nocapture
 //! ```
+//! With `LACIS_FUZZ_TARGET=NAME` it searches one target, with `LACIS_FUZZ_TRIES=N` so often for each seed.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,13 +15,14 @@ use std::{
 };
 
 use proptest::test_runner::{RngAlgorithm, TestRng};
+use support::{setting, word};
 
 #[expect(unreachable_pub, reason = "the file is a crate of its own under libFuzzer")]
 #[path = "src/targets.rs"]
 mod targets;
 
-/// Mutated inputs per target and seed in the corpus.
-const TRIES: u32 = 5_000;
+/// Mutated inputs per target and seed in the corpus, where nobody says how many.
+const TRIES: u64 = 5_000;
 
 #[test]
 fn every_target_survives_its_corpus() {
@@ -40,10 +42,12 @@ fn every_target_survives_its_corpus() {
 fn every_target_survives_mutations_of_its_corpus() {
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut failed = Vec::new();
-    for (name, target) in targets::TARGETS {
+    let (only, tries) = (word("LACIS_FUZZ_TARGET"), setting("LACIS_FUZZ_TRIES").unwrap_or(TRIES));
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    for (name, target) in targets::TARGETS.into_iter().filter(|(name, _)| wanted(name)) {
         let seeds: Vec<_> = corpus(name).into_iter().map(|(_, bytes)| bytes).collect();
         for seed in &seeds {
-            for _ in 0..TRIES {
+            for _ in 0..tries {
                 let input = mutated(seed, &seeds, &mut random);
                 if catch_unwind(|| target(&input)).is_err() {
                     failed.push(format!("{name}: {}", input.escape_ascii()));
@@ -51,7 +55,7 @@ fn every_target_survives_mutations_of_its_corpus() {
                 }
             }
         }
-        println!("{name}: {} inputs", seeds.len() * TRIES as usize);
+        println!("{name}: {} seeds, each changed {tries} times", seeds.len());
     }
     assert!(failed.is_empty(), "put these into the corpus:\n{}", failed.join("\n"));
 }
