@@ -313,8 +313,8 @@ impl Finder {
             RelayAction::PeerUnknown { remote, lease, address } => {
                 self.paths.handle(now, PathEvent::PeerUnknown { way: Way::relayed(remote, lease, address) });
             }
-            RelayAction::OpenTls { relay, urls } => {
-                let bridge = self.bridges.open(relay.clone(), urls);
+            RelayAction::OpenTls { relay, urls, pins } => {
+                let bridge = self.bridges.open(relay.clone(), urls, pins);
                 self.open.insert(relay, bridge);
             }
             RelayAction::CloseTls { relay } => drop(self.open.remove(&relay)),

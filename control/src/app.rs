@@ -241,7 +241,8 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let ready = ready(&opened, &urls);
     let own = Embedded::start(&opened.folder, &opened.keys, &config, addr, &urls).await;
     let own = own.map_err(|source| StartError::Relay { source })?;
-    let relays = Relays::open(&opened.folder, own).map_err(|source| StartError::Data { source })?;
+    let relays = Relays::open(&opened.folder, own, config.relay_class)
+        .map_err(|source| StartError::Data { source })?;
     let relays = Arc::new(relays);
     opened.remember_urls(&urls)?;
     let Stopped { control, writer, folder } = opened.wire(urls, &config, Arc::clone(&relays)).await?;
@@ -250,7 +251,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let admin = admin::bind(&socket).map_err(|source| StartError::Admin { path: socket.clone(), source })?;
     drain.tasks.spawn(admin::accept(admin, admin::routes(&control), drain.clone()));
     if let Some(listener) = figures {
-        drain.tasks.spawn(metrics::accept(listener, Arc::clone(&control)));
+        drain.tasks.spawn(metrics::accept(listener, metrics::alone(&control), drain.clone()));
     }
     let accept = listener::accept(listener, tls, http::routes(&control), drain.clone(), Bounds::PUBLIC);
     drain.tasks.spawn(accept);
@@ -293,7 +294,7 @@ impl Opened {
     pub(crate) async fn without_listening(self) -> Result<Stopped, StartError> {
         let urls = self.folder.read(URLS).map_err(|source| StartError::Data { source })?;
         let urls = urls.unwrap_or_default().lines().map(str::to_owned).collect();
-        let relays = Relays::open(&self.folder, None).map_err(|source| StartError::Data { source })?;
+        let relays = Relays::open(&self.folder, None, 0).map_err(|source| StartError::Data { source })?;
         self.wire(urls, &Config::new(""), Arc::new(relays)).await
     }
 
@@ -433,13 +434,17 @@ async fn write_uses(control: Arc<Control>) {
     }
 }
 
-/// Has relays drop peers that went.
+/// Has relays drop peers that went, those of earlier runs first: relays may have forgotten them, or never heard of them.
 async fn follow_departures(control: Arc<Control>) {
     let Some(mut departures) = control.live.departures() else { return };
+    let kept: Vec<_> = control.live.read().state.departed().collect();
+    control.relays.revoke(&control.keys, kept.into_iter());
     loop {
         tokio::select! {
             () = control.drain.begun.cancelled() => return,
-            Some(departed) = departures.recv() => control.relays.revoke(&control.keys, departed),
+            Some(departed) = departures.recv() => {
+                control.relays.revoke(&control.keys, departed.into_iter());
+            }
         }
     }
 }

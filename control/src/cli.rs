@@ -116,6 +116,10 @@ struct ServeArgs {
     /// Run no relay in this process.
     #[arg(long, env = "LACIS_CONTROL_NO_RELAY", value_parser = clap::builder::FalseyValueParser::new())]
     no_relay: bool,
+    /// The rate class of this control's members at relays that have classes.
+    #[arg(long, env = "LACIS_CONTROL_RELAY_CLASS", default_value_t = 0, value_name = "CLASS",
+        value_parser = clap::value_parser!(u8).range(0..=lacis_relay::CLASSES as i64))]
+    relay_class: u8,
     /// A zone suffix of new groups, the first is the default; repeatable.
     #[arg(long = "dns-suffix", env = "LACIS_CONTROL_DNS_SUFFIX", value_delimiter = ',', value_name = "SUFFIX",
         default_value = limits::DEFAULT_SUFFIX)]

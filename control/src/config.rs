@@ -25,6 +25,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Where the relay in this process takes datagrams.
     pub relay: RelayListen,
+    /// The rate class of relay tokens; what it stands for is set at each relay.
+    pub relay_class: u8,
     /// Zone suffixes of new groups, the first is the default; of existing ones they stay.
     pub suffixes: Vec<String>,
     /// OAuth 1.0 consumers that are taken, key and secret; without any, those of the platform's clients.
@@ -71,6 +73,7 @@ impl Config {
             public_urls: Vec::new(),
             metrics: None,
             relay: RelayListen::Default,
+            relay_class: 0,
             suffixes: vec![limits::DEFAULT_SUFFIX.to_owned()],
             consumers: Vec::new(),
             limits: true,

@@ -122,14 +122,20 @@ impl DataFolder {
 
 /// Writes a file of a folder whole: under another name first, to the disk, then renamed.
 pub(crate) fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), DataError> {
-    let path = folder.join(name);
-    let failed = |source| DataError::Write { path: path.clone(), source };
-    let beside = folder.join(format!("{name}.new"));
+    write_file(&folder.join(name), text)
+}
+
+/// Writes a file whole: under another name first, to the disk, then renamed.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), DataError> {
+    let failed = |source| DataError::Write { path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&beside).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&beside, &path).map_err(|source| {
+    fs::rename(&beside, path).map_err(|source| {
         let _ = fs::remove_file(&beside);
         failed(source)
     })?;

@@ -7,7 +7,7 @@ mod agent;
 mod consumers;
 mod limit;
 pub(crate) mod management;
-mod relay;
+pub(crate) mod relay;
 
 use std::{sync::Arc, time::Duration};
 

@@ -94,22 +94,7 @@ impl Keys {
         if known.is_some_and(|known| *known != control) {
             return Err(KeysError::Wrong { path: folder.file(INSTALLATION) });
         }
-        let ca_key = ca_key(folder, known.is_some())?;
-        let spki = ca_key.subject_public_key_info();
-        let pin: [u8; 32] = Sha256::digest(&spki).into();
-        let pin = Pin::try_new(pin).expect("a SHA-256 of all zeroes is not met");
-        let params = ca_params(&control)?;
-        // A certificate that is gone or damaged is made again: agents know the authority by its key.
-        let kept = folder.read(CA).ok().flatten().and_then(|pem| tls::parse_certificate(&pem));
-        let certificate = match kept.filter(|kept| kept.windows(spki.len()).any(|part| part == spki)) {
-            Some(certificate) => certificate,
-            None => {
-                let made = params.self_signed(&ca_key).map_err(|source| KeysError::Certificate { source })?;
-                write(folder, CA, &made.pem())?;
-                made.der().clone()
-            }
-        };
-        let ca = tls::Authority::new(params, ca_key, certificate);
+        let (ca, pin) = authority(folder, &format!("Lacis control {control}"), known.is_some())?;
         let derive = hmac::Key::new(hmac::HMAC_SHA256, installation.as_bytes());
         Ok(Self { installation, derive, public, control, ca, ca_path: folder.file(CA), pin })
     }
@@ -168,6 +153,30 @@ fn installation(folder: &DataFolder, is_known: bool) -> Result<SigningKey, KeysE
     }
 }
 
+/// The certificate authority of a folder, made where there is none unless there must be one; and what it is known by.
+pub(crate) fn authority(
+    folder: &DataFolder,
+    name: &str,
+    is_known: bool,
+) -> Result<(tls::Authority, Pin), KeysError> {
+    let ca_key = ca_key(folder, is_known)?;
+    let spki = ca_key.subject_public_key_info();
+    let pin: [u8; 32] = Sha256::digest(&spki).into();
+    let pin = Pin::try_new(pin).expect("a SHA-256 of all zeroes is not met");
+    let params = ca_params(name)?;
+    // A certificate that is gone or damaged is made again: agents know the authority by its key.
+    let kept = folder.read(CA).ok().flatten().and_then(|pem| tls::parse_certificate(&pem));
+    let certificate = match kept.filter(|kept| kept.windows(spki.len()).any(|part| part == spki)) {
+        Some(certificate) => certificate,
+        None => {
+            let made = params.self_signed(&ca_key).map_err(|source| KeysError::Certificate { source })?;
+            write(folder, CA, &made.pem())?;
+            made.der().clone()
+        }
+    };
+    Ok((tls::Authority::new(params, ca_key, certificate), pin))
+}
+
 fn ca_key(folder: &DataFolder, is_known: bool) -> Result<KeyPair, KeysError> {
     match read(folder, CA_KEY)? {
         Some(pem) => KeyPair::from_pem(&pem).map_err(|_| KeysError::Wrong { path: folder.file(CA_KEY) }),
@@ -181,11 +190,11 @@ fn ca_key(folder: &DataFolder, is_known: bool) -> Result<KeyPair, KeysError> {
     }
 }
 
-fn ca_params(control: &ControlId) -> Result<CertificateParams, KeysError> {
+fn ca_params(name: &str) -> Result<CertificateParams, KeysError> {
     let mut params =
         CertificateParams::new(Vec::<String>::new()).map_err(|source| KeysError::Certificate { source })?;
     params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, format!("Lacis control {control}"));
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     tls::valid_for_days(&mut params, CA_DAYS, clock::unix_ms());

@@ -23,6 +23,7 @@ mod live;
 mod metrics;
 mod relays;
 mod retention;
+mod standalone;
 mod store;
 mod tls;
 mod writer;
@@ -35,7 +36,7 @@ pub use config::{Config, Keep, RelayListen};
 pub use data::DataError;
 pub use hosts::UrlError;
 pub use keys::KeysError;
-pub use relays::RelayError;
+pub use relays::{KeyFileError, RelayError};
 pub use store::StoreError;
 pub use tls::LeafError;
 

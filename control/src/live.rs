@@ -18,8 +18,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use lacis_control_core::{Row, Scopes, State, floors};
-use lacis_proto::{Body, Change, Epoch, GroupId, PublicKey, Revision, Scope, ScopeError, ScopeId};
+use lacis_control_core::{DepartedRow, Row, Scopes, State, floors};
+use lacis_proto::{Change, Epoch, Revision, Scope, ScopeError, ScopeId};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::{
@@ -49,8 +49,8 @@ pub(crate) struct Live {
     departures: Mutex<Option<mpsc::Receiver<Departed>>>,
 }
 
-/// Keys of peers that one commit has removed or replaced.
-pub(crate) type Departed = Vec<(GroupId, PublicKey)>;
+/// Keys that one commit has put out.
+pub(crate) type Departed = Vec<DepartedRow>;
 
 /// Commits with departures that wait for whoever follows them, which takes microseconds for each.
 const DEPARTURES: usize = 1_024;
@@ -67,25 +67,15 @@ impl Published {
         self.scopes.get(id)
     }
 
-    /// Keys that stand in no record any more after these changes.
-    fn departed(&self, changes: &[(ScopeId, Change)]) -> Departed {
-        let gone = changes.iter().filter_map(|(scope, change)| {
-            let (id, next) = match change {
-                Change::Put(id, Body::Peer(peer)) => (id, peer.current_key()),
-                Change::Del(id) => (id, None),
-                Change::Put(_, _) => return None,
-            };
-            let Body::Peer(peer) = &self.scopes.get(scope)?.live(id)?.body else { return None };
-            let key = peer.current_key().filter(|key| Some(*key) != next)?;
-            Some((GroupId::parse(scope.as_str()).ok()?, key))
-        });
-        gone.collect()
-    }
-
     fn build(state: State, epoch: Epoch) -> Result<Self, ScopeError> {
         let scopes = Scopes::build(&state, epoch)?;
         Ok(Self { state, scopes })
     }
+}
+
+/// A key that a row puts out.
+fn departure(row: &Row) -> Option<DepartedRow> {
+    if let Row::Departed(row) = row { Some(row.clone()) } else { None }
 }
 
 impl Live {
@@ -113,7 +103,7 @@ impl Live {
     pub(crate) fn publish(&self, rows: Vec<Row>, changes: Vec<(ScopeId, Change)>) {
         let floors = floors(&rows);
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        let departed = published.departed(&changes);
+        let departed: Departed = rows.iter().filter_map(departure).collect();
         published.state.apply(rows);
         let Published { state, scopes } = &mut *published;
         let moved = scopes.commit(state, changes, &floors);

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use crate::{
     app::Control,
     http, limits,
-    listener::{self, Bounds},
+    listener::{self, Bounds, Drain},
 };
 
 /// Upper ends of the classes of commit times, in seconds: a disk flush takes one millisecond to some tens.
@@ -108,10 +108,19 @@ async fn tell(State(control): State<Arc<Control>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, EXPOSITION_TYPE)], text(&control))
 }
 
-/// Answers on a listener of its own until the drain begins.
-pub(crate) async fn accept(listener: TcpListener, control: Arc<Control>) {
-    let drain = control.drain.clone();
-    let routes = http::finish(routes().with_state(Arc::clone(&control)), &control);
+/// What is answered on a listener of its own.
+pub(crate) fn alone(control: &Arc<Control>) -> Router {
+    http::finish(routes().with_state(Arc::clone(control)), control)
+}
+
+/// What `/readyz` says of a program that takes requests.
+pub(crate) fn ready(degraded: &[Degraded]) -> String {
+    let lines = degraded.iter().map(|degraded| format!("degraded: {}: {}\n", degraded.kind, degraded.text));
+    std::iter::once("ready\n".to_owned()).chain(lines).collect()
+}
+
+/// Answers over plain HTTP until the drain begins.
+pub(crate) async fn accept(listener: TcpListener, routes: Router, drain: Drain) {
     let places = Bounds::LOCAL.places();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -174,6 +183,9 @@ fn text(control: &Control) -> String {
     for Degraded { kind, .. } in metrics.degraded() {
         degraded.sample(&[("kind", kind)], 1);
     }
+    let untold = control.relays.untold();
+    let help = "Revocations that relays elsewhere have not acknowledged.";
+    all.one(Figure::Gauge, "lacis_control_relay_untold", help, untold);
     if let Some(own) = control.relays.own() {
         relay(&mut all, own.relay());
     }
@@ -183,7 +195,8 @@ fn text(control: &Control) -> String {
     all.into_text()
 }
 
-fn relay(all: &mut Exposition, relay: &Relay) {
+/// The figures of a relay.
+pub(crate) fn relay(all: &mut Exposition, relay: &Relay) {
     let seen = relay.figures();
     all.one(Figure::Gauge, "lacis_relay_leases", "Leases held at the relay.", relay.leases());
     all.one(Figure::Counter, "lacis_relay_packets_total", "Frames forwarded.", seen.packets);
@@ -201,6 +214,9 @@ fn relay(all: &mut Exposition, relay: &Relay) {
     ] {
         dropped.sample(&[("reason", reason)], count);
     }
+    all.one(Figure::Gauge, "lacis_relay_streams", "Members connected over TLS.", relay.streams());
+    let slow = relay.slow_drops();
+    all.one(Figure::Counter, "lacis_relay_slow_total", "Frames dropped for members slow to read TLS.", slow);
     all.one(Figure::Counter, "lacis_relay_granted_total", "Leases granted.", seen.granted);
     all.one(Figure::Counter, "lacis_relay_moved_total", "Leases that moved to another source.", seen.moved);
     all.one(Figure::Counter, "lacis_relay_retried_total", "Members asked for a cookie.", seen.retried);

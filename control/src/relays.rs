@@ -3,41 +3,40 @@
 //! ```text
 //! start ─▶ relay.key, datagrams on UDP 3478 ─▶ map ─┐
 //! published peers ─▶ what a node may ─▶ tokens ─────┴▶ a line on each watch stream, when it differs from the last
-//! commits ─▶ peers that went ─▶ revocations ─▶ the relay
+//! commits, and the start ─▶ keys that are out ─▶ revocations ─▶ the relay, and relays elsewhere
 //! ```
 //! A token is made of its day alone, so that a node that connects often gets the same one. It lives for 30 days
 //! (DESIGN ruling 18): a relay outside of this process serves a node for weeks without control.
 
 mod elsewhere;
 mod embedded;
+mod key;
 mod push;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lacis_control_core::{State, limits};
+use lacis_control_core::{DepartedRow, State, limits};
 use lacis_proto::{
     GroupId, Line, NodeId, Problem, PublicKey, RelayId, Signature,
     relay::{MAX_RELAYS, RelayEntry, RelayGrant, RelayRevocation, RelayToken, Relays as Told},
 };
 use lacis_relay::Revocation;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::embedded::Embedded;
-pub use self::embedded::RelayError;
-use self::{elsewhere::Elsewhere, push::Push};
+pub(crate) use self::key::{KEY, key_in_file};
+use self::{
+    elsewhere::Elsewhere,
+    push::{Push, Untold},
+};
+pub use self::{embedded::RelayError, key::KeyFileError};
 use crate::{
     clock,
     data::{DataError, DataFolder},
     keys::Keys,
 };
-
-/// Revocations on their way to whoever sends them, which takes microseconds for each.
-const PUSHES: usize = 4_096;
 
 /// The relays of an installation.
 #[derive(Debug)]
@@ -45,10 +44,9 @@ pub(crate) struct Relays {
     own: Option<Embedded>,
     elsewhere: Mutex<Elsewhere>,
     map: watch::Sender<Arc<Vec<RelayEntry>>>,
-    pushes: mpsc::Sender<Push>,
-    pushed: Mutex<Option<mpsc::Receiver<Push>>>,
-    /// Peers that went, and when: their tokens of before count no more.
-    gone: Mutex<BTreeMap<(GroupId, PublicKey), u64>>,
+    untold: Untold,
+    /// The rate class of tokens.
+    class: u8,
 }
 
 /// What an operator says of a relay elsewhere.
@@ -72,25 +70,26 @@ pub(crate) struct Share {
     map: Arc<Vec<RelayEntry>>,
     /// Group, key, and from when in Unix milliseconds.
     tokens: Vec<(GroupId, PublicKey, u64)>,
+    class: u8,
 }
 
 impl Relays {
-    /// With the relay of this process, or without one, and those that an operator has named.
-    pub(crate) fn open(folder: &DataFolder, own: Option<Embedded>) -> Result<Self, DataError> {
+    /// With the relay of this process, or without one, and those that an operator has named. Tokens are of this class.
+    pub(crate) fn open(folder: &DataFolder, own: Option<Embedded>, class: u8) -> Result<Self, DataError> {
         let elsewhere = Elsewhere::open(folder)?;
         let map = own.iter().map(|own| own.entry().clone()).chain(elsewhere.relays.iter().cloned()).collect();
-        let (elsewhere, gone) = (Mutex::new(elsewhere), Mutex::default());
-        let (pushes, pushed) = mpsc::channel(PUSHES);
-        let (map, pushed) = (watch::Sender::new(Arc::new(map)), Mutex::new(Some(pushed)));
-        Ok(Self { own, elsewhere, map, pushes, pushed, gone })
+        let (elsewhere, map) = (Mutex::new(elsewhere), watch::Sender::new(Arc::new(map)));
+        Ok(Self { own, elsewhere, map, untold: Untold::default(), class })
     }
 
     /// Tells relays elsewhere of members that are out, until control drains.
     pub(crate) async fn push(&self, begun: CancellationToken) {
-        let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(pushed) = pushed {
-            push::run(pushed, begun).await;
-        }
+        push::run(&self.untold, begun).await;
+    }
+
+    /// Revocations that relays elsewhere have not acknowledged.
+    pub(crate) fn untold(&self) -> usize {
+        self.untold.count()
     }
 
     /// All relays that nodes are told of.
@@ -98,13 +97,23 @@ impl Relays {
         Arc::clone(&self.map.borrow())
     }
 
-    /// Changes what an operator has named, and tells nodes.
-    pub(crate) fn name(&self, change: Naming) -> Result<(), Problem> {
-        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Changes what an operator has named, and tells nodes. A relay that was not there learns who is out.
+    pub(crate) fn name(
+        &self,
+        change: Naming,
+        keys: &Keys,
+        departed: Vec<DepartedRow>,
+    ) -> Result<(), Problem> {
+        let mut elsewhere = self.elsewhere();
         match change {
-            Naming::Put(entry) => elsewhere.put(entry)?,
+            Naming::Put(entry) => {
+                elsewhere.put(entry.clone())?;
+                self.tell(keys, &[entry], departed.into_iter());
+            }
             Naming::Remove(id) => elsewhere.remove(&id)?,
         }
+        let named: Vec<_> = elsewhere.relays.iter().filter_map(|relay| relay.udp.first().copied()).collect();
+        self.untold.keep(&named);
         let own = self.own.iter().map(|own| own.entry().clone());
         self.map.send_replace(Arc::new(own.chain(elsewhere.relays.iter().cloned()).collect()));
         Ok(())
@@ -123,57 +132,45 @@ impl Relays {
     /// What a node is told now.
     pub(crate) fn share(&self, state: &State, node: &NodeId) -> Share {
         let day = clock::unix_ms() / limits::RELAY_TOKEN_STEP_MS * limits::RELAY_TOKEN_STEP_MS;
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let tokens = state.groups_of(node).filter_map(|group| {
             let (id, key) = (group.row.id.clone(), group.peer_of(node)?.key?);
             // A key that went and came back: its tokens of before stay worthless.
-            let since = gone.get(&(id.clone(), key)).map_or(day, |went| day.max(*went));
+            let since = state.departed_at(&id, &key).map_or(day, |went| day.max(went));
             Some((id, key, since))
         });
-        Share { tokens: tokens.collect(), map: Arc::clone(&self.map.borrow()) }
+        Share { tokens: tokens.collect(), class: self.class, map: Arc::clone(&self.map.borrow()) }
     }
 
-    /// Takes note of peers that a commit has removed, or whose key it has replaced.
-    pub(crate) fn revoke(&self, keys: &Keys, peers: Vec<(GroupId, PublicKey)>) {
-        let now_ms = clock::unix_ms();
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        gone.retain(|_, went| went.saturating_add(limits::RELAY_TOKEN_MS) > now_ms);
-        gone.extend(peers.iter().map(|peer| (peer.clone(), now_ms)));
-        drop(gone);
-        self.push_all(keys, &peers, now_ms);
-        let revocations = peers.into_iter().map(|(group, key)| Revocation {
-            group,
-            key,
-            before_ms: now_ms,
-            until_ms: now_ms.saturating_add(limits::RELAY_TOKEN_MS),
-        });
+    /// Puts out keys that a commit has taken away, or all that are kept.
+    pub(crate) fn revoke(&self, keys: &Keys, departed: impl Iterator<Item = DepartedRow> + Clone) {
+        let elsewhere = self.elsewhere().relays.clone();
+        self.tell(keys, &elsewhere, departed.clone());
         if let Some(own) = &self.own {
+            let revocations = departed.map(|DepartedRow { group, key, at_ms }| Revocation {
+                group,
+                key,
+                before_ms: at_ms,
+                until_ms: last_token_ends(at_ms),
+            });
             own.relay().revoke(keys.control.clone(), revocations.collect());
         }
     }
 
-    /// Hands revocations to whoever tells relays elsewhere.
-    fn push_all(&self, keys: &Keys, peers: &[(GroupId, PublicKey)], now_ms: u64) {
-        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
-        let relays: Vec<_> = elsewhere.relays.iter().filter_map(|relay| relay.udp.first().copied()).collect();
-        drop(elsewhere);
-        for (group, key) in peers.iter().filter(|_| !relays.is_empty()) {
-            let mut revocation = RelayRevocation {
-                control: keys.control.clone(),
-                group: group.clone(),
-                key: *key,
-                before_ms: now_ms,
-                until_ms: now_ms.saturating_add(limits::RELAY_TOKEN_MS),
-                signature: Signature([0; 64]),
-            };
-            revocation.signature = keys.sign(&revocation.signed_bytes());
-            for to in &relays {
-                let push = Push { to: *to, revocation: revocation.clone() };
-                if self.pushes.try_send(push).is_err() {
-                    tracing::warn!(relay = %to, "too many members are out at once; a relay is not told of all");
-                }
-            }
+    /// Has relays elsewhere told of keys that are out.
+    fn tell(&self, keys: &Keys, relays: &[RelayEntry], departed: impl Iterator<Item = DepartedRow>) {
+        let relays: Vec<_> = relays.iter().filter_map(|relay| relay.udp.first().copied()).collect();
+        if relays.is_empty() {
+            return;
         }
+        let pushes = departed.flat_map(|row| {
+            let revocation = revocation(keys, row).to_bytes();
+            relays.iter().map(move |to| Push { to: *to, revocation })
+        });
+        self.untold.add(pushes);
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, Elsewhere> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells members to go elsewhere.
@@ -196,7 +193,7 @@ impl Share {
     pub(crate) fn line(&self, keys: &Keys) -> Line {
         let tokens = self.tokens.iter().map(|(group, key, since)| RelayGrant {
             group: group.clone(),
-            token: token(keys, group, *key, *since),
+            token: token(keys, group, *key, *since, self.class),
         });
         Line::Relays(Told {
             relays: self.map.iter().take(MAX_RELAYS).cloned().collect(),
@@ -205,9 +202,27 @@ impl Share {
     }
 }
 
-fn token(keys: &Keys, group: &GroupId, key: PublicKey, since: u64) -> RelayToken {
+/// When the last token has ended that was made before a moment.
+const fn last_token_ends(at_ms: u64) -> u64 {
+    at_ms.saturating_add(limits::RELAY_TOKEN_MS)
+}
+
+fn revocation(keys: &Keys, row: DepartedRow) -> RelayRevocation {
+    let mut revocation = RelayRevocation {
+        control: keys.control.clone(),
+        group: row.group,
+        key: row.key,
+        before_ms: row.at_ms,
+        until_ms: last_token_ends(row.at_ms),
+        signature: Signature([0; 64]),
+    };
+    revocation.signature = keys.sign(&revocation.signed_bytes());
+    revocation
+}
+
+fn token(keys: &Keys, group: &GroupId, key: PublicKey, since: u64, class: u8) -> RelayToken {
     let mut token = RelayToken {
-        class: 0,
+        class,
         control: keys.control.clone(),
         group: group.clone(),
         key,

@@ -15,7 +15,10 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -43,6 +46,14 @@ pub enum LeafError {
         /// Why.
         source: rcgen::Error,
     },
+    /// A text that is no certificate, or no key.
+    #[error("the {what} is not in PEM")]
+    Pem {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: pem::Error,
+    },
     /// The TLS stack refuses the key or the settings.
     #[error("cannot set up TLS")]
     Tls {
@@ -55,6 +66,12 @@ pub enum LeafError {
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+}
+
+/// A certificate that somebody else has issued, in PEM, with those between it and its authority.
+pub(crate) struct Pem {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
 }
 
 /// The leaf that is shown to clients now.
@@ -109,6 +126,20 @@ impl Leaf {
         Ok(Self { provider, current })
     }
 
+    /// Shows a certificate that was issued elsewhere.
+    pub(crate) fn of(pem: &Pem, now_ms: u64) -> Result<Self, LeafError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let current = RwLock::new(Issued { key: certified(&provider, pem)?, unix_ms: now_ms });
+        Ok(Self { provider, current })
+    }
+
+    /// Shows another that was issued elsewhere; connections that are open keep theirs.
+    pub(crate) fn replace(&self, pem: &Pem, now_ms: u64) -> Result<(), LeafError> {
+        let next = Issued { key: certified(&self.provider, pem)?, unix_ms: now_ms };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
     /// Replaces the leaf where it is time, and says whether it was; connections that are open keep theirs.
     pub(crate) fn renew_when_due(
         &self,
@@ -124,6 +155,11 @@ impl Leaf {
         Ok(true)
     }
 
+    /// What is shown now.
+    pub(crate) fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).key)
+    }
+
     /// The settings of a server that shows this leaf.
     pub(crate) fn server(self: &Arc<Self>) -> Result<Arc<ServerConfig>, LeafError> {
         let versions = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -136,9 +172,18 @@ impl Leaf {
     }
 }
 
+fn certified(provider: &CryptoProvider, pem: &Pem) -> Result<Arc<CertifiedKey>, LeafError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.certificate).collect();
+    let chain = chain.map_err(|source| LeafError::Pem { what: "certificate", source })?;
+    let key = PrivateKeyDer::from_pem_slice(&pem.key);
+    let key = key.map_err(|source| LeafError::Pem { what: "key", source })?;
+    let certified = CertifiedKey::from_der(chain, key, provider);
+    certified.map(Arc::new).map_err(|source| LeafError::Tls { source })
+}
+
 impl ResolvesServerCert for Leaf {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).key))
+        Some(self.current())
     }
 }
 

@@ -150,10 +150,10 @@ pub struct PeerReport {
     pub peer: PeerId,
     /// Where it can be reached: replaces what was reported before.
     pub endpoints: Vec<Endpoint>,
-    /// Relays where it has a lease, best first: replaces what was reported before. Empty where the map has one relay
-    /// only, which whoever sends to it tries anyway.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub relays: Vec<RelayHome>,
+    /// Relays where it has a lease, home and backup: replaces what was reported before. Empty where the map has one
+    /// relay only, which whoever sends to it tries anyway; absent where the agent does not know yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relays: Option<Vec<RelayHome>>,
     /// The node's word on its key, for control to pass on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedStatement>,

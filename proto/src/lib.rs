@@ -53,8 +53,8 @@ pub use name::{
 pub use problem::{Code, Problem};
 pub use proof::{MAX_PROOFS, Proof, ProofsReply, ProofsRequest, Run, RunError, SignedStatement};
 pub use record::{
-    Assignment, Body, GroupRecord, KeyUse, MAX_RECORD_TEXT, MemberKind, MemberRecord, NodeRecord, PeerKey,
-    PeerRecord, Record, RelayHome,
+    Assignment, Body, GroupRecord, KeyUse, MAX_RECORD_TEXT, MAX_RELAY_HOMES, MemberKind, MemberRecord,
+    NodeRecord, PeerKey, PeerRecord, Record, RelayHome,
 };
 pub use scope::{
     Answer, ApplyError, Change, Cursor, CursorError, Digest, Epoch, Revision, Scope, ScopeError,

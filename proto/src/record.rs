@@ -126,6 +126,9 @@ pub struct PeerKey {
     pub key: PublicKey,
 }
 
+/// Relays where one peer can be found: home and backup.
+pub const MAX_RELAY_HOMES: usize = 2;
+
 /// A relay where a peer can be found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayHome {

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use support::{Host, Process, eventually, eventually_within, run_ok};
 
-use crate::lab::{Lab, Node, text};
+use crate::{
+    lab::{Lab, Node, text},
+    relay_alone::Alone,
+};
 
 /// An idle node notices that its relay is gone when it refreshes its lease, every 25 s; with the tries that follow.
-const UNREFRESHED: Duration = Duration::from_secs(60);
+pub(crate) const UNREFRESHED: Duration = Duration::from_secs(60);
 
 /// A relay is replaced within 3 s; a busy machine may take half as long again.
 const REPLACED_MS: u32 = 4_500;
 
 /// Lets no packet pass between the hosts of two nodes.
-fn part(one: &Node, other: &Node) {
+pub(crate) fn part(one: &Node, other: &Node) {
     for (here, there) in [(one, other), (other, one)] {
         let rules = format!(
             "table inet parted {{ chain c_in {{ type filter hook input priority filter; policy accept; \
@@ -103,7 +106,7 @@ fn relays_and_tokens_are_kept_for_a_start_without_control() {
 }
 
 /// Lets no UDP in or out of a node's host.
-fn block_udp(node: &Node) {
+pub(crate) fn block_udp(node: &Node) {
     let rules = "table inet no_udp { chain c_in { type filter hook input priority filter; policy accept; \
                  meta iif != lo meta l4proto udp drop; }; \
                  chain c_out { type filter hook output priority filter; policy accept; \
@@ -112,7 +115,7 @@ fn block_udp(node: &Node) {
 }
 
 #[track_caller]
-fn assert_over_tls(web: &Node) {
+pub(crate) fn assert_over_tls(web: &Node) {
     let peer = web.group()["peers"][0].clone();
     assert_eq!(text(&peer, "path"), "relayed", "{peer}");
     assert_eq!(text(&peer["via"], "transport"), "tls", "{peer}");
@@ -176,27 +179,6 @@ fn a_node_with_nothing_but_a_proxy_joins_and_reaches_others() {
     assert_over_tls(&web);
 }
 
-/// A relay alone on a host of its own, of which nodes are told.
-fn add_relay(lab: &Lab, number: u8) -> (Host, Process) {
-    let host = Host::new(&lab.bridge, number);
-    let status = run_ok(&mut lab.control(&["status", "--format", "json"]));
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let folder = lab.dir.path().join(format!("relay-{number}"));
-    let mut command = host.command(support::binary("lacis-control"));
-    command.arg("relay").args(["--control-key", status["key"].as_str().unwrap(), "--key"]);
-    command.arg(folder.join("relay.key"));
-    let mut relay = Process::start(&mut command, &lab.dir.path().join(format!("relay-{number}.log")));
-    let key = loop {
-        let line = relay.line();
-        if let Some((_, rest)) = line.split_once("--key ") {
-            break rest.split(' ').next().unwrap().to_owned();
-        }
-    };
-    let (udp, label) = (format!("{}:3478", host.v4()), format!("relay-{number}"));
-    run_ok(&mut lab.control(&["relay-map", "add", "--key", &key, "--udp", &udp, "--label", &label]));
-    (host, relay)
-}
-
 /// Longest time for which no echo request was answered, in milliseconds: one leaves every 50.
 #[track_caller]
 fn longest_gap_ms(from: &Node, address: &str, meanwhile: impl FnOnce()) -> u32 {
@@ -219,29 +201,51 @@ fn longest_gap_ms(from: &Node, address: &str, meanwhile: impl FnOnce()) -> u32 {
     longest * 50
 }
 
-#[test]
-fn a_relay_that_is_killed_is_replaced_by_the_backup_of_both() {
-    let lab = Lab::new();
-    let (_host, mut relay) = add_relay(&lab, 21);
+/// Has two nodes that are kept apart talk with four relays about, takes away the one between them, and tells for how long
+/// nobody answered, in milliseconds. Of a silent one nobody says that it is gone.
+#[track_caller]
+fn gap_ms_without_the_relay_in_use(is_silent: bool) -> u32 {
+    let mut lab = Lab::new();
+    let mut relays = [21, 22, 23].map(|number| Alone::new(&lab, number));
     let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
     part(&web, &db);
     web.up(Some(&lab.token()));
     db.up(Some(&lab.token()));
     web.wait("db");
-    let via = || text(&web.group()["peers"][0]["via"], "relay");
-    let leases = |node: &Node| {
-        let relays = node.status()["relays"].clone();
-        relays.as_array().unwrap().iter().filter(|relay| !relay["transport"].is_null()).count()
+    let knows_homes = |node: &Node| {
+        let copies = std::fs::read_dir(node.state.join("scopes")).unwrap();
+        let copies = copies.map(|copy| std::fs::read_to_string(copy.unwrap().path()).unwrap_or_default());
+        copies.map(|copy| copy.matches("\"rank\":1").count()).sum::<usize>() == 2
     };
-    eventually("both hold leases at two relays", || (leases(&web) >= 2 && leases(&db) >= 2).then_some(()));
-    let address = text(&db.group(), "address4");
-    let gap_ms = longest_gap_ms(&web, &address, || {
-        if via() == "relay-21" {
-            relay.kill();
-        } else {
-            lab.host.ip(&["link", "set", "eth0", "down"]);
-        }
+    eventually("both know where the other is at home", || {
+        (knows_homes(&web) && knows_homes(&db)).then_some(())
     });
+    let address = text(&db.group(), "address4");
+    longest_gap_ms(&web, &address, || {
+        let via = text(&web.group()["peers"][0]["via"], "relay");
+        match (relays.iter_mut().find(|relay| relay.label == via), is_silent) {
+            (Some(relay), false) => relay.kill(),
+            (None, false) => lab.kill_control(),
+            (Some(relay), true) => unplug(&relay.host),
+            (None, true) => unplug(&lab.host),
+        }
+    })
+}
+
+fn unplug(host: &Host) {
+    host.ip(&["link", "set", "eth0", "down"]);
+}
+
+#[test]
+fn of_four_relays_one_that_is_killed_is_replaced_within_three_seconds() {
+    let gap_ms = gap_ms_without_the_relay_in_use(false);
     println!("a killed relay cost {gap_ms} ms");
+    assert!(gap_ms <= REPLACED_MS, "{gap_ms} ms without an answer");
+}
+
+#[test]
+fn of_four_relays_one_that_falls_silent_is_replaced_within_three_seconds() {
+    let gap_ms = gap_ms_without_the_relay_in_use(true);
+    println!("a relay that fell silent cost {gap_ms} ms");
     assert!(gap_ms <= REPLACED_MS, "{gap_ms} ms without an answer");
 }

@@ -40,6 +40,12 @@ impl Store {
             Row::JoinToken(row) => (9, row.id.to_string()),
             Row::JoinUse(row) => (10, format!("{} {}", row.token, row.identity)),
             Row::ApiToken(row) => (11, row.id.to_string()),
+            Row::Departed(row) => (13, format!("{} {}", row.group, row.key)),
+            Row::DepartedForgotten(before_ms) => {
+                return self
+                    .rows
+                    .retain(|_, row| !matches!(row, Row::Departed(row) if row.at_ms < *before_ms));
+            }
             Row::Audit(_) | Row::AuditGone(_) => return,
             Row::NodeGone(id) => return self.delete(3, id.as_str()),
             // Loaded after the groups, so that none of them is dropped again.

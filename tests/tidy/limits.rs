@@ -14,6 +14,8 @@ const REACHED: &[(&str, &str)] = &[
     ("MAX_UDP_ANSWER", "an_answer_too_long_for_udp_is_cut_and_comes_whole_over_tcp"),
     ("DESCRIPTORS", "control_raises_its_limit_on_descriptors_and_says_when_it_is_low"),
     ("SOURCES", "a_source_that_floods_leaves_others_alone"),
+    ("CLASSES", "classes_are_told_with_one_rate_or_two"),
+    ("MAX_RELAY_HOMES", "homes_are_kept_by_rank_until_others_are_told"),
 ];
 
 /// Limits that no test reaches, each with its reason.
@@ -39,6 +41,7 @@ const UNNAMED: &[(&str, &str)] = &[
     ("MAILBOX_BUDGET", TURN),
     ("PARCEL_BUDGET", TURN),
     ("SENDS", TURN),
+    ("REVOCATIONS_AT_ONCE", TURN),
     ("MAX_GREET_RELAYS", CHOICE),
     ("MAX_OFFERED_RELAYS", CHOICE),
     ("MAX_MEASURED", CHOICE),

@@ -142,7 +142,9 @@ impl Relays {
                 }
             }
             RelayEvent::Wanted(relay) => {
+                // A home of ours holds a lease anyway.
                 if self.sites.contains_key(&relay)
+                    && self.choice.chosen().all(|own| *own != relay)
                     && (self.guests.len() < MAX_GUESTS || self.guests.contains_key(&relay))
                 {
                     self.guests.insert(relay, now + GUEST_FOR);
@@ -310,8 +312,10 @@ impl Relays {
             self.said.outside = Some((addresses.clone(), nat));
             self.actions.push_back(RelayAction::Outside { addresses, nat });
         }
-        if self.sites.len() > 1 {
-            let ranked = self.choice.chosen().zip(0u8..);
+        // A home that was told of is taken back where there is no choice any more.
+        if self.sites.len() > 1 || !self.said.homes.is_empty() {
+            let chosen = self.choice.chosen().filter(|_| self.sites.len() > 1);
+            let ranked = chosen.zip(0u8..);
             let homes: Vec<RelayHome> =
                 ranked.map(|(id, rank)| RelayHome { relay: RecordId::from(id), rank }).collect();
             if homes != self.said.homes {

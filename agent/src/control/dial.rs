@@ -7,6 +7,7 @@
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lacis_proto::Pin;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,7 +15,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{call::AttemptError, pin::Trust};
+use super::{
+    call::AttemptError,
+    pin::{Trust, TrustError},
+};
 
 /// Time to reach an address: three TCP SYNs (RFC 6298 starts at 1 s and doubles). The next address waits.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -124,6 +128,11 @@ impl Proxy {
 impl Dialer {
     pub(crate) fn new(trust: Trust, proxy: Option<Arc<Proxy>>) -> Self {
         Self { trust, proxy }
+    }
+
+    /// Reaches a relay: whoever these pins stand for; without any control, or whoever this host's authorities vouch for.
+    pub(crate) fn for_relay(&self, pins: &[Pin]) -> Result<Self, TrustError> {
+        Ok(Self { trust: self.trust.for_relay(pins)?, proxy: self.proxy.clone() })
     }
 
     /// A connection to a server, which has shown that it is trusted.

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use lacis_proto::Pin;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime, pem::PemObject as _},
 };
@@ -23,6 +26,7 @@ pub(super) const NOT_THE_PINNED_AUTHORITY: &str = "certificate authority is not 
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     tls: Arc<ClientConfig>,
+    pins: Vec<Pin>,
 }
 
 /// Trust cannot be set up.
@@ -42,6 +46,20 @@ pub(crate) enum TrustError {
 impl Trust {
     /// Trusts authorities with these pins, or those of the operating system where there are none.
     pub(crate) fn new(pins: &[Pin]) -> Result<Self, TrustError> {
+        Self::pinned(pins, false)
+    }
+
+    /// Trusts a relay: authorities with its pins, or, where it has none, whoever is control and those of the operating
+    /// system, names and clock included.
+    pub(super) fn for_relay(&self, pins: &[Pin]) -> Result<Self, TrustError> {
+        match (pins, self.pins.as_slice()) {
+            ([], []) => Ok(self.clone()),
+            ([], control) => Self::pinned(control, true),
+            (pins, _) => Self::pinned(pins, false),
+        }
+    }
+
+    fn pinned(pins: &[Pin], or_system: bool) -> Result<Self, TrustError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -49,10 +67,10 @@ impl Trust {
         let tls = if pins.is_empty() {
             builder.with_root_certificates(system_authorities()?).with_no_client_auth()
         } else {
-            let verifier = Arc::new(Pinned { pins: pins.to_vec(), provider });
+            let verifier = Arc::new(Pinned { pins: pins.to_vec(), or_system, provider });
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         };
-        Ok(Self { tls: Arc::new(tls) })
+        Ok(Self { tls: Arc::new(tls), pins: pins.to_vec() })
     }
 
     /// Trusts the certificate authorities in a PEM text, names and clock included.
@@ -69,7 +87,7 @@ impl Trust {
             .map_err(TrustError::Tls)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: Arc::new(tls) })
+        Ok(Self { tls: Arc::new(tls), pins: Vec::new() })
     }
 
     pub(super) const fn tls(&self) -> &Arc<ClientConfig> {
@@ -86,6 +104,8 @@ fn system_authorities() -> Result<RootCertStore, TrustError> {
 #[derive(Debug)]
 struct Pinned {
     pins: Vec<Pin>,
+    /// Whether the authorities of the operating system count, too.
+    or_system: bool,
     provider: Arc<CryptoProvider>,
 }
 
@@ -93,6 +113,12 @@ impl Pinned {
     fn is_pinned(&self, anchor: &TrustAnchor<'_>) -> bool {
         let hash: [u8; 32] = Sha256::digest(der_sequence(&anchor.subject_public_key_info)).into();
         self.pins.iter().any(|pin| *pin.as_bytes() == hash)
+    }
+
+    /// Who checks certificates of other authorities, where any count.
+    fn system(&self) -> Option<Arc<WebPkiServerVerifier>> {
+        let roots = self.or_system.then(system_authorities)?.ok()?;
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider)).build().ok()
     }
 
     /// Checks the leaf up to the anchor, at a time at which every certificate on the way is valid.
@@ -121,14 +147,15 @@ impl ServerCertVerifier for Pinned {
         &self,
         leaf: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::BadEncoding)?;
         let anchors = chain.iter().filter_map(|der| anchor_from_trusted_cert(der).ok());
         let Some(anchor) = anchors.into_iter().find(|anchor| self.is_pinned(anchor)) else {
-            return Err(Error::General(NOT_THE_PINNED_AUTHORITY.to_owned()));
+            let system = self.system().ok_or_else(|| Error::General(NOT_THE_PINNED_AUTHORITY.to_owned()))?;
+            return system.verify_server_cert(leaf, chain, name, ocsp, now);
         };
         self.check(&parsed, anchor, now)
             .map(|()| ServerCertVerified::assertion())

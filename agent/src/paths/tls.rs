@@ -17,7 +17,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_agent_core::RelayEvent;
 use lacis_proto::{
-    RelayId,
+    Pin, RelayId,
     relay::{Batch, Queue},
     websocket::{ACCEPT_GUID, Decoder, End, Message, write as write_message},
 };
@@ -34,7 +34,7 @@ use tokio_rustls::client::TlsStream;
 use super::Found;
 use crate::{
     clock::{Clock, random},
-    control::{AttemptError, Dialer, host_and_port},
+    control::{AttemptError, Dialer, TrustError, host_and_port},
 };
 
 /// The next address is tried when the one before has not answered for so long (RFC 8305 §5).
@@ -88,6 +88,8 @@ impl Drop for Bridge {
 enum BridgeError {
     #[error("{}", list(.0))]
     Unreachable(Vec<(String, String)>),
+    #[error("nobody can be trusted")]
+    Trust(#[source] TrustError),
     #[error("no socket on loopback: {0}")]
     Loopback(#[source] io::Error),
     #[error("the connection broke: {0}")]
@@ -120,10 +122,10 @@ fn list(tried: &[(String, String)]) -> String {
 
 impl Bridges {
     /// Begins to connect to a relay at one of these addresses.
-    pub(super) fn open(&self, relay: RelayId, urls: Vec<String>) -> Bridge {
+    pub(super) fn open(&self, relay: RelayId, urls: Vec<String>, pins: Vec<Pin>) -> Bridge {
         let bridges = self.clone();
         let task = tokio::spawn(async move {
-            let Err(error) = bridges.run(&relay, urls).await;
+            let Err(error) = bridges.run(&relay, urls, &pins).await;
             let why = crate::overlay::report(&error);
             tracing::debug!(%relay, why, "no connection to a relay over TLS");
             // The loop has ended: nobody needs to know.
@@ -132,8 +134,14 @@ impl Bridges {
         Bridge { task }
     }
 
-    async fn run(&self, relay: &RelayId, urls: Vec<String>) -> Result<std::convert::Infallible, BridgeError> {
-        let stream = self.first(urls).await?;
+    async fn run(
+        &self,
+        relay: &RelayId,
+        urls: Vec<String>,
+        pins: &[Pin],
+    ) -> Result<std::convert::Infallible, BridgeError> {
+        let dialer = self.dialer.for_relay(pins).map_err(BridgeError::Trust)?;
+        let stream = first(&dialer, urls).await?;
         let socket = to_tunnel(self.port).await.map_err(BridgeError::Loopback)?;
         // As much as the host allows.
         let _ = SockRef::from(&socket).set_recv_buffer_size(DATAGRAMS);
@@ -143,28 +151,28 @@ impl Bridges {
         self.found.send(up).await.map_err(|_| BridgeError::Ended)?;
         carry(stream, &socket, self.clock).await
     }
+}
 
-    /// The first connection that is made, addresses begun one after the other.
-    async fn first(&self, urls: Vec<String>) -> Result<TlsStream<TcpStream>, BridgeError> {
-        let mut tries = JoinSet::new();
-        for (turn, url) in (0u32..).zip(urls) {
-            let dialer = self.dialer.clone();
-            tries.spawn(async move {
-                sleep(NEXT_ADDRESS * turn).await;
-                let opened = timeout(OPEN, open(&dialer, &url)).await.unwrap_or(Err(OpenError::Late));
-                opened.map_err(|error| (url, crate::overlay::report(&error)))
-            });
-        }
-        let mut failed = Vec::new();
-        while let Some(tried) = tries.join_next().await {
-            match tried {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(why)) => failed.push(why),
-                Err(ended) => failed.push(("an address".to_owned(), ended.to_string())),
-            }
-        }
-        Err(BridgeError::Unreachable(failed))
+/// The first connection that is made, addresses begun one after the other.
+async fn first(dialer: &Dialer, urls: Vec<String>) -> Result<TlsStream<TcpStream>, BridgeError> {
+    let mut tries = JoinSet::new();
+    for (turn, url) in (0u32..).zip(urls) {
+        let dialer = dialer.clone();
+        tries.spawn(async move {
+            sleep(NEXT_ADDRESS * turn).await;
+            let opened = timeout(OPEN, open(&dialer, &url)).await.unwrap_or(Err(OpenError::Late));
+            opened.map_err(|error| (url, crate::overlay::report(&error)))
+        });
     }
+    let mut failed = Vec::new();
+    while let Some(tried) = tries.join_next().await {
+        match tried {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(why)) => failed.push(why),
+            Err(ended) => failed.push(("an address".to_owned(), ended.to_string())),
+        }
+    }
+    Err(BridgeError::Unreachable(failed))
 }
 
 /// A socket connected to the tunnel's on loopback, of the family that this host has.

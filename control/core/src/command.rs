@@ -8,7 +8,7 @@ use lacis_proto::{
 use crate::{
     Batch, Decision, State, access, api_token,
     decision::Effects,
-    gateway, group, join, member, node, owner, peer, registered, report, retention,
+    departure, gateway, group, join, member, node, owner, peer, registered, report, retention,
     row::{Actor, ApiTokenRow, JoinTokenRow, OwnerRow},
 };
 
@@ -243,7 +243,15 @@ pub enum Reply {
 /// # Errors
 /// Why the command is refused.
 pub fn decide(state: &State, batch: &Batch, command: &Command, facts: Facts) -> Result<Decision, Problem> {
-    let fx = Effects::new(state, batch, facts);
+    let now_ms = facts.now_ms;
+    let mut decision = rule(Effects::new(state, batch, facts), command)?;
+    let departed = departure::departed(state, &decision.rows, now_ms);
+    decision.rows.extend(departed);
+    Ok(decision)
+}
+
+/// The rule that a command asks for.
+fn rule(fx: Effects<'_>, command: &Command) -> Result<Decision, Problem> {
     match command {
         Command::Install(install) => group::install(fx, install),
         Command::PutOwner { id, label } => owner::put(fx, id.as_ref(), label),

@@ -17,6 +17,7 @@ mod alloc;
 mod api_token;
 mod command;
 mod decision;
+mod departure;
 mod domain;
 mod gateway;
 mod group;
@@ -55,8 +56,9 @@ pub use receipt::{Receipt, confirm_within_ms, receipt};
 pub use registered::{NewPeer, PeerEdit};
 pub use retention::Kept;
 pub use row::{
-    Access, Actor, ApiTokenRow, AuditRow, DeletedGroupRow, GatewayRow, GrantRow, GroupRow, JoinTokenRow,
-    JoinUseRow, MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, Actor, ApiTokenRow, AuditRow, DeletedGroupRow, DepartedRow, GatewayRow, GrantRow, GroupRow,
+    JoinTokenRow, JoinUseRow, MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row,
+    TombstoneRow,
 };
 pub use scopes::{Scopes, floors};
 pub use search::{Found, search};

@@ -90,6 +90,9 @@ pub const FIRST_TOKEN_MS: u64 = 24 * 60 * 60 * 1_000;
 /// for 30 days (ruling 18).
 pub const RELAY_TOKEN_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
+/// Keys that are out and are remembered for relays: as many as a relay keeps.
+pub const MAX_DEPARTED: usize = 100_000;
+
 /// All relay tokens of one peer that are made within so long are the same, in milliseconds: a node that connects often
 /// writes them to its disk once a day.
 pub const RELAY_TOKEN_STEP_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -88,7 +88,7 @@ pub(crate) fn peer_body(row: &PeerRow) -> Body {
         label: row.label.clone(),
         keys: current.chain(gateway).collect(),
         endpoints: row.endpoints.clone(),
-        relays: Vec::new(),
+        relays: row.relays.clone(),
         routes: Vec::new(),
         gateway: row.gateway.is_wanted(),
     })

@@ -5,7 +5,8 @@
 //! id and host and a new key.
 
 use lacis_proto::{
-    Code, Endpoint, Host, MAX_ENDPOINTS, MemberId, NodeId, PeerId, PeerReply, PeerRequest, Problem, Revision,
+    Code, Endpoint, Host, MAX_ENDPOINTS, MAX_RELAY_HOMES, MemberId, NodeId, PeerId, PeerReply, PeerRequest,
+    Problem, RelayHome, RelayId, Revision,
 };
 
 use crate::{
@@ -45,6 +46,7 @@ pub(crate) fn add(mut fx: Effects<'_>, node: &NodeId, request: &PeerRequest) -> 
         hostname: None,
         parent_event: None,
         endpoints: endpoint_set(&request.endpoints),
+        relays: mine.map(|peer| peer.relays.clone()).unwrap_or_default(),
         gateway: mine.map(|peer| peer.gateway.clone()).unwrap_or_default(),
         revision: mine.map_or(Revision(0), |peer| peer.revision),
         node_revision: mine.map_or(Revision(0), |peer| peer.node_revision),
@@ -134,6 +136,22 @@ pub(crate) fn endpoint_set(given: &[Endpoint]) -> Vec<Endpoint> {
         }
     }
     set.sort_unstable();
+    set
+}
+
+/// Relays by rank: at most so many, each once, so that only a real change is an effect.
+pub(crate) fn home_set(given: &[RelayHome]) -> Vec<RelayHome> {
+    let is_relay = |home: &&RelayHome| RelayId::parse(home.relay.as_str()).is_ok();
+    let mut homes: Vec<&RelayHome> = given.iter().filter(is_relay).collect();
+    homes.sort_by_key(|home| home.rank);
+    let mut set: Vec<RelayHome> = Vec::new();
+    for home in homes {
+        if set.len() < MAX_RELAY_HOMES && set.iter().all(|held| held.relay != home.relay) {
+            set.push(home.clone());
+        }
+    }
+    // Ranks are counted anew: a home is 0, whatever its agent wrote.
+    set.iter_mut().zip(0..).for_each(|(home, rank)| home.rank = rank);
     set
 }
 

@@ -61,6 +61,7 @@ pub(crate) fn register(mut fx: Effects<'_>, new: &NewPeer) -> Result<Decision, P
         hostname: new.hostname.clone().or_else(|| known.and_then(|peer| peer.hostname.clone())),
         parent_event: new.parent_event.clone().or_else(|| known.and_then(|peer| peer.parent_event.clone())),
         endpoints: peer::endpoint_set(&new.endpoints),
+        relays: Vec::new(),
         gateway: GatewayRow::default(),
         revision: known.map_or(Revision(0), |peer| peer.revision),
         node_revision: Revision(0),

@@ -1,7 +1,7 @@
 //! Reports: a node tells where its peers can be reached, and states their keys.
 //!
-//! Only a set of endpoints that differs from the last is an effect, or news of a gateway, and only that spends a revision. A statement
-//! is kept for whoever asks and is in no scope. Peers that the node does not host, and statements that do not fit,
+//! Only a set of endpoints or of relays that differs from the last is an effect, or news of a gateway, and only that
+//! spends a revision. A statement is kept for whoever asks and is in no scope. Peers that the node does not host, and statements that do not fit,
 //! are passed over: the report may have crossed a change.
 
 use lacis_proto::{NodeId, PeerReport, Problem, SignedStatement};
@@ -10,7 +10,7 @@ use crate::{
     Decision, Reply,
     decision::Effects,
     gateway,
-    peer::{check_node, endpoint_set},
+    peer::{check_node, endpoint_set, home_set},
     row::{PeerRow, Row},
 };
 
@@ -26,8 +26,10 @@ pub(crate) fn report(mut fx: Effects<'_>, node: &NodeId, peers: &[PeerReport]) -
         }
         let endpoints = endpoint_set(&said.endpoints);
         let (gateway, group) = gateway::told(&fx.state.groups[&peer.group], peer, said.gateway.as_ref());
-        if endpoints != peer.endpoints || gateway != peer.gateway {
-            changed.push(PeerRow { endpoints, gateway, ..peer.clone() });
+        let relays = said.relays.as_deref().map_or_else(|| peer.relays.clone(), home_set);
+        let said = PeerRow { endpoints, relays, gateway, ..peer.clone() };
+        if said != *peer {
+            changed.push(said);
         }
         keyed.extend(group);
     }

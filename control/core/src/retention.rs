@@ -13,6 +13,7 @@ use lacis_proto::{GroupId, IdentityKey, NodeId, Revision, ScopeId, TokenId};
 use crate::{
     Decision, Reply, State, access,
     decision::Effects,
+    departure,
     limits::{MAX_TOMBSTONES, MIN_TOMBSTONES},
     row::{JoinTokenRow, NodeRow, NodeState, Row},
 };
@@ -53,6 +54,9 @@ pub(crate) fn forget(mut fx: Effects<'_>, kept: &Kept) -> Decision {
             fx.row(Row::ApiTokenGone(token.id.clone()));
         }
         forget_nodes(&mut fx, kept, since_ms, &tokens);
+    }
+    if let Some(before_ms) = departure::over(state, fx.now_ms) {
+        fx.row(Row::DepartedForgotten(before_ms));
     }
     if let Some(since_ms) = kept.audit_since_ms {
         fx.row(Row::AuditGone(since_ms));

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use lacis_proto::{
     DialAddress, Endpoint, GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId,
-    PublicKey, RecordId, Revision, ScopeId, SignedStatement, TokenId,
+    PublicKey, RecordId, RelayHome, Revision, ScopeId, SignedStatement, TokenId,
 };
 
 /// One write to the store, and the same step in memory.
@@ -64,6 +64,10 @@ pub enum Row {
     ApiToken(ApiTokenRow),
     /// An API token is revoked, or forgotten after its time.
     ApiTokenGone(TokenId),
+    /// A key is out of a group.
+    Departed(DepartedRow),
+    /// Keys that were out before this time, in Unix milliseconds, are forgotten.
+    DepartedForgotten(u64),
     /// What was done, once per effect; never read back into memory.
     Audit(AuditRow),
     /// What was done before this time, in Unix milliseconds, is forgotten.
@@ -214,6 +218,8 @@ pub struct PeerRow {
     pub parent_event: Option<String>,
     /// Where it may be reached.
     pub endpoints: Vec<Endpoint>,
+    /// Relays where it can be found, home first; none where the map has no choice, or its agent has not said.
+    pub relays: Vec<RelayHome>,
     /// What it has to do with being a gateway.
     pub gateway: GatewayRow,
     /// The group's revision at which it last changed.
@@ -248,6 +254,17 @@ pub struct ReleasedHost {
     pub released_ms: u64,
     /// The group's revision that removed the peer.
     pub revision: Revision,
+}
+
+/// A key that is in no peer of its group any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DepartedRow {
+    /// The group.
+    pub group: GroupId,
+    /// The WireGuard key.
+    pub key: PublicKey,
+    /// Since when, in Unix milliseconds: its relay tokens of before count no more.
+    pub at_ms: u64,
 }
 
 /// A record that is gone from a scope.

@@ -52,6 +52,8 @@ pub struct State {
     pub(crate) join_uses: BTreeMap<(TokenId, IdentityKey), JoinUseRow>,
     pub(crate) api_tokens: BTreeMap<TokenId, ApiTokenRow>,
     pub(crate) tombstones: BTreeMap<ScopeId, BTreeMap<RecordId, Revision>>,
+    /// Keys that are out, and since when in Unix milliseconds.
+    pub(crate) departed: BTreeMap<(GroupId, PublicKey), u64>,
 }
 
 impl Group {
@@ -180,6 +182,8 @@ impl State {
             Row::JoinUseGone(token, identity) => drop(self.join_uses.remove(&(token, identity))),
             Row::ApiToken(row) => drop(self.api_tokens.insert(row.id.clone(), row)),
             Row::ApiTokenGone(id) => drop(self.api_tokens.remove(&id)),
+            Row::Departed(row) => drop(self.departed.insert((row.group, row.key), row.at_ms)),
+            Row::DepartedForgotten(before_ms) => self.departed.retain(|_, at_ms| *at_ms >= before_ms),
             Row::Audit(_) | Row::AuditGone(_) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! The rules by example, and over sequences of operations.
 
+mod departures;
 mod domains;
 mod full;
 mod gateways;

@@ -62,6 +62,7 @@ fn relay(listen: SocketAddr) {
         others: Vec::new(),
         workers: Some(1),
         limits,
+        revocations: None,
     };
     let _relay = start(settings).unwrap();
     loop {

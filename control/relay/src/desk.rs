@@ -28,6 +28,7 @@ use crate::{
     limits,
     table::{Rates, Table},
     tls::{self, Clients},
+    told::Told,
     udp::socket::UdpSocket,
 };
 
@@ -139,6 +140,7 @@ pub(crate) struct Desk {
     pub(crate) socket: Arc<UdpSocket>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) count: Arc<AtomicUsize>,
+    pub(crate) told: Told,
 }
 
 impl Desk {
@@ -146,7 +148,8 @@ impl Desk {
     pub(crate) fn run(mut self, inbox: &Inbox) {
         let mut swept = Duration::ZERO;
         loop {
-            match inbox.from.recv_timeout(limits::SWEEP) {
+            let wait = if self.told.is_waiting() { Duration::ZERO } else { limits::SWEEP };
+            match inbox.from.recv_timeout(wait) {
                 Ok(Letter::Hello(from, frame)) => {
                     inbox.waiting.hellos.fetch_sub(1, Ordering::Relaxed);
                     self.frame(from, &frame);
@@ -155,15 +158,18 @@ impl Desk {
                     inbox.waiting.refreshes.fetch_sub(1, Ordering::Relaxed);
                     self.frame(from, &frame);
                 }
-                Ok(Letter::Revoke(control, revocations)) => self.leases.revoke(&control, &revocations),
+                Ok(Letter::Revoke(control, revocations)) => drop(self.leases.revoke(&control, &revocations)),
                 Ok(Letter::Close(leg)) => self.leases.close(&leg),
                 Ok(Letter::SayFarewell) => {
                     for (to, frame) in self.leases.farewells() {
                         self.say(&to, &frame);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.keep_told(),
                 Ok(Letter::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.told.is_full() {
+                self.keep_told();
             }
             let now = self.clock.now();
             if now.since >= swept + limits::SWEEP {
@@ -192,7 +198,12 @@ impl Desk {
                 tracing::debug!(from = %from.observed(), why, "a frame was refused");
                 return;
             }
-            Outcome::Known(answer) => return self.say(&from, &answer),
+            Outcome::Known(answer, is_news) => {
+                if let Some(answer) = self.told.take(from, frame, answer, is_news) {
+                    self.say(&from, &answer);
+                }
+                return;
+            }
             Outcome::Silent => return,
         };
         if let Some(figure) = figure {
@@ -200,6 +211,13 @@ impl Desk {
         }
         self.say(&from, &answer);
         self.first_payload(&from, frame, &answer);
+    }
+
+    /// Has the disk keep what controls have said, and answers them then.
+    fn keep_told(&mut self) {
+        for (to, answer) in self.told.keep(self.clock.now().unix_ms) {
+            self.say(&to, &answer);
+        }
     }
 
     fn say(&self, to: &Leg, frame: &[u8]) {

@@ -113,7 +113,7 @@ mod tests {
 
     fn lease(place: u32, group: u32, address: u64, port: u16) -> Lease {
         let id = place | 1 << crate::limits::PLACE_BITS;
-        Lease { id, group, address: RelayAddress(address), leg: leg(port) }
+        Lease { id, group, address: RelayAddress(address), class: 0, leg: leg(port) }
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(crate) enum Outcome {
     Retry(Vec<u8>),
     /// It has no such lease.
     NotBound(Vec<u8>),
-    /// A control's word was taken.
-    Known(Vec<u8>),
+    /// A control's word was taken: the answer, for when it is kept, and whether it was news.
+    Known(Vec<u8>, bool),
     /// Nothing is answered; the word is for the log.
     Refused(&'static str),
     /// Done, and nothing to say.
@@ -187,8 +187,9 @@ impl Leases {
     }
 
     /// Takes revocations of one control, and ends the leases that they name.
-    pub(crate) fn revoke(&mut self, control: &ControlId, revocations: &[Revocation]) {
-        self.revoked.add(control, revocations);
+    /// Returns whether any of it was news.
+    pub(crate) fn revoke(&mut self, control: &ControlId, revocations: &[Revocation]) -> bool {
+        let is_news = self.revoked.add(control, revocations);
         for revocation in revocations {
             let Some(group) = self.groups.get(&(control.clone(), revocation.group.clone())) else { continue };
             let address = RelayAddress::of(&revocation.group, &revocation.key);
@@ -196,6 +197,7 @@ impl Leases {
                 self.end((lease.id & PLACE) as usize);
             }
         }
+        is_news
     }
 
     /// Takes a revocation that a control has sent, where it has signed it.
@@ -206,8 +208,8 @@ impl Leases {
             return Outcome::Refused("a revocation of a control that is not known here");
         }
         let RelayRevocation { control, group, key, before_ms, until_ms, signature: _ } = said;
-        self.revoke(&control, &[Revocation { group, key, before_ms, until_ms }]);
-        Outcome::Known(Packet { frame: Frame::RevokeAck, ..*packet }.to_bytes())
+        let is_news = self.revoke(&control, &[Revocation { group, key, before_ms, until_ms }]);
+        Outcome::Known(Packet { frame: Frame::RevokeAck, ..*packet }.to_bytes(), is_news)
     }
 
     /// Ends the leases that are bound to a stream which has ended.
@@ -257,10 +259,11 @@ impl Leases {
         if !member.keys.to_relay.check(bytes) {
             return Outcome::Refused("a HELLO with a wrong MAC");
         }
-        let renewed = token.expires_ms != member.token_expires_ms;
+        let renewed = token.expires_ms != member.token_expires_ms || token.class != known.class;
         if renewed && self.verify(token).is_err() {
             return Outcome::Refused("a token with a wrong signature");
         }
+        let known = table::Lease { class: token.class, ..known };
         let outcome = self.keep(now, from, bytes, place, known, shown, Frame::HelloAck);
         if renewed
             && matches!(outcome, Outcome::Kept(_) | Outcome::Moved(_))
@@ -287,8 +290,8 @@ impl Leases {
             return self.retry(now, from, bytes);
         }
         let Some((id, group)) = self.make_room(token) else { return Outcome::Refused("no room for a lease") };
-        let lease =
-            table::Lease { id, group, address: RelayAddress::of(&token.group, &token.key), leg: *from };
+        let (class, address) = (token.class, RelayAddress::of(&token.group, &token.key));
+        let lease = table::Lease { id, group, address, class, leg: *from };
         let member = Member {
             id,
             group,

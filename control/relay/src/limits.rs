@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lacis_proto::relay::REVOCATION_BYTES;
+
 /// What an operator may set.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -9,16 +11,31 @@ pub struct Limits {
     pub leases: u32,
     /// Most leases of one group, lest one fills the relay.
     pub leases_of_group: u32,
-    /// Bytes per second that one lease may send; 0 for as many as there is room for.
+    /// Bytes per second that one lease may send; 0 for as many as there is room for. Holds for tokens of class 0 and of
+    /// classes that nothing is said of, as the next.
     pub bytes_per_second: u64,
     /// Bytes per second that all leases of a group may send together; 0 for as many as there is room for.
     pub group_bytes_per_second: u64,
+    /// The same for tokens of class 1 and on.
+    pub classes: [Option<ClassRate>; CLASSES],
     /// HELLO and REFRESH frames per second from one source address, of which twice as many may come at once: a whole
     /// office behind one NAT that comes back after a power cut, 100 members within a second or two.
     pub hellos_per_second: u32,
     /// STUN requests and probes per second from one source address (nat-traversal: 100 answers).
     pub probes_per_second: u32,
 }
+
+/// What tokens of one class may send, in bytes per second; 0 for as many as there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassRate {
+    /// One lease.
+    pub bytes_per_second: u64,
+    /// All leases of its group together.
+    pub group_bytes_per_second: u64,
+}
+
+/// Rate classes beside class 0: more than anybody sells.
+pub const CLASSES: usize = 7;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -27,6 +44,7 @@ impl Default for Limits {
             leases_of_group: 65_536,
             bytes_per_second: 0,
             group_bytes_per_second: 0,
+            classes: [None; CLASSES],
             hellos_per_second: 100,
             probes_per_second: 100,
         }
@@ -73,6 +91,13 @@ pub(crate) const BLOCKS: usize = 4;
 
 /// Revocations that a relay keeps: those of the last 30 days, the life of a token.
 pub(crate) const REVOCATIONS: usize = 100_000;
+
+/// Revocations that are written to disk at once before they are answered: one flush costs milliseconds, and control
+/// waits for three seconds.
+pub(crate) const REVOCATIONS_AT_ONCE: usize = 256;
+
+/// Longest file of revocations before those that are over are taken out: twice as many as are kept.
+pub(crate) const REVOCATIONS_FILE: u64 = 2 * (REVOCATIONS * REVOCATION_BYTES) as u64;
 
 /// Messages that one call receives, each up to 64 KiB of merged datagrams.
 pub(crate) const RECEIVE_SLOTS: usize = 16;

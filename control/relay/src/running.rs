@@ -3,14 +3,15 @@
 use std::{
     fmt, io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
 };
 
-use lacis_proto::{ControlId, IdentityKey, PublicKey};
+use lacis_proto::{ControlId, IdentityKey, PublicKey, relay::RelayRevocation};
 use x25519_dalek::{PublicKey as Point, StaticSecret};
 
 use crate::{
@@ -18,10 +19,12 @@ use crate::{
     cookie::Cookies,
     desk::{self, Desk, Inbox},
     figures::{Figures, Snapshot},
+    kept::{Found, Kept},
     lease::{Identity, Leases, Revocation},
     limits::{self, Limits},
-    table::{Rate, Rates, Table},
+    table::{Rates, Table},
     tls::{Clients, TlsLeg},
+    told::Told,
     udp::{
         socket::{Stop, UdpSocket},
         worker::{Shared, Worker},
@@ -78,6 +81,9 @@ pub struct Settings {
     pub workers: Option<usize>,
     /// What an operator may set.
     pub limits: Limits,
+    /// The file in which it keeps what controls elsewhere tell of members that are out; without one it forgets that when
+    /// it stops.
+    pub revocations: Option<PathBuf>,
 }
 
 /// A relay did not start.
@@ -88,6 +94,14 @@ pub enum StartError {
     Listen {
         /// Where.
         addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file of revocations cannot be read, or not be written.
+    #[error("cannot keep revocations in {path:?}; let this user read and write it")]
+    Revocations {
+        /// The file.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -109,6 +123,8 @@ pub struct Relay {
     count: Arc<AtomicUsize>,
     stop: Arc<Stop>,
     others: Vec<u16>,
+    damaged: u64,
+    is_kept: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -123,7 +139,8 @@ pub fn beside(port: u16) -> Vec<u16> {
 /// # Errors
 /// Why it did not start; nothing is left running.
 pub fn start(settings: Settings) -> Result<Relay, StartError> {
-    let Settings { key, controls, listen, others, workers, limits } = settings;
+    let Settings { key, controls, listen, others, workers, limits, revocations } = settings;
+    let (kept, found) = keep(revocations, &controls)?;
     let sockets = bind(listen, workers.unwrap_or_else(workers_by_default).clamp(1, limits::WORKERS))
         .map_err(|source| StartError::Listen { addr: listen, source })?;
     let failed = |source| StartError::Thread { source };
@@ -135,8 +152,13 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         .collect();
     let other_ports = others.iter().filter_map(|other| Some(other.address().ok()?.port())).collect();
     let stop = Arc::new(Stop::new().map_err(failed)?);
-    let (desk, inbox, shared) = wire(&key, controls, limits, &sockets[0]);
+    let (mut desk, inbox, shared) = wire(&key, controls, limits, &sockets[0]);
+    desk.told = Told::new(kept);
+    for RelayRevocation { control, group, key, before_ms, until_ms, signature: _ } in found.revocations {
+        desk.leases.revoke(&control, &[Revocation { group, key, before_ms, until_ms }]);
+    }
     let (count, socket) = (Arc::clone(&desk.count), Arc::clone(&sockets[0]));
+    let is_kept = Arc::clone(&desk.told.is_kept);
     let threads = Mutex::default();
     // From here on a relay that is dropped ends what it has started.
     let relay = Relay {
@@ -147,6 +169,8 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
         count,
         stop,
         others: other_ports,
+        damaged: found.damaged,
+        is_kept,
         threads,
     };
     relay.spawn("relay-desk", move || desk.run(&inbox)).map_err(failed)?;
@@ -161,6 +185,23 @@ pub fn start(settings: Settings) -> Result<Relay, StartError> {
     Ok(relay)
 }
 
+/// Opens the file of revocations, where there is to be one.
+fn keep(path: Option<PathBuf>, controls: &[IdentityKey]) -> Result<(Option<Kept>, Found), StartError> {
+    let Some(path) = path else { return Ok((None, Found::default())) };
+    let opened = Kept::open(&path, controls, Clock::start().now().unix_ms);
+    let (kept, found) = opened.map_err(|source| StartError::Revocations { path: path.clone(), source })?;
+    if found.damaged > 0 {
+        tracing::error!(
+            ?path,
+            damaged = found.damaged,
+            kept = found.revocations.len(),
+            "revocations are damaged: members that were put out may come back until their control tells of them again, \
+             at its next start"
+        );
+    }
+    Ok((Some(kept), found))
+}
+
 /// The desk, and what it shares with workers.
 fn wire(
     key: &RelayKey,
@@ -170,8 +211,7 @@ fn wire(
 ) -> (Desk, Inbox, Arc<Shared>) {
     let (clock, figures) = (Clock::start(), Arc::new(Figures::default()));
     let table = Arc::new(Table::new(u64::from_be_bytes(clock::random())));
-    let rates =
-        Rates { lease: Rate::new(limits.bytes_per_second), group: Rate::new(limits.group_bytes_per_second) };
+    let rates = Rates::new(&limits);
     let (cookies, clients) = (Cookies::new(clock::random()), Arc::new(Clients::new(clock)));
     let (letters, inbox) = desk::inbox(cookies.clone());
     let own = key.clone();
@@ -185,6 +225,7 @@ fn wire(
         socket: Arc::clone(socket),
         clients: Arc::clone(&clients),
         count: Arc::default(),
+        told: Told::new(None),
     };
     (desk, inbox, Arc::new(Shared { table, figures, letters, rates, limits, clock, clients }))
 }
@@ -247,6 +288,18 @@ impl Relay {
     #[must_use]
     pub fn slow_drops(&self) -> u64 {
         self.shared.clients.dropped()
+    }
+
+    /// Revocations that were found damaged at the start: their members may come back until control tells of them again.
+    #[must_use]
+    pub fn damaged_revocations(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Whether the disk took what controls have told last.
+    #[must_use]
+    pub fn keeps_revocations(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     /// Ends leases of members that a control has put out.

@@ -18,7 +18,10 @@ use std::sync::{
 
 use lacis_proto::relay::RelayAddress;
 
-use crate::{leg::Leg, limits};
+use crate::{
+    leg::Leg,
+    limits::{self, CLASSES, Limits},
+};
 use index::Index;
 pub(crate) use slot::Lease;
 #[cfg(test)]
@@ -67,11 +70,11 @@ impl Table {
 
     /// Takes `bytes` from what a lease may send, and from what its group may; whether it may.
     pub(crate) fn admit(&self, lease: &Lease, bytes: usize, now_ns: u64, rates: &Rates) -> bool {
-        let own =
-            || self.slot(lease.id & PLACE).is_some_and(|slot| rates.lease.take(slot.bucket(), bytes, now_ns));
-        let group =
-            || self.groups.bucket(lease.group).is_none_or(|bucket| rates.group.take(bucket, bytes, now_ns));
-        (rates.lease.is_unlimited() || own()) && (rates.group.is_unlimited() || group())
+        let (own, group) = rates.of(lease.class);
+        let slot = || self.slot(lease.id & PLACE);
+        let own = own.is_unlimited() || slot().is_some_and(|slot| own.take(slot.bucket(), bytes, now_ns));
+        let bucket = || self.groups.bucket(lease.group);
+        own && (group.is_unlimited() || bucket().is_none_or(|bucket| group.take(bucket, bytes, now_ns)))
     }
 
     /// Puts a lease into its place, new or changed. The desk alone writes.
@@ -113,23 +116,38 @@ impl Table {
 /// The part of a lease's number that says its place.
 pub(crate) const PLACE: u32 = (1 << limits::PLACE_BITS) - 1;
 
-/// What leases and groups may send.
+/// What leases and their groups may send, by the class of the lease's token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rates {
-    pub(crate) lease: Rate,
-    pub(crate) group: Rate,
+pub(crate) struct Rates([(Rate, Rate); 1 + CLASSES]);
+
+impl Rates {
+    /// As an operator has set them. A class that nothing is said of is as class 0.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let rate = |lease, group| (Rate::new(lease), Rate::new(group));
+        let mut rates = [rate(limits.bytes_per_second, limits.group_bytes_per_second); 1 + CLASSES];
+        for (at, class) in rates.iter_mut().skip(1).zip(limits.classes) {
+            if let Some(class) = class {
+                *at = rate(class.bytes_per_second, class.group_bytes_per_second);
+            }
+        }
+        Self(rates)
+    }
+
+    fn of(&self, class: u8) -> (Rate, Rate) {
+        self.0.get(usize::from(class)).copied().unwrap_or(self.0[0])
+    }
 }
 
 /// A rate as a token bucket, kept as the moment at which it would be full again: one word, without a lock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rate {
+struct Rate {
     bytes_per_second: u64,
     burst_ns: u64,
 }
 
 impl Rate {
     /// So many bytes per second; 0 is without limit.
-    pub(crate) fn new(bytes_per_second: u64) -> Self {
+    fn new(bytes_per_second: u64) -> Self {
         let burst_ns = crate::limiter::nanoseconds(limits::BURST);
         Self { bytes_per_second, burst_ns }
     }

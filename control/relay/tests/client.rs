@@ -12,10 +12,12 @@ use std::{
 use ed25519_dalek::{Signer as _, SigningKey};
 use lacis_proto::{
     ControlId, GroupId, IdentityKey, PublicKey, Signature,
-    relay::{Ack, Frame, Hello, Keys, Kind, Packet, Refresh, RelayAddress, RelayToken, header},
+    relay::{
+        Ack, Frame, Hello, Keys, Kind, Packet, Refresh, RelayAddress, RelayRevocation, RelayToken, header,
+    },
     stun,
 };
-use lacis_relay::{Limits, Relay, RelayKey, Revocation, Settings, start};
+use lacis_relay::{ClassRate, Limits, Relay, RelayKey, Revocation, Settings, StartError, start};
 use x25519_dalek::{PublicKey as Point, StaticSecret};
 
 /// Longer than anything here takes on a busy machine.
@@ -45,6 +47,7 @@ fn relay_with(limits: Limits, workers: usize) -> Relay {
         others: vec![0],
         workers: Some(workers),
         limits,
+        revocations: None,
     })
     .unwrap()
 }
@@ -70,12 +73,17 @@ struct Client {
 impl Client {
     /// A member with a token, which has said nothing yet.
     fn new(relay: &Relay, n: u8, group: GroupId) -> Self {
+        Self::of_class(relay, n, group, 0)
+    }
+
+    /// The same with a token of a rate class.
+    fn of_class(relay: &Relay, n: u8, group: GroupId, class: u8) -> Self {
         let secret = StaticSecret::from([n; 32]);
         let key = PublicKey::try_new(Point::from(&secret).to_bytes()).unwrap();
         let shared = secret.diffie_hellman(&Point::from(*relay.public().as_bytes())).to_bytes();
         let keys = Keys::derive(&shared, &group, &key, &relay.public());
         let mut token = RelayToken {
-            class: 0,
+            class,
             control: ControlId::of(&control_key()),
             group: group.clone(),
             key,
@@ -100,7 +108,12 @@ impl Client {
 
     /// A member with a lease.
     fn with_lease(relay: &Relay, n: u8, group: GroupId) -> Self {
-        let mut client = Self::new(relay, n, group);
+        Self::new(relay, n, group).leased()
+    }
+
+    /// The same once it has a lease.
+    fn leased(self) -> Self {
+        let mut client = self;
         let hello = client.hello([0; 16], None);
         client.say(&hello);
         let (ack, seen) = client.acknowledged();
@@ -263,6 +276,60 @@ fn a_member_that_moved_is_told_and_comes_back_with_a_cookie() {
 }
 
 #[test]
+fn a_member_that_claims_anothers_address_gets_its_own_and_takes_nothing() {
+    let relay = relay();
+    let [mut a, b, mut thief] = [1, 2, 3].map(|n| Client::with_lease(&relay, n, group(1)));
+    // It asks for a lease under the address of another, with its own token and a MAC that is right.
+    thief.counter += 1;
+    let (counter, token) = (thief.counter, thief.token.clone());
+    let hello = Hello { counter, cookie: [0; 16], token: &token, first: None };
+    let claim = thief.sealed(Packet { lease: 0, address: b.address(), frame: Frame::Hello(hello) });
+    thief.say(&claim);
+    assert_eq!(thief.acknowledged().0, thief.lease, "the token says who it is");
+    // It refreshes the lease of another, and its own under another's address.
+    for (lease, address) in [(b.lease, b.address()), (thief.lease, b.address())] {
+        thief.counter += 1;
+        let frame = Frame::Refresh(Refresh { counter: thief.counter, cookie: [0; 16] });
+        thief.say(&thief.sealed(Packet { lease, address, frame }));
+    }
+    assert_eq!(thief.hear(), header(Kind::NotBound, thief.lease, b.address()));
+    // It shows another's token, which it has heard.
+    thief.counter += 1;
+    let hello = Hello { counter: thief.counter, cookie: [0; 16], token: &b.token, first: None };
+    thief.say(&thief.sealed(Packet { lease: 0, address: b.address(), frame: Frame::Hello(hello) }));
+    a.say(&a.data(&b, b"for b"));
+    b.hears(b"for b", &a);
+    // It sends in another's name.
+    thief.say(&[&header(Kind::Data, b.lease, a.address())[..], b"not from b"].concat());
+    assert_eq!(thief.hear(), header(Kind::NotBound, b.lease, a.address()));
+    assert_eq!((a.hear_within(SILENCE), thief.hear_within(SILENCE)), (None, None));
+    let refresh = a.refresh([0; 16]);
+    a.say(&refresh);
+    a.acknowledged();
+    assert_eq!((relay.leases(), relay.figures().moved, relay.figures().forged), (3, 0, 2));
+}
+
+#[test]
+fn a_token_that_is_over_or_of_another_control_is_worth_nothing() {
+    let relay = relay();
+    for (n, not_before, expires, by) in [
+        (1, 0, unix_ms() - 6 * 60_000, control()),
+        (2, unix_ms() + 6 * 60_000, u64::MAX, control()),
+        (3, 0, u64::MAX, SigningKey::from_bytes(&[43; 32])),
+    ] {
+        let mut member = Client::new(&relay, n, group(1));
+        let mut token = RelayToken::parse(&member.token).unwrap();
+        (token.not_before_ms, token.expires_ms) = (not_before, expires);
+        token.signature = Signature(by.sign(&token.signed_bytes()).to_bytes());
+        member.token = token.to_bytes().to_vec();
+        let hello = member.hello([0; 16], None);
+        member.say(&hello);
+        assert_eq!(member.hear_within(SILENCE), None, "member {n}");
+    }
+    assert_eq!((relay.leases(), relay.figures().forged), (0, 3));
+}
+
+#[test]
 fn what_is_forged_replayed_cut_or_foreign_changes_nothing_for_others() {
     let relay = relay();
     let [mut a, b] = [1, 2].map(|n| Client::with_lease(&relay, n, group(1)));
@@ -358,6 +425,119 @@ fn a_rate_is_kept_for_each_lease() {
         received += 1;
     }
     assert!((30..100).contains(&received), "{received} of 200 packets, at a rate of 100 per second");
+}
+
+/// Sends 400 packets of 1,000 bytes, then a last one from somebody else; how many of them came before that.
+fn forwarded(greedy: &Client, last: &Client, to: &Client) -> usize {
+    let mut came = 0;
+    for _ in 0..20 {
+        for _ in 0..20 {
+            greedy.say(&greedy.data(to, &[0; 984]));
+        }
+        // The kernel holds only so many for a socket.
+        came += std::iter::from_fn(|| to.hear_within(Duration::from_millis(1))).count();
+    }
+    last.say(&last.data(to, b"last"));
+    came + std::iter::from_fn(|| Some(to.hear())).take_while(|frame| frame.len() > 100).count()
+}
+
+#[test]
+fn a_token_of_a_class_sends_at_the_rate_of_its_class() {
+    let class =
+        |kilobytes: u64| Some(ClassRate { bytes_per_second: kilobytes * 1_000, group_bytes_per_second: 0 });
+    let mut limits = Limits { bytes_per_second: 100_000, ..Limits::default() };
+    limits.classes[..2].copy_from_slice(&[class(300), class(0)]);
+    let relay = relay_with(limits, 1);
+    // Bursts last 300 ms; the rest is what a slow machine takes to send them.
+    for (class, expected) in [(0, 30..130), (1, 90..250), (2, 400..401), (3, 30..130), (255, 30..130)] {
+        let n = 10 + class / 10 + class % 10 * 3;
+        let greedy = Client::of_class(&relay, n, group(n), class).leased();
+        let others = [n + 1, n + 2].map(|n| Client::with_lease(&relay, n, greedy.group.clone()));
+        let came = forwarded(&greedy, &others[0], &others[1]);
+        assert!(expected.contains(&came), "class {class}: {came} of 400 packets");
+    }
+}
+
+#[test]
+fn a_greedy_lease_and_a_greedy_group_take_nothing_from_others() {
+    let limits = Limits { bytes_per_second: 100_000, group_bytes_per_second: 150_000, ..Limits::default() };
+    let relay = relay_with(limits, 1);
+    let [greedy, second, modest, sink] = [1, 2, 3, 4].map(|n| Client::with_lease(&relay, n, group(1)));
+    let [a, b] = [5, 6].map(|n| Client::with_lease(&relay, n, group(2)));
+    let came = forwarded(&greedy, &modest, &sink);
+    assert!((30..130).contains(&came), "{came} of one lease");
+    // Two that are greedy empty what their group may send, and another group does not notice.
+    for _ in 0..400 {
+        greedy.say(&greedy.data(&sink, &[0; 984]));
+        second.say(&second.data(&sink, &[0; 984]));
+    }
+    for n in 0..20 {
+        a.say(&a.data(&b, &[n; 984]));
+        b.hears(&[n; 984], &a);
+    }
+    assert!(relay.figures().over_rate > 300, "{:?}", relay.figures());
+}
+
+#[test]
+fn whoever_is_out_is_refused_by_a_relay_that_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("revoked");
+    let start = || {
+        start(Settings {
+            key: RelayKey::new([7; 32]),
+            controls: vec![control_key()],
+            listen: ([127, 0, 0, 1], 0).into(),
+            others: Vec::new(),
+            workers: Some(1),
+            limits: Limits::default(),
+            revocations: Some(path.clone()),
+        })
+    };
+    let relay = start().unwrap();
+    let [a, mut b] = [1, 2].map(|n| Client::with_lease(&relay, n, group(1)));
+    let mut said = RelayRevocation {
+        control: ControlId::of(&control_key()),
+        group: group(1),
+        key: b.key,
+        before_ms: unix_ms(),
+        until_ms: unix_ms() + 60_000,
+        signature: Signature([0; 64]),
+    };
+    said.signature = Signature(control().sign(&said.signed_bytes()).to_bytes());
+    let bytes = said.to_bytes();
+    for number in [RelayAddress(77), RelayAddress(78)] {
+        a.say(&Packet { lease: 0, address: number, frame: Frame::Revoke(&bytes) }.to_bytes());
+        assert_eq!(a.hear(), header(Kind::RevokeAck, 0, number), "said twice, answered twice");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "before it is answered");
+    drop(relay);
+    let relay = start().unwrap();
+    b.move_to(&relay);
+    let hello = b.hello([0; 16], None);
+    b.say(&hello);
+    let mut c = Client::new(&relay, 3, group(1));
+    let hello = c.hello([0; 16], None);
+    c.say(&hello);
+    c.acknowledged();
+    assert_eq!((relay.leases(), relay.figures().forged, relay.damaged_revocations()), (1, 1, 0));
+}
+
+#[test]
+fn a_relay_that_cannot_keep_revocations_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing can be written there.
+    let path = folder.path().join("revoked");
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("revoked.new")).unwrap();
+    let refused = start(Settings {
+        key: RelayKey::new([7; 32]),
+        controls: vec![control_key()],
+        listen: ([127, 0, 0, 1], 0).into(),
+        others: Vec::new(),
+        workers: Some(1),
+        limits: Limits::default(),
+        revocations: Some(path),
+    });
+    assert!(matches!(refused, Err(StartError::Revocations { .. })), "{refused:?}");
 }
 
 #[test]

@@ -147,12 +147,12 @@ pub(crate) async fn perform(control: &Control, call: Call) -> Result<Value, Prob
             Ok(Value::Null)
         }
         Call::AddRelay { entry } => {
-            control.relays.name(Naming::Put(entry))?;
+            name_relay(control, Naming::Put(entry))?;
             value(control.relays.all().as_ref())
         }
         Call::ListRelays => value(control.relays.all().as_ref()),
         Call::RemoveRelay { id } => {
-            control.relays.name(Naming::Remove(id))?;
+            name_relay(control, Naming::Remove(id))?;
             value(control.relays.all().as_ref())
         }
         Call::ListNodes => value(&nodes::all(&control.live.read(), &control.live.presence)),
@@ -279,6 +279,12 @@ fn status(control: &Control) -> Status {
 }
 
 /// The group of an id or a label; without a name, the only one there is.
+/// Changes what an operator has named of relays.
+fn name_relay(control: &Control, change: Naming) -> Result<(), Problem> {
+    let departed: Vec<_> = control.live.read().state.departed().collect();
+    control.relays.name(change, &control.keys, departed)
+}
+
 fn find_group<'a>(state: &'a State, name: Option<&str>) -> Result<&'a Group, Problem> {
     let named =
         |group: &&Group| name.is_none_or(|name| group.row.id.as_str() == name || group.row.label == name);

@@ -41,6 +41,7 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             None if args.no_relay => RelayListen::Off,
             None => RelayListen::Default,
         },
+        relay_class: args.relay_class,
         suffixes: args.suffixes,
         consumers: args.consumers,
         limits: !args.no_limits,

@@ -43,7 +43,7 @@ use self::{
     view::{ReceiptView, Removed},
     wireguard::Anybody,
 };
-use crate::{app::Control, http};
+use crate::{app::Control, http, metrics};
 
 const OWNERS: &str = "/v4/networkgroups/organisations";
 
@@ -92,9 +92,7 @@ pub(super) async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, S
     if control.drain.begun.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    let degraded = control.live.metrics.degraded();
-    let lines = degraded.iter().map(|degraded| format!("degraded: {}: {}\n", degraded.kind, degraded.text));
-    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
+    (StatusCode::OK, metrics::ready(&control.live.metrics.degraded()))
 }
 
 /// What a client must know before it logs in.

@@ -85,6 +85,7 @@ mod tests {
             udp: Vec::new(),
             stun: Vec::new(),
             tls: Vec::new(),
+            pins: Vec::new(),
         };
         // One place is for the relay of this process.
         for n in 1..MAX_RELAYS {

@@ -5,35 +5,25 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_proto::relay::{DEFAULT_PORT, RelayEntry, TLS_PATH};
-use lacis_relay::{Limits, Relay, RelayKey, Settings, StartError, beside};
+use lacis_relay::{Limits, Relay, Settings, StartError, beside};
 
+use super::key::{KEY, KeyFileError, key_in_file};
 use crate::{
-    clock,
     config::{Config, RelayListen},
-    data::{DataError, DataFolder},
+    data::DataFolder,
     hosts,
     keys::Keys,
 };
 
-/// The file of the static key.
-const KEY: &str = "relay.key";
-
 /// The relay of this process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// Its key cannot be kept.
-    #[error("cannot keep the relay's key")]
-    Data {
-        /// Why.
-        source: DataError,
-    },
-    /// Its key is none.
-    #[error("{path:?} holds no key; remove it and a new one is made, which agents learn when they connect")]
+    /// It has no key.
+    #[error("the relay has no key")]
     Key {
-        /// The file.
-        path: std::path::PathBuf,
+        /// Why.
+        source: KeyFileError,
     },
     /// It cannot listen.
     #[error(
@@ -71,12 +61,14 @@ impl Embedded {
             RelayListen::Default => (SocketAddr::new(control.ip(), DEFAULT_PORT), true),
         };
         let settings = Settings {
-            key: key(folder)?,
+            key: key_in_file(&folder.file(KEY)).map_err(|source| RelayError::Key { source })?,
             controls: vec![keys.public],
             listen: wanted,
             others: beside(wanted.port()),
             workers: None,
             limits: Limits::default(),
+            // The database has them.
+            revocations: None,
         };
         let relay = match lacis_relay::start(settings.clone()) {
             Err(StartError::Listen { addr, source })
@@ -108,19 +100,6 @@ impl Embedded {
     pub(crate) fn entry(&self) -> &RelayEntry {
         &self.entry
     }
-}
-
-/// Reads the key, and makes it where there is none.
-fn key(folder: &DataFolder) -> Result<RelayKey, RelayError> {
-    let failed = |source| RelayError::Data { source };
-    if let Some(text) = folder.read(KEY).map_err(failed)? {
-        let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let path = folder.file(KEY);
-        return bytes.map(RelayKey::new).ok_or(RelayError::Key { path });
-    }
-    let bytes = clock::random::<32>();
-    folder.write(KEY, &format!("{}\n", STANDARD.encode(bytes))).map_err(failed)?;
-    Ok(RelayKey::new(bytes))
 }
 
 /// The addresses of control are the relay's, of those families that it takes. A name is looked up once, here.
@@ -164,5 +143,7 @@ fn describe(relay: &Relay, urls: &[String], ips: &[IpAddr]) -> RelayEntry {
             .iter()
             .filter_map(|url| Some(format!("wss{}{TLS_PATH}", url.strip_prefix("https")?)))
             .collect(),
+        // Nodes know whom they take for control.
+        pins: Vec::new(),
     }
 }

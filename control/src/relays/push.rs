@@ -1,17 +1,23 @@
 //! Tells relays outside of this process of members that are out, until each has said that it knows.
 //!
-//! A relay keeps what it was told in memory: one that restarts has no leases, and a member that is out needs a token
-//! that it took before, the cookie of the relay and its own key to get one again; that window is the token's life.
+//! ```text
+//! start, a new relay: all that are kept ─┐
+//! a commit: those that it put out ───────┴▶ untold ─ REVOKE ─▶ relay ─ REVOKE_ACK: it is on its disk ─▶ gone
+//!                                             └── every 3 s again: some of each relay, one of a silent one
+//! ```
+//! What is untold is in memory alone: a control that starts again tells everything that it keeps in its database, which
+//! also serves a relay that has lost its disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use lacis_proto::relay::{Frame, Header, Kind, Packet, RelayAddress, RelayRevocation};
-use tokio::{net::UdpSocket, sync::mpsc};
+use lacis_proto::relay::{Frame, Header, Kind, Packet, REVOCATION_BYTES, RelayAddress};
+use tokio::{net::UdpSocket, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -19,21 +25,111 @@ use crate::clock;
 /// How long an answer is waited for: ten times a round trip across the world.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// Tries before a relay counts as gone: an hour of them.
-const TRIES: u32 = 1_200;
+/// Revocations that one relay is sent at a time: a relay takes 100 such frames per second from one source.
+const AT_ONCE: usize = 200;
 
-/// Revocations that wait at once; with more the oldest are given up.
-const WAITING: usize = 10_000;
+/// Revocations that wait at once: as many as one relay keeps.
+const WAITING: usize = 100_000;
 
 /// One revocation for one relay.
 #[derive(Clone, Debug)]
-pub(crate) struct Push {
+pub(super) struct Push {
     pub(super) to: SocketAddr,
-    pub(super) revocation: RelayRevocation,
+    pub(super) revocation: [u8; REVOCATION_BYTES],
 }
 
-/// Sends what comes until control drains.
-pub(crate) async fn run(mut pushes: mpsc::Receiver<Push>, begun: CancellationToken) {
+/// What relays have not said that they know.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    waiting: Mutex<BTreeMap<u64, Waiting>>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    push: Push,
+    /// The turn in which it was last sent.
+    sent: Option<u64>,
+}
+
+/// Which relays answer.
+#[derive(Debug, Default)]
+struct Ears {
+    turn: u64,
+    heard: BTreeSet<SocketAddr>,
+    silent: BTreeSet<SocketAddr>,
+}
+
+impl Untold {
+    /// Has relays told.
+    pub(super) fn add(&self, pushes: impl IntoIterator<Item = Push>) {
+        let mut waiting = self.lock();
+        for push in pushes {
+            if waiting.len() >= WAITING {
+                tracing::warn!(relay = %push.to, "too many members are out at once; relays are told of the others at the next start");
+                break;
+            }
+            waiting.insert(u64::from_be_bytes(clock::random()), Waiting { push, sent: None });
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Tells nobody any more who is not among these.
+    pub(super) fn keep(&self, relays: &[SocketAddr]) {
+        self.lock().retain(|_, waiting| relays.contains(&waiting.push.to));
+    }
+
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be sent now.
+    fn due(&self, ears: &Ears) -> Vec<(u64, Push)> {
+        let mut counts: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        let mut due = Vec::new();
+        for (number, waiting) in self.lock().iter_mut().filter(|(_, waiting)| waiting.sent != Some(ears.turn))
+        {
+            let count = counts.entry(waiting.push.to).or_default();
+            let most = if ears.silent.contains(&waiting.push.to) { 1 } else { AT_ONCE };
+            if *count < most {
+                *count += 1;
+                waiting.sent = Some(ears.turn);
+                due.push((*number, waiting.push.clone()));
+            }
+        }
+        due
+    }
+
+    /// A relay knows. Returns which.
+    fn told(&self, number: u64) -> Option<SocketAddr> {
+        self.lock().remove(&number).map(|waiting| waiting.push.to)
+    }
+}
+
+impl Ears {
+    /// A turn is over: whoever was sent something and said nothing is silent.
+    fn next_turn(&mut self, untold: &Untold) {
+        let mut silent = BTreeSet::new();
+        for waiting in untold.lock().values().filter(|waiting| waiting.sent.is_some()) {
+            if !self.heard.contains(&waiting.push.to) {
+                silent.insert(waiting.push.to);
+            }
+        }
+        for relay in silent.difference(&self.silent) {
+            tracing::warn!(%relay, "a relay does not answer and does not know yet that members are out");
+        }
+        *self = Self { turn: self.turn + 1, heard: BTreeSet::new(), silent };
+    }
+}
+
+/// Sends what waits until control drains.
+pub(super) async fn run(untold: &Untold, begun: CancellationToken) {
     let socket = match bind().await {
         Ok(socket) => socket,
         Err(error) => {
@@ -42,39 +138,25 @@ pub(crate) async fn run(mut pushes: mpsc::Receiver<Push>, begun: CancellationTok
         }
     };
     let is_v6 = socket.local_addr().is_ok_and(|addr| addr.is_ipv6());
-    let mut waiting: BTreeMap<u64, (Push, u32)> = BTreeMap::new();
+    let (mut ears, mut answer) = (Ears::default(), [0; 64]);
     let mut tick = tokio::time::interval(AGAIN);
-    let mut answer = [0; 64];
     loop {
         tokio::select! {
             () = begun.cancelled() => return,
-            Some(push) = pushes.recv() => {
-                let number = u64::from_be_bytes(clock::random());
-                send(&socket, is_v6, number, &push).await;
-                while waiting.len() >= WAITING {
-                    waiting.pop_first();
-                }
-                waiting.insert(number, (push, 0));
-            }
+            () = untold.wake.notified() => {}
+            _ = tick.tick() => ears.next_turn(untold),
             received = socket.recv(&mut answer) => {
                 let header = received.ok().and_then(|length| Header::parse(&answer[..length]));
-                if let Some(header) = header.filter(|header| header.kind == Kind::RevokeAck) {
-                    waiting.remove(&header.address.0);
+                let header = header.filter(|header| header.kind == Kind::RevokeAck);
+                let Some(relay) = header.and_then(|header| untold.told(header.address.0)) else { continue };
+                ears.heard.insert(relay);
+                if !ears.silent.remove(&relay) {
+                    continue;
                 }
             }
-            _ = tick.tick() => {
-                for (number, (push, tries)) in &mut waiting {
-                    *tries += 1;
-                    send(&socket, is_v6, *number, push).await;
-                }
-                waiting.retain(|_, (push, tries)| {
-                    let is_gone = *tries >= TRIES;
-                    if is_gone {
-                        tracing::warn!(relay = %push.to, "a relay does not answer and is not told that a member is out");
-                    }
-                    !is_gone
-                });
-            }
+        }
+        for (number, push) in untold.due(&ears) {
+            send(&socket, is_v6, number, &push).await;
         }
     }
 }
@@ -87,13 +169,50 @@ async fn bind() -> io::Result<UdpSocket> {
 }
 
 async fn send(socket: &UdpSocket, is_v6: bool, number: u64, push: &Push) {
-    let bytes = push.revocation.to_bytes();
-    let packet = Packet { lease: 0, address: RelayAddress(number), frame: Frame::Revoke(&bytes) };
+    let frame = Frame::Revoke(&push.revocation);
+    let packet = Packet { lease: 0, address: RelayAddress(number), frame };
     let to = match push.to.ip() {
         IpAddr::V4(ip) if is_v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), push.to.port()),
         IpAddr::V4(_) | IpAddr::V6(_) => push.to,
     };
     if let Err(error) = socket.send_to(&packet.to_bytes(), to).await {
         tracing::debug!(%to, %error, "a relay was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(n: u8) -> Push {
+        Push { to: ([192, 0, 2, n], 3478).into(), revocation: [n; REVOCATION_BYTES] }
+    }
+
+    #[test]
+    fn a_silent_relay_is_asked_by_one_frame_a_turn_and_told_all_once_it_answers() {
+        let (untold, mut ears) = (Untold::default(), Ears::default());
+        untold.add((0..300).map(|_| push(1)).chain([push(2)]));
+        let due = untold.due(&ears);
+        assert_eq!(due.len(), AT_ONCE + 1, "some of one relay do not wait behind many of another");
+        assert_eq!(untold.due(&ears).len(), 100, "each once a turn");
+        let (number, _) = due.iter().find(|(_, push)| push.to.ip().to_string() == "192.0.2.2").unwrap();
+        ears.heard.insert(untold.told(*number).unwrap());
+        ears.next_turn(&untold);
+        assert_eq!(untold.due(&ears).len(), 1);
+        ears.next_turn(&untold);
+        let due = untold.due(&ears);
+        assert_eq!(due.len(), 1, "for as long as it takes");
+        ears.silent.remove(&untold.told(due[0].0).unwrap());
+        assert_eq!(untold.due(&ears).len(), AT_ONCE);
+    }
+
+    #[test]
+    fn a_relay_that_is_named_no_more_is_told_no_more_and_what_waits_has_a_limit() {
+        let untold = Untold::default();
+        untold.add([push(1), push(2)]);
+        untold.keep(&[push(2).to]);
+        assert_eq!(untold.count(), 1);
+        untold.add((0..WAITING).map(|_| push(2)));
+        assert_eq!(untold.count(), WAITING);
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lacis_control_core::{
-    Access, ApiTokenRow, DeletedGroupRow, GatewayRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow,
-    MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, ApiTokenRow, DeletedGroupRow, DepartedRow, GatewayRow, GrantRow, GroupRow, JoinTokenRow,
+    JoinUseRow, MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 use lacis_proto::{
     GroupId, Host, IdentityKey, MemberId, MemberKind, NodeId, OwnerId, PeerId, PublicKey, RecordId, Revision,
@@ -32,6 +32,7 @@ const TABLES: &[(&str, &str, Decode)] = &[
     ("join_tokens", "SELECT * FROM join_tokens", join_token),
     ("join_uses", "SELECT * FROM join_uses", join_use),
     ("api_tokens", "SELECT * FROM api_tokens", api_token),
+    ("departures", "SELECT * FROM departures", departure),
 ];
 
 pub(super) async fn all(connection: &mut SqliteConnection, path: &Path) -> Result<Vec<Row>, StoreError> {
@@ -223,6 +224,7 @@ fn peer(row: &Reader<'_>) -> Result<Row, StoreError> {
         hostname: row.maybe_text("hostname")?,
         parent_event: row.maybe_text("parent_event")?,
         endpoints: row.json("endpoints")?,
+        relays: row.json("relays")?,
         revision: row.revision("revision")?,
         node_revision: row.revision("node_revision")?,
         gateway: gateway(row)?,
@@ -280,6 +282,15 @@ fn join_use(row: &Reader<'_>) -> Result<Row, StoreError> {
         token: row.parsed("token_id", TokenId::parse)?,
         identity: IdentityKey::try_new(identity).map_err(|_| row.odd("identity", "zero"))?,
         member: row.parsed("member_id", MemberId::parse)?,
+    }))
+}
+
+fn departure(row: &Reader<'_>) -> Result<Row, StoreError> {
+    let key = row.bytes("wg_key")?;
+    Ok(Row::Departed(DepartedRow {
+        group: row.parsed("group_id", GroupId::parse)?,
+        key: PublicKey::try_new(key).map_err(|_| row.odd("wg_key", "zero"))?,
+        at_ms: row.unsigned("at_ms")?,
     }))
 }
 

@@ -1,8 +1,8 @@
 //! Rows into the store, one statement per kind of row.
 
 use lacis_control_core::{
-    Access, ApiTokenRow, AuditRow, DeletedGroupRow, GrantRow, GroupRow, JoinTokenRow, JoinUseRow, MemberRow,
-    NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
+    Access, ApiTokenRow, AuditRow, DeletedGroupRow, DepartedRow, GrantRow, GroupRow, JoinTokenRow,
+    JoinUseRow, MemberRow, NodeRow, NodeState, OwnerRow, PeerRow, ReleasedHost, Row, TombstoneRow,
 };
 use lacis_proto::{MemberKind, Revision};
 use serde::Serialize;
@@ -32,13 +32,14 @@ const GRANT: &str = "INSERT INTO grants (node_id, group_id, member_id, issued_ms
 const GRANT_GONE: &str = "DELETE FROM grants WHERE node_id = $1 AND group_id = $2 AND member_id = $3";
 const PEER: &str = "INSERT INTO peers (id, group_id, member_id, node_id, instance, host, wg_key, label, hostname, \
     parent_event, endpoints, revision, node_revision, gateway_chosen, gateway_offered, gateway_key, \
-    gateway_endpoint, gateway_told_endpoint) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+    gateway_endpoint, gateway_told_endpoint, relays) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
     ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, wg_key = excluded.wg_key, \
     label = excluded.label, hostname = excluded.hostname, parent_event = excluded.parent_event, endpoints = excluded.endpoints, revision = excluded.revision, \
     node_revision = excluded.node_revision, gateway_chosen = excluded.gateway_chosen, \
     gateway_offered = excluded.gateway_offered, gateway_key = excluded.gateway_key, \
-    gateway_endpoint = excluded.gateway_endpoint, gateway_told_endpoint = excluded.gateway_told_endpoint";
+    gateway_endpoint = excluded.gateway_endpoint, gateway_told_endpoint = excluded.gateway_told_endpoint, \
+    relays = excluded.relays";
 const PEER_GONE: &str = "DELETE FROM peers WHERE group_id = $1 AND id = $2";
 const STATEMENT: &str = "INSERT INTO statements (peer_id, group_id, said) VALUES ($1, $2, $3) \
     ON CONFLICT (peer_id) DO UPDATE SET said = excluded.said";
@@ -60,6 +61,9 @@ const API_TOKEN: &str = "INSERT INTO api_tokens (id, secret_hash, owner_id, labe
     expires_ms, last_used_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
     ON CONFLICT (id) DO UPDATE SET last_used_ms = excluded.last_used_ms";
 const API_TOKEN_GONE: &str = "DELETE FROM api_tokens WHERE id = $1";
+const DEPARTED: &str = "INSERT INTO departures (group_id, wg_key, at_ms) VALUES ($1, $2, $3) \
+    ON CONFLICT (group_id, wg_key) DO UPDATE SET at_ms = excluded.at_ms";
+const DEPARTED_FORGOTTEN: &str = "DELETE FROM departures WHERE at_ms < $1";
 const AUDIT: &str =
     "INSERT INTO audit (scope_id, revision, at_ms, actor, action, target) VALUES ($1, $2, $3, $4, $5, $6)";
 const AUDIT_GONE: &str = "DELETE FROM audit WHERE at_ms < $1";
@@ -128,6 +132,10 @@ fn statement(row: &Row) -> Statement {
         }
         Row::ApiToken(row) => api_token(row),
         Row::ApiTokenGone(id) => sql(API_TOKEN_GONE).bind(id.to_string()),
+        Row::Departed(DepartedRow { group, key, at_ms }) => {
+            sql(DEPARTED).bind(group.to_string()).bind(key.as_bytes().to_vec()).bind(at_ms.cast_signed())
+        }
+        Row::DepartedForgotten(before_ms) => sql(DEPARTED_FORGOTTEN).bind(before_ms.cast_signed()),
         Row::Audit(AuditRow { scope, revision, at_ms, actor, action, target }) => sql(AUDIT)
             .bind(scope.as_ref().map(ToString::to_string))
             .bind(number(*revision))
@@ -210,6 +218,7 @@ fn peer(row: &PeerRow) -> Statement {
         .bind(row.gateway.key.map(|key| key.as_bytes().to_vec()))
         .bind(row.gateway.endpoint.as_ref().map(ToString::to_string))
         .bind(row.gateway.told_endpoint.as_ref().map(ToString::to_string))
+        .bind(json(&row.relays))
 }
 
 fn join_token(row: &JoinTokenRow) -> Statement {
@@ -255,5 +264,5 @@ fn number(revision: Revision) -> i64 {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("lists of text and of endpoints have a JSON form")
+    serde_json::to_string(value).expect("lists of text, endpoints and relays have a JSON form")
 }

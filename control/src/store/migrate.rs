@@ -19,6 +19,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_ended_nodes.sql"),
     include_str!("migrations/0006_gateways.sql"),
     include_str!("migrations/0007_gateway_rotations.sql"),
+    include_str!("migrations/0008_homes.sql"),
+    include_str!("migrations/0009_departures.sql"),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations \

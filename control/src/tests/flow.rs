@@ -154,7 +154,7 @@ async fn only_new_endpoints_spend_a_revision() {
                 kind: lacis_proto::EndpointKind::Host,
                 addr: ([192, 0, 2, 1], port).into(),
             }],
-            relays: Vec::new(),
+            relays: None,
             statement: None,
             gateway: None,
         }],

@@ -28,13 +28,8 @@ fn report(seq: u64, peers: Vec<PeerReport>) -> ReportRequest {
 
 async fn states(client: &Client, seq: u64, said: SignedStatement) {
     let peer = said.statement.peer.clone();
-    let peers = vec![PeerReport {
-        peer,
-        endpoints: Vec::new(),
-        relays: Vec::new(),
-        statement: Some(said),
-        gateway: None,
-    }];
+    let peers =
+        vec![PeerReport { peer, endpoints: Vec::new(), relays: None, statement: Some(said), gateway: None }];
     client.call(Method::POST, "/agent/v1/report", &report(seq, peers)).await.ok::<ReportReply>();
 }
 
@@ -151,7 +146,7 @@ async fn a_report_that_was_held_up_brings_no_old_endpoints_back() {
         vec![PeerReport {
             peer: peer.peer.clone(),
             endpoints: vec![endpoint],
-            relays: Vec::new(),
+            relays: None,
             statement: None,
             gateway: None,
         }]

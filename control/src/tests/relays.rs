@@ -4,7 +4,8 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _};
 
 use http::Method;
 use lacis_proto::{
-    Code, Follower, GroupId, JoinReply, Line, PeerReply, PeerRequest, PublicKey, Signal,
+    Body, Code, Follower, GroupId, JoinReply, Line, PeerReply, PeerReport, PeerRequest, PublicKey, RecordId,
+    RelayHome, ReportReply, ReportRequest, ScopeId, Signal,
     relay::{Frame, Hello, Keys, MAX_SIGNAL_TEXT, Packet, RelayAddress, RelayEntry, Relays},
     stun,
 };
@@ -94,6 +95,14 @@ async fn a_node_is_told_of_the_relay_and_its_token_is_worth_a_lease_until_its_pe
     }
     assert_eq!(hello(relay, &group, 1, &token).await, None, "revoked");
     running.shutdown().await;
+
+    let running = start(&folder).await;
+    let relay = running.relays_for_tests().own().unwrap().entry().clone();
+    let begin = clock::now();
+    while hello(&relay, &group, 1, &token).await.is_some() {
+        assert!(begin.elapsed() < DEADLINE, "a control that started again has forgotten who is out");
+    }
+    running.shutdown().await;
 }
 
 #[tokio::test]
@@ -159,6 +168,38 @@ async fn a_signal_reaches_the_peer_it_is_for_and_nobody_may_speak_for_another() 
 }
 
 #[tokio::test]
+async fn where_a_peer_is_at_home_is_told_to_others_and_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let (a, join, peer_a) = node(&running, 1).await;
+    let (mut b, ..) = node(&running, 2).await;
+    let home = |n: u8, rank| RelayHome { relay: RecordId::from(&crate::relays::id_of(&key(n))), rank };
+    let homes = [home(7, 0), home(8, 1)];
+    let said = PeerReport {
+        peer: peer_a.peer.clone(),
+        endpoints: Vec::new(),
+        relays: Some(homes.to_vec()),
+        statement: None,
+        gateway: None,
+    };
+    let report = ReportRequest { seq: 1, agent: "test".into(), peers: vec![said], applied: [].into() };
+    let _: ReportReply = a.call(Method::POST, "/agent/v1/report", &report).await.ok();
+    let group = ScopeId::from(&join.grant.group);
+    let told = async |watch: &mut Watch| {
+        watch.until(|line| matches!(line, Line::At(at) if at.scope == group)).await;
+        let record = watch.follower.scope(&group).unwrap().live(&(&peer_a.peer).into()).unwrap();
+        let Body::Peer(peer) = &record.body else { panic!("{record:?}") };
+        peer.relays.clone()
+    };
+    assert_eq!(told(&mut b.watch(Follower::default()).await).await, homes);
+    running.shutdown().await;
+    let running = start(&folder).await;
+    b.addr = running.addr;
+    assert_eq!(told(&mut b.watch(Follower::default()).await).await, homes);
+    running.shutdown().await;
+}
+
+#[tokio::test]
 async fn relays_elsewhere_are_told_to_nodes_and_outlive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(&folder).await;
@@ -172,6 +213,7 @@ async fn relays_elsewhere_are_told_to_nodes_and_outlive_a_restart() {
         udp: vec![([192, 0, 2, 1], 3478).into()],
         stun: Vec::new(),
         tls: Vec::new(),
+        pins: Vec::new(),
     };
     let data = folder.path().join("data");
     ask_for_tests(&data, Call::AddRelay { entry: entry.clone() }).await;
@@ -201,11 +243,13 @@ async fn a_relay_elsewhere_is_told_that_a_peer_went() {
         others: Vec::new(),
         workers: Some(1),
         limits: lacis_relay::Limits::default(),
+        revocations: None,
     });
     let far = far.unwrap();
     let (id, key) = (crate::relays::id_of(&far.public()), far.public());
     let (udp, label) = (vec![far.addr()], "far".to_owned());
-    let entry = RelayEntry { id, label, key, udp, stun: Vec::new(), tls: Vec::new() };
+    let (stun, tls, pins) = Default::default();
+    let entry = RelayEntry { id, label, key, udp, stun, tls, pins };
     let data = folder.path().join("data");
     ask_for_tests(&data, Call::AddRelay { entry: entry.clone() }).await;
     let relays = told(&mut client.watch(Follower::default()).await).await;
@@ -218,6 +262,37 @@ async fn a_relay_elsewhere_is_told_that_a_peer_went() {
         tokio::task::yield_now().await;
     }
     assert_eq!(hello(&entry, &join.grant.group, 1, &token).await, None, "revoked");
+    let acknowledged = async |running: &Running| {
+        let begin = clock::now();
+        while running.relays_for_tests().untold() > 0 {
+            assert!(begin.elapsed() < DEADLINE, "nobody answers");
+            tokio::task::yield_now().await;
+        }
+    };
+    acknowledged(&running).await;
+    running.shutdown().await;
+
+    // A relay that has lost everything learns it from a control that starts again.
+    far.stop();
+    let settings = lacis_relay::Settings {
+        key: lacis_relay::RelayKey::new([7; 32]),
+        controls: vec![join.control_key],
+        listen: entry.udp[0],
+        others: Vec::new(),
+        workers: Some(1),
+        limits: lacis_relay::Limits::default(),
+        revocations: None,
+    };
+    drop(far);
+    let far = lacis_relay::start(settings).unwrap();
+    assert!(hello(&entry, &join.grant.group, 1, &token).await.is_some(), "it knows nothing");
+    let running = start(&folder).await;
+    let begin = clock::now();
+    while far.leases() > 0 {
+        assert!(begin.elapsed() < DEADLINE, "the lease stays");
+        tokio::task::yield_now().await;
+    }
+    acknowledged(&running).await;
     running.shutdown().await;
 }
 

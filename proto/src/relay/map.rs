@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::RelayToken;
-use crate::{GroupId, PublicKey, RelayId};
+use crate::{GroupId, Pin, PublicKey, RelayId};
 
 /// Most relays in a map; a reader leaves out those beyond. Members hold leases at two and measure eight more.
 pub const MAX_RELAYS: usize = 64;
@@ -48,6 +48,10 @@ pub struct RelayEntry {
     /// Addresses of its WebSocket, `wss://host:port/relay/v1`.
     #[serde(default)]
     pub tls: Vec<String>,
+    /// Pins of the certificate authority that its TLS is checked by. Without any, it is that of control, or one that the
+    /// reader's operating system trusts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Pin>,
 }
 
 /// A token of one of the node's peers.

@@ -228,7 +228,7 @@ impl World {
         let peer = |hosted: &lacis_agent_core::Hosted| PeerReport {
             peer: hosted.peer.clone(),
             endpoints: it.endpoints.clone(),
-            relays: Vec::new(),
+            relays: None,
             statement: None,
             gateway: None,
         };

@@ -20,7 +20,8 @@ pub(super) struct Reports {
     agent: String,
     seq: u64,
     endpoints: Vec<Endpoint>,
-    homes: Vec<RelayHome>,
+    /// Unknown until relays have answered once: control keeps what it was told by an earlier run.
+    homes: Option<Vec<RelayHome>>,
     /// How many plain clients are with this node where it is a gateway.
     clients: BTreeMap<GroupId, u32>,
     applied: BTreeMap<ScopeId, String>,
@@ -42,7 +43,7 @@ impl Reports {
             agent,
             seq,
             endpoints,
-            homes: Vec::new(),
+            homes: None,
             clients: BTreeMap::new(),
             applied: BTreeMap::new(),
             untold: true,
@@ -67,12 +68,14 @@ impl Reports {
         true
     }
 
-    /// Peers find this node at these relays now: told like endpoints.
+    /// Peers find this node at these relays now: told like endpoints. The first are told without the spacing, because a
+    /// node that has just started has told its endpoints a moment ago.
     pub(super) fn homes(&mut self, now: Duration, homes: Vec<RelayHome>) {
-        if homes != self.homes {
-            self.homes = homes;
+        let is_first = self.homes.is_none();
+        if self.homes.as_ref() != Some(&homes) {
+            self.homes = Some(homes);
             self.untold = true;
-            self.soon(now);
+            if is_first { self.at(now + REPORT_PAUSE) } else { self.soon(now) }
         }
     }
 

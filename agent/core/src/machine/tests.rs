@@ -1,6 +1,6 @@
 use lacis_proto::{
     At, Beat, Bye, Change, Code, Cursor, Del, DropScope, Epoch, Hello, LineError, PublicKey, Put, RecordId,
-    Reset, Scope, ScopeId,
+    RelayHome, RelayId, Reset, Scope, ScopeId,
 };
 
 use super::*;

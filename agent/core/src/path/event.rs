@@ -281,7 +281,7 @@ pub enum PathAction {
     },
     /// Close auxiliary sockets.
     CloseSockets(Vec<Auxiliary>),
-    /// A lease at this relay is needed: a peer that is wanted has its home there.
+    /// A lease at this relay is needed: a peer that is wanted has its home or its backup there.
     NeedRelay {
         /// The group.
         group: GroupId,

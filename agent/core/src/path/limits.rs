@@ -36,8 +36,8 @@ pub const MAX_OFFERED: usize = 16;
 /// Of these, addresses of interfaces: more are bridges and leftovers.
 pub const MAX_OFFERED_HOSTS: usize = 8;
 
-/// Relays whose distance one message tells: home, backup, and one more.
-pub const MAX_OFFERED_RELAYS: usize = 3;
+/// Relays whose distance one message tells: home and backup of both ends.
+pub const MAX_OFFERED_RELAYS: usize = 4;
 
 /// Addresses that are kept of a peer: what it may offer, what its record says, and what probes came from.
 pub const MAX_CANDIDATES: usize = 24;

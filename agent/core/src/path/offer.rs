@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use lacis_proto::GroupId;
+use lacis_proto::{GroupId, RelayHome};
 
 use super::{
     body::{Nature, Offer},
@@ -75,13 +75,13 @@ impl Ours {
         Nature { birthday: self.birthday, ..(&self.nat).into() }
     }
 
-    /// What a peer in this group is told.
-    pub(super) fn offer(&self, group: &GroupId) -> Offer {
+    /// What a peer in this group, which can be found at these relays, is told.
+    pub(super) fn offer(&self, group: &GroupId, homes: &[RelayHome]) -> Offer {
         Offer {
             revision: self.revision,
             nat: self.nature(),
             candidates: offered(&self.candidates, &self.nat),
-            relays: distances(self.leases(group)),
+            relays: distances(self.leases(group), homes),
         }
     }
 }

@@ -9,38 +9,45 @@ pub(super) fn relay_tag(relay: &RecordId) -> RelayTag {
     short_hash(&[b"lacis path v1 relay", relay.as_str().as_bytes()])
 }
 
-/// The relays nearest to this node, as it tells them to its peers.
-pub(super) fn distances<'a>(ours: impl Iterator<Item = &'a RelayWay>) -> Vec<(RelayTag, u16)> {
-    let mut relays: Vec<(u16, RelayTag)> =
-        ours.filter_map(|way| Some((leg_ms(way)?, relay_tag(&way.relay)))).collect();
+/// The relays that this node tells a peer of: first those where the peer is at home, then the nearest.
+pub(super) fn distances<'a>(
+    ours: impl Iterator<Item = &'a RelayWay>,
+    homes: &[RelayHome],
+) -> Vec<(RelayTag, u16)> {
+    let is_home = |way: &RelayWay| homes.iter().any(|home| home.relay == way.relay);
+    let mut relays: Vec<(bool, u16, RelayTag)> =
+        ours.filter_map(|way| Some((!is_home(way), leg_ms(way)?, relay_tag(&way.relay)))).collect();
     relays.sort_unstable();
-    relays.dedup_by_key(|(_, tag)| *tag);
+    relays.dedup_by_key(|(_, _, tag)| *tag);
     relays.truncate(MAX_OFFERED_RELAYS);
-    relays.into_iter().map(|(ms, tag)| (tag, ms)).collect()
+    relays.into_iter().map(|(_, ms, tag)| (tag, ms)).collect()
 }
 
 /// Leases of this node in the order in which a pair uses them.
 ///
 /// First those to which both legs are known, by their sum; then the homes of the peer by rank; then, where the peer
-/// names no home, the nearest. A tie is broken by the name of the relay, so that both ends break it alike.
+/// names no home or this node has no lease at any, the nearest: it may come to one of ours to look for us. A tie is
+/// broken by the name of the relay, so that both ends break it alike.
 pub(super) fn order<'a>(
     ours: impl Iterator<Item = &'a RelayWay>,
     theirs: &[(RelayTag, u16)],
     homes: &[RelayHome],
 ) -> Vec<&'a RelayWay> {
     let mut ranked: Vec<_> = ours
-        .filter_map(|way| {
+        .map(|way| {
             let tag = relay_tag(&way.relay);
             let leg = theirs.iter().find(|(relay, _)| *relay == tag).map(|(_, ms)| *ms);
             let home = homes.iter().find(|home| home.relay == way.relay).map(|home| home.rank);
             let sum = leg.zip(leg_ms(way)).map(|(one, other)| u32::from(one) + u32::from(other));
-            let usable = homes.is_empty() || home.is_some() || leg.is_some();
+            let is_guess = !homes.is_empty() && home.is_none() && leg.is_none();
             let near = if sum.is_none() { leg_ms(way).unwrap_or(u16::MAX) } else { 0 };
-            let rank = (way.tls, sum.unwrap_or(u32::MAX), home.unwrap_or(u8::MAX), near, tag);
-            usable.then_some((rank, way))
+            let rank = (is_guess, way.tls, sum.unwrap_or(u32::MAX), home.unwrap_or(u8::MAX), near, tag);
+            (rank, way)
         })
         .collect();
     ranked.sort_unstable_by_key(|(rank, _)| *rank);
+    let known = ranked.partition_point(|((is_guess, ..), _)| !is_guess);
+    ranked.truncate(if known > 0 { known } else { ranked.len() });
     ranked.into_iter().map(|(_, way)| way).collect()
 }
 

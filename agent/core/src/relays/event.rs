@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use lacis_proto::{GroupId, PublicKey, RelayHome, RelayId, relay::Relays as RelayMap};
+use lacis_proto::{GroupId, Pin, PublicKey, RelayHome, RelayId, relay::Relays as RelayMap};
 
 use crate::path::{NatSummary, Shared};
 
@@ -57,7 +57,7 @@ pub enum RelayEvent {
         /// Why, for people.
         why: String,
     },
-    /// A peer is wanted whose home is this relay.
+    /// A peer is wanted whose home or backup is this relay.
     Wanted(RelayId),
     /// Peers behind relays are silent: whether the relays are there is found out now.
     Suspect,
@@ -110,6 +110,8 @@ pub enum RelayAction {
         relay: RelayId,
         /// Where it answers, tried in turn.
         urls: Vec<String>,
+        /// What its certificate authority is known by; without any it is control's, or one of this host's.
+        pins: Vec<Pin>,
     },
     /// Give up the connection over TLS.
     CloseTls {

@@ -70,8 +70,8 @@ pub const HOME_ROUNDS: u32 = 2;
 /// tunnel (DESIGN ruling 13).
 pub const GUEST_FOR: Duration = Duration::from_secs(300);
 
-/// Most relays where leases are held for the sake of peers.
-pub const MAX_GUESTS: usize = 8;
+/// Most relays where leases are held for the sake of peers: home and backup of peers in eight places.
+pub const MAX_GUESTS: usize = 16;
 
 /// STUN requests go out at these moments after a change (nat-traversal §4); then nobody is waited for.
 pub const STUN_WAITS: [Duration; 3] =

@@ -227,8 +227,8 @@ impl Site {
         let silent = self.silent_since.is_some_and(|since| since + TLS_AFTER <= hands.now);
         if silent && until <= hands.now && !self.entry.tls.is_empty() {
             self.tls = Tls::Opening { failures };
-            let (relay, urls) = (self.entry.id.clone(), self.entry.tls.clone());
-            hands.actions.push_back(RelayAction::OpenTls { relay, urls });
+            let RelayEntry { id: relay, tls: urls, pins, .. } = self.entry.clone();
+            hands.actions.push_back(RelayAction::OpenTls { relay, urls, pins });
         }
     }
 

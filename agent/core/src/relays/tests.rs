@@ -205,6 +205,16 @@ fn only_home_and_backup_hold_leases_and_one_relay_alone_is_not_told() {
 }
 
 #[test]
+fn homes_that_were_told_are_taken_back_where_one_relay_is_left() {
+    let mut net = Net::new(&[(1, 20), (2, 50)]);
+    net.run_for(ms(3_000));
+    assert_eq!(net.homes(), [relay(1), relay(2)]);
+    net.tell_map(&[2]);
+    net.run_for(ms(3_000));
+    assert_eq!((net.homes(), net.leases.len()), (Vec::new(), 1));
+}
+
+#[test]
 fn a_lease_at_the_home_of_a_peer_lasts_as_long_as_it_is_wanted() {
     let mut net = Net::new(&[(1, 20), (2, 50), (3, 90)]);
     net.run_for(ms(3_000));

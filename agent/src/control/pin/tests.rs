@@ -32,6 +32,7 @@ fn verify(
 ) -> Result<(), String> {
     let pinned = Pinned {
         pins: pins.iter().map(|authority| authority.pin).collect(),
+        or_system: false,
         provider: Arc::new(aws_lc_rs::default_provider()),
     };
     let chain: Vec<CertificateDer<'_>> =

@@ -21,7 +21,7 @@ impl World {
 
     fn telling(&self, node: &NodeId, peer: &PeerId, gateway: Option<GatewayReport>) -> Command {
         let (peer, none) = (peer.clone(), Vec::new());
-        let report = PeerReport { peer, endpoints: none, relays: Vec::new(), statement: None, gateway };
+        let report = PeerReport { peer, endpoints: none, relays: None, statement: None, gateway };
         Command::Report { node: node.clone(), peers: vec![report] }
     }
 

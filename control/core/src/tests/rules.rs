@@ -1,8 +1,8 @@
 //! One rule each.
 
 use lacis_proto::{
-    Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, RecordId, Revision,
-    Secret,
+    Code, Endpoint, EndpointKind, GroupId, Host, PeerReport, PeerRequest, PublicKey, RecordId, RelayHome,
+    RelayId, Revision, Secret,
 };
 
 use super::World;
@@ -165,7 +165,7 @@ fn only_a_changed_set_of_endpoints_is_an_effect() {
         let peers = vec![PeerReport {
             peer: peer.clone(),
             endpoints: endpoints.collect(),
-            relays: Vec::new(),
+            relays: None,
             statement: None,
             gateway: None,
         }];
@@ -180,6 +180,37 @@ fn only_a_changed_set_of_endpoints_is_an_effect() {
 }
 
 #[test]
+fn homes_are_kept_by_rank_until_others_are_told() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    let peer = world.add(&node, &member, 1).peer;
+    let relay = |n: u8| RecordId::from(&RelayId::from_random([n; 16]));
+    let home = |n: u8, rank| RelayHome { relay: relay(n), rank };
+    let report = |relays: Option<Vec<RelayHome>>| {
+        let peer = peer.clone();
+        let peers = vec![PeerReport { peer, endpoints: Vec::new(), relays, statement: None, gateway: None }];
+        Command::Report { node: node.clone(), peers }
+    };
+    let told = |world: &World| world.state.groups[&world.group].peers[&peer].relays.clone();
+    assert!(!world.has_effect(&report(None)) && !world.has_effect(&report(Some(Vec::new()))));
+
+    let before = world.state.groups[&world.group].row.revision;
+    world.ask(report(Some(vec![home(2, 9), home(1, 4), home(1, 5), home(3, 200)]))).unwrap();
+    assert_eq!(told(&world), [home(1, 0), home(2, 1)], "at most two, each once, counted anew");
+    assert!(world.state.groups[&world.group].row.revision > before, "others are told");
+    assert!(!world.has_effect(&report(Some(vec![home(1, 0), home(2, 1)]))));
+    assert!(!world.has_effect(&report(None)), "an agent that does not know yet changes nothing");
+
+    let foreign = RelayHome { relay: RecordId::parse("app_1").unwrap(), rank: 0 };
+    world.ask(report(Some(vec![foreign, home(2, 1)]))).unwrap();
+    assert_eq!(told(&world), [home(2, 0)], "what is no relay is passed over");
+    world.add(&node, &member, 2);
+    assert_eq!(told(&world), [home(2, 0)], "a new key changes no home");
+    world.ask(report(Some(Vec::new()))).unwrap();
+    assert_eq!(told(&world), []);
+}
+
+#[test]
 fn a_node_cannot_touch_the_peers_of_others() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
@@ -189,7 +220,7 @@ fn a_node_cannot_touch_the_peers_of_others() {
     let peers = vec![PeerReport {
         peer,
         endpoints: vec![Endpoint { kind: EndpointKind::Host, addr: ([192, 0, 2, 1], 1).into() }],
-        relays: Vec::new(),
+        relays: None,
         statement: None,
         gateway: None,
     }];

@@ -109,13 +109,7 @@ fn step(world: &mut World, op: &Op) -> Option<Command> {
             let endpoints = vec![Endpoint { kind: EndpointKind::Host, addr }];
             Some(Command::Report {
                 node,
-                peers: vec![PeerReport {
-                    peer,
-                    endpoints,
-                    relays: Vec::new(),
-                    statement: None,
-                    gateway: None,
-                }],
+                peers: vec![PeerReport { peer, endpoints, relays: None, statement: None, gateway: None }],
             })
         }
         Op::Revoke => Some(Command::RevokeJoinToken { token: world.token.0.clone() }),

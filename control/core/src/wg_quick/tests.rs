@@ -43,6 +43,7 @@ fn peer(group: &Group, host: u8, is_agent: bool, endpoints: &[&str]) -> PeerRow 
         hostname: None,
         parent_event: None,
         endpoints: endpoints.collect(),
+        relays: Vec::new(),
         gateway: GatewayRow::default(),
         revision: Revision(1),
         node_revision: Revision(0),

@@ -24,18 +24,21 @@ pub struct Revocation {
 pub(crate) struct Revoked(BTreeMap<(ControlId, GroupId, PublicKey), (u64, u64)>);
 
 impl Revoked {
-    /// Adds what one control says. A control speaks of its own tokens alone.
-    pub(crate) fn add(&mut self, control: &ControlId, revocations: &[Revocation]) {
+    /// Adds what one control says. A control speaks of its own tokens alone. Returns whether any of it was news.
+    pub(crate) fn add(&mut self, control: &ControlId, revocations: &[Revocation]) -> bool {
+        let mut is_news = false;
         for revocation in revocations {
             let member = (control.clone(), revocation.group.clone(), revocation.key);
             if self.0.len() >= limits::REVOCATIONS && !self.0.contains_key(&member) {
                 tracing::warn!("too many revocations; the relay keeps no more until some are over");
-                return;
+                return is_news;
             }
-            let (before, until) = self.0.entry(member).or_default();
-            *before = (*before).max(revocation.before_ms);
-            *until = (*until).max(revocation.until_ms);
+            let held = self.0.entry(member).or_default();
+            let (before, until) = *held;
+            *held = (before.max(revocation.before_ms), until.max(revocation.until_ms));
+            is_news |= *held != (before, until);
         }
+        is_news
     }
 
     /// Whether a token is worth nothing.

@@ -302,12 +302,12 @@ fn a_revocation_from_elsewhere_counts_when_control_has_signed_it() {
         said.signature = Signature(by.sign(&said.signed_bytes()).to_bytes());
         let outcome = lab.take(9, &frame(&said));
         let is_ours = *by == lab.control;
-        assert_eq!(matches!(outcome, Outcome::Known(_)), is_ours, "{outcome:?}");
+        assert_eq!(matches!(outcome, Outcome::Known(_, true)), is_ours, "{outcome:?}");
     }
     assert_eq!(lab.leg_of(lease), None);
     let again = lab.take(9, &frame(&said));
     let ack = lacis_proto::relay::header(lacis_proto::relay::Kind::RevokeAck, 0, RelayAddress(77));
-    assert_eq!(again, Outcome::Known(ack.to_vec()), "said twice, answered twice");
+    assert_eq!(again, Outcome::Known(ack.to_vec(), false), "said twice, answered twice");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Lease {
     pub(crate) group: u32,
     /// Where its peers find it.
     pub(crate) address: RelayAddress,
+    /// The rate class of its token.
+    pub(crate) class: u8,
     /// Where it is.
     pub(crate) leg: Leg,
 }
@@ -109,7 +111,7 @@ impl Slot {
 }
 
 fn encode(lease: &Lease) -> [u64; WORDS] {
-    let group = u64::from(lease.group) << 32;
+    let group = u64::from(lease.group) << 32 | u64::from(lease.class) << 24;
     match lease.leg {
         Leg::Udp(place) => {
             let ([ip_high, ip_low], [local_high, local_low]) = (halves(place.ip), halves(place.local));
@@ -126,7 +128,7 @@ fn encode(lease: &Lease) -> [u64; WORDS] {
 
 fn decode(id: u32, words: [u64; WORDS]) -> Option<Lease> {
     let [address, kind, ip_high, ip_low, local_high, local_low] = words;
-    let [g0, g1, g2, g3, _, p0, p1, leg] = kind.to_be_bytes();
+    let [g0, g1, g2, g3, class, p0, p1, leg] = kind.to_be_bytes();
     let (ip, port) = (whole(ip_high, ip_low), u16::from_be_bytes([p0, p1]));
     let leg = match u64::from(leg) {
         UDP => Leg::Udp(Place { ip, port, local: whole(local_high, local_low) }),
@@ -135,7 +137,7 @@ fn decode(id: u32, words: [u64; WORDS]) -> Option<Lease> {
         _ => return None,
     };
     let group = u32::from_be_bytes([g0, g1, g2, g3]);
-    (id != 0).then_some(Lease { id, group, address: RelayAddress(address), leg })
+    (id != 0).then_some(Lease { id, group, address: RelayAddress(address), class, leg })
 }
 
 fn halves(ip: Ipv6Addr) -> [u64; 2] {

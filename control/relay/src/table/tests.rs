@@ -12,7 +12,7 @@ use crate::leg::Place;
 
 fn lease(id: u32, group: u32, address: u64, port: u16) -> Lease {
     let remote: SocketAddr = ([192, 0, 2, 1], port).into();
-    Lease { id, group, address: RelayAddress(address), leg: Leg::Udp(Place::of(remote)) }
+    Lease { id, group, address: RelayAddress(address), class: 0, leg: Leg::Udp(Place::of(remote)) }
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_lease_is_found_by_number_and_by_address_in_its_group_alone() {
 #[test]
 fn blocks_and_debts_end_with_their_lease() {
     let table = Table::new(1);
-    let rates = Rates { lease: Rate::new(1_000_000), group: Rate::new(0) };
+    let rates = Rates::new(&Limits { bytes_per_second: 1_000_000, ..Limits::default() });
     let (old, new) = (lease(1 << limits::PLACE_BITS, 7, 99, 1), lease(2 << limits::PLACE_BITS, 7, 98, 1));
     table.put(old);
     table.set_blocked(old.id, &[RelayAddress(5)]);
@@ -54,7 +54,7 @@ fn blocks_and_debts_end_with_their_lease() {
 #[test]
 fn a_group_shares_one_rate() {
     let table = Table::new(1);
-    let rates = Rates { lease: Rate::new(0), group: Rate::new(1_000_000) };
+    let rates = Rates::new(&Limits { group_bytes_per_second: 1_000_000, ..Limits::default() });
     let leases = [lease(1 << 20, 7, 1, 1), lease((1 << 20) + 1, 7, 2, 2), lease((1 << 20) + 2, 8, 3, 3)];
     leases.iter().for_each(|lease| table.put(*lease));
     assert!(table.admit(&leases[0], 200_000, 0, &rates));

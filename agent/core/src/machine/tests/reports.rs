@@ -31,6 +31,26 @@ fn endpoints_are_reported_at_once_then_spaced_until_control_has_them() {
 }
 
 #[test]
+fn homes_are_told_when_they_are_known_and_others_with_the_spacing() {
+    let mut lab = Lab::new();
+    lab.serve();
+    lab.event(Event::ReportDone { seq: 1_001 });
+    assert_eq!(lab.reports[0].peers[0].relays, None, "control keeps what an earlier run told");
+    let homes = |n: u8| vec![RelayHome { relay: RecordId::from(&RelayId::from_random([n; 16])), rank: 0 }];
+    lab.event(Event::HomesChanged(homes(1)));
+    lab.run_for(2 * SECOND, |_| {});
+    assert_eq!(lab.reports.len(), 2);
+    assert_eq!(lab.reports[1].peers[0].relays, Some(homes(1)));
+    lab.event(Event::ReportDone { seq: 1_002 });
+    lab.event(Event::HomesChanged(homes(1)));
+    lab.event(Event::HomesChanged(homes(2)));
+    lab.run_for(2 * SECOND, |_| {});
+    assert_eq!(lab.reports.len(), 2);
+    lab.run_for(9 * SECOND, |_| {});
+    assert_eq!(lab.reports[2].peers[0].relays, Some(homes(2)));
+}
+
+#[test]
 fn an_acknowledgement_is_sent_once_the_steps_are_applied() {
     let mut lab = Lab::new();
     lab.serve();

@@ -17,7 +17,7 @@ fn offered(own: Vec<Candidate>, nat: NatSummary) -> Vec<Candidate> {
     let mut ours = Ours::default();
     ours.set_candidates(own);
     ours.set_nat(nat);
-    ours.offer(&GroupId::clone(&group(1))).candidates
+    ours.offer(&GroupId::clone(&group(1)), &[]).candidates
 }
 
 #[test]

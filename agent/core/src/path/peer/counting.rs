@@ -124,7 +124,7 @@ impl Agent {
 
     /// What this node tells the peer of itself: with a count, the ports of its flows to the peer.
     pub(super) fn own_offer(&self, scene: &Scene<'_>) -> Offer {
-        let mut offer = scene.ours.offer(scene.group);
+        let mut offer = scene.ours.offer(scene.group, &scene.known.relays);
         if let Some(count) = self.counting.count {
             offer.candidates.retain(|candidate| candidate.kind != CandidateKind::Predicted);
             let expected = count.before(self.counting.earlier).into_iter().filter(|addr| is_probeable(*addr));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lacis_proto::MAX_RELAY_HOMES;
+
 use super::{Agent, Carrier, Keys, Scene};
 use crate::path::{
     body::{Body, Offer, Punch},
@@ -38,16 +40,15 @@ impl Agent {
         let half = self.half(scene);
         let knows = self.theirs.revision != 0;
         let meeting = self.rounds.lead(scene.now, half, knows);
-        self.need_home(scene);
+        self.need_homes(scene);
         self.propose(scene);
         self.meet(scene, meeting);
     }
 
-    /// Asks for a lease at the peer's home where this node shares no relay with it.
-    fn need_home(&self, scene: &mut Scene<'_>) {
-        let shares = self.paths.iter().any(super::Path::is_relay);
-        let home = scene.known.relays.iter().min_by_key(|home| home.rank);
-        if let Some(home) = home.filter(|_| !shares) {
+    /// Asks for leases at the peer's home and backup, so that either serves at once when the other is gone. Leases that
+    /// nobody asks for end: this is said again as long as the peer is in use and a relay may be needed.
+    pub(super) fn need_homes(&self, scene: &mut Scene<'_>) {
+        for home in scene.known.relays.iter().take(MAX_RELAY_HOMES) {
             let (group, relay) = (scene.group.clone(), home.relay.clone());
             scene.actions.push_back(PathAction::NeedRelay { group, relay });
         }

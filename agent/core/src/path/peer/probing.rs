@@ -86,6 +86,9 @@ impl Agent {
             return;
         }
         self.beat_at = Some(scene.now + scene.unique.around(HEARTBEAT));
+        if self.wants_better() {
+            self.need_homes(scene);
+        }
         if let (Some(primary), Some(_), None) = (self.primary, self.heard_at, self.doubt) {
             self.probe(scene, primary);
         }

@@ -28,8 +28,8 @@ fn names(ordered: &[&RelayWay]) -> Vec<String> {
 fn both_ends_choose_the_relay_with_the_smallest_sum_of_legs() {
     let ours = [lease("a", Some(10)), lease("b", Some(30)), lease("c", Some(5))];
     let theirs = [lease("a", Some(50)), lease("b", Some(10)), lease("c", Some(80))];
-    let seen_here = order(ours.iter(), &distances(theirs.iter()), &[]);
-    let seen_there = order(theirs.iter(), &distances(ours.iter()), &[]);
+    let seen_here = order(ours.iter(), &distances(theirs.iter(), &[]), &[]);
+    let seen_there = order(theirs.iter(), &distances(ours.iter(), &[]), &[]);
     assert_eq!(names(&seen_here), ["relay_b", "relay_a", "relay_c"]);
     assert_eq!(names(&seen_here), names(&seen_there));
 }
@@ -38,16 +38,34 @@ fn both_ends_choose_the_relay_with_the_smallest_sum_of_legs() {
 fn a_tie_is_broken_alike_at_both_ends() {
     let ours = [lease("a", Some(10)), lease("b", Some(20))];
     let theirs = [lease("b", Some(10)), lease("a", Some(20))];
-    let here = names(&order(ours.iter(), &distances(theirs.iter()), &[]));
-    assert_eq!(here, names(&order(theirs.iter(), &distances(ours.iter()), &[])));
+    let here = names(&order(ours.iter(), &distances(theirs.iter(), &[]), &[]));
+    assert_eq!(here, names(&order(theirs.iter(), &distances(ours.iter(), &[]), &[])));
+}
+
+fn home(name: &str, rank: u8) -> RelayHome {
+    RelayHome { relay: relay(name), rank }
 }
 
 #[test]
 fn before_anything_is_known_of_the_peer_its_home_comes_first_and_only_its_homes_count() {
-    let ours = [lease("a", Some(1)), lease("b", Some(9)), lease("c", None)];
-    let home = |name: &str, rank| RelayHome { relay: relay(name), rank };
-    let ordered = order(ours.iter(), &[], &[home("c", 0), home("b", 1)]);
-    assert_eq!(names(&ordered), ["relay_c", "relay_b"]);
+    let ours = [lease("a", Some(1)), lease("b", Some(9)), RelayWay { tls: true, ..lease("c", None) }];
+    let ordered = order(ours.iter(), &[], &[home("b", 0), home("c", 1)]);
+    assert_eq!(names(&ordered), ["relay_b", "relay_c"]);
+}
+
+#[test]
+fn without_a_lease_at_its_homes_the_others_count() {
+    let ours = [lease("a", Some(9)), lease("b", Some(1))];
+    let ordered = order(ours.iter(), &[], &[home("gone", 0), home("lost", 1)]);
+    assert_eq!(names(&ordered), ["relay_b", "relay_a"]);
+}
+
+#[test]
+fn a_peer_is_told_of_leases_at_its_own_homes_before_nearer_ones() {
+    let ours = [1, 2, 3, 4, 5].map(|ms| lease(&format!("near{ms}"), Some(ms)));
+    let far = [lease("home", Some(70)), lease("backup", Some(80))];
+    let told = distances(ours.iter().chain(&far), &[home("home", 0), home("backup", 1)]);
+    assert_eq!(told.iter().map(|(_, ms)| *ms).collect::<Vec<_>>(), [70, 80, 1, 2]);
 }
 
 #[test]

@@ -204,6 +204,7 @@ impl Net {
             udp: vec![at(*n)],
             stun: vec![stun_at(*n)],
             tls: vec!["wss://relay.example/relay/v1".to_owned()],
+            pins: Vec::new(),
         };
         let token = RelayToken {
             class: 0,
@@ -228,7 +229,7 @@ impl Net {
                     let shared = Some(Shared(Zeroizing::new(SHARED)));
                     self.relays.handle(self.now, RelayEvent::Agreed { group, relay, shared });
                 }
-                RelayAction::OpenTls { relay, urls } => {
+                RelayAction::OpenTls { relay, urls, pins: _ } => {
                     assert_eq!(urls.len(), 1);
                     assert!(self.opening.insert(relay), "one connection at a time");
                 }
