@@ -51,7 +51,7 @@ impl PortMapper {
         let (told, mapped) = watch::channel(None);
         let (done, outcomes) = mpsc::channel(1);
         let rules = PortMap::new(port, random());
-        let task = tokio::spawn(Task { clock, host, rules, told, note, done }.run(changes, outcomes));
+        let task = tokio::spawn(Task { calls: 0, clock, host, rules, told, note, done }.run(changes, outcomes));
         Self { changed, mapped, task }
     }
 
@@ -80,6 +80,8 @@ type Note = Box<dyn Fn() + Send + Sync>;
 type Outcome = Result<SocketAddrV4, Refusal>;
 
 struct Task {
+    /// Calls by UPnP that have not been answered yet.
+    calls: usize,
     clock: Clock,
     host: Host,
     rules: PortMap,
@@ -106,7 +108,10 @@ impl Task {
                     Some(()) => PortMapEvent::Gateway(self.gateway().await),
                     None => break,
                 },
-                Some(outcome) = outcomes.recv() => PortMapEvent::Upnp(outcome),
+                Some(outcome) = outcomes.recv() => {
+                    self.calls -= 1;
+                    PortMapEvent::Upnp(outcome)
+                }
                 heard = socket.recv_from(&mut buffer) => match heard {
                     Ok((length, SocketAddr::V4(from))) if from.port() == SERVER_PORT => {
                         PortMapEvent::Datagram { from: *from.ip(), payload: buffer[..length].to_vec() }
@@ -117,6 +122,11 @@ impl Task {
                 () = sleep_until(Instant::now() + wait) => PortMapEvent::Tick,
             };
             self.take(&socket, event).await;
+        }
+        // A mapping that is being made would stay behind.
+        while self.calls > 0 && let Some(outcome) = outcomes.recv().await {
+            self.calls -= 1;
+            self.rules.handle(self.clock.now(), PortMapEvent::Upnp(outcome));
         }
         self.take(&socket, PortMapEvent::Stop).await;
     }
@@ -148,6 +158,7 @@ impl Task {
                 }
                 PortMapAction::AddByUpnp { gateway, external, port, lease_s } => {
                     let done = self.done.clone();
+                    self.calls += 1;
                     tokio::spawn(async move {
                         // The task may have ended since.
                         let _ = done.send(upnp::add(gateway, external, port, lease_s).await).await;

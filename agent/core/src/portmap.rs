@@ -410,23 +410,31 @@ impl PortMap {
         }
     }
 
-    /// Gives the mapping back.
+    /// Gives the mapping back, one that was asked for and not answered yet, too.
     fn release(&mut self) {
-        if let (Some(gateway), Some(held)) = (self.gateway, self.held.take()) {
+        let asked = match self.state {
+            State::Asking { by, .. } => Some((by, None)),
+            State::Waiting { .. } => None,
+        };
+        let held = self.held.take().map(|held| (held.by, Some(held.external))).or(asked);
+        if let (Some(gateway), Some((by, external))) = (self.gateway, held) {
             let to = gateway.address;
-            match held.by {
-                Protocol::Pcp => {
-                    let payload = pcp::map(gateway.local, self.nonce, self.port, held.external, 0);
+            match (by, external) {
+                (Protocol::Pcp, external) => {
+                    let external = external.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+                    let payload = pcp::map(gateway.local, self.nonce, self.port, external, 0);
                     self.actions.push_back(PortMapAction::Send { to, payload });
                 }
-                Protocol::NatPmp => {
+                (Protocol::NatPmp, _) => {
                     let payload = natpmp::map(self.port, 0, 0);
                     self.actions.push_back(PortMapAction::Send { to, payload });
                 }
-                Protocol::Upnp => {
-                    let external = held.external.port();
+                (Protocol::Upnp, Some(external)) => {
+                    let external = external.port();
                     self.actions.push_back(PortMapAction::DeleteByUpnp { gateway, external });
                 }
+                // It may be refused, because the port is somebody else's: that would be taken from them.
+                (Protocol::Upnp, None) => {}
             }
         }
         (self.gateway, self.state) = (None, State::Waiting { until: None });

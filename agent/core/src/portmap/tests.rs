@@ -172,6 +172,21 @@ fn a_gateway_that_knows_only_permanent_mappings_gets_one_and_it_is_removed_at_th
 }
 
 #[test]
+fn what_is_asked_for_when_the_agent_ends_is_given_back_unless_it_may_be_somebody_elses() {
+    let mut map = started();
+    let question = sent(&mut map).remove(0);
+    map.handle(at(5), PortMapEvent::Stop);
+    let release = sent(&mut map).remove(0);
+    assert_eq!(release[4..8], [0; 4], "no lifetime: it is given back");
+    assert_eq!(release[24..36], question[24..36], "the nonce of the question");
+
+    let mut map = started();
+    let (now, _) = until_upnp(&mut map);
+    map.handle(now, PortMapEvent::Stop);
+    assert_eq!(actions(&mut map), []);
+}
+
+#[test]
 fn a_port_of_somebody_else_is_passed_over_a_few_times() {
     let mut map = started();
     let (now, _) = until_upnp(&mut map);
