@@ -51,7 +51,8 @@ impl PortMapper {
         let (told, mapped) = watch::channel(None);
         let (done, outcomes) = mpsc::channel(1);
         let rules = PortMap::new(port, random());
-        let task = tokio::spawn(Task { calls: 0, clock, host, rules, told, note, done }.run(changes, outcomes));
+        let task =
+            tokio::spawn(Task { calls: 0, clock, host, rules, told, note, done }.run(changes, outcomes));
         Self { changed, mapped, task }
     }
 
@@ -124,7 +125,9 @@ impl Task {
             self.take(&socket, event).await;
         }
         // A mapping that is being made would stay behind.
-        while self.calls > 0 && let Some(outcome) = outcomes.recv().await {
+        while self.calls > 0
+            && let Some(outcome) = outcomes.recv().await
+        {
             self.calls -= 1;
             self.rules.handle(self.clock.now(), PortMapEvent::Upnp(outcome));
         }
