@@ -14,6 +14,7 @@
 )]
 
 mod bars;
+mod birthday;
 mod classify;
 mod composites;
 mod events;

@@ -254,6 +254,11 @@ impl Node {
         });
     }
 
+    /// The process of the agent, which is up.
+    pub(crate) fn pid(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
     /// The agent's log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
