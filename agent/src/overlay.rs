@@ -187,7 +187,7 @@ impl Overlay {
         self.up.values().find(|up| up.network == network).map(|up| &up.group)
     }
 
-    /// The device of a network went away: its interface is made again by the next plan.
+    /// The device of a network went away, or is let go: its interface is made again by the next plan that wants it.
     pub(crate) fn device_gone(&mut self, network: NetworkId) {
         let name = self.up.iter().find(|(_, up)| up.network == network).map(|(name, _)| name.clone());
         if let Some(interface) = name {

@@ -59,6 +59,10 @@ impl Running {
 
     /// This node goes out of a group, or stops: peers that it speaks with need not find that out by silence.
     pub(super) async fn say_goodbye(&mut self, group: GroupId) {
+        // No packet may follow the goodbye: whoever hears one takes this node for back.
+        if let Some(network) = self.overlay.network_of(&group) {
+            self.overlay.device_gone(network);
+        }
         self.find(Found::Path(PathEvent::Leaving { group })).await;
         // The answer comes when the goodbyes have left. A tunnel that has stopped sends none.
         let _ = self.overlay.tunnel.stats();
