@@ -167,7 +167,8 @@ fn through_a_relay_that_drops_doubles_damages_and_forges_what_arrives_is_what_wa
     assert_eq!(text(&web.group()["peers"][0], "path"), "relayed");
 
     let sent = lab.dir.path().join("sent");
-    let bytes: Vec<u8> = (0..50_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    // Every seventh datagram is lost in one way or another, and a lie costs a moment: TCP gets on slowly.
+    let bytes: Vec<u8> = (0..4_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     std::fs::write(&sent, bytes).unwrap();
     let mut server = db.host.command("python3");
     server.args(["-u", "-m", "http.server", "8000", "--bind", "::"]).current_dir(lab.dir.path());
@@ -179,7 +180,7 @@ fn through_a_relay_that_drops_doubles_damages_and_forges_what_arrives_is_what_wa
     run_ok(Command::new("cmp").arg(&sent).arg(&received));
     let [passed, damaged] =
         [&liar.shared.passed, &liar.shared.damaged].map(|count| count.load(Ordering::Relaxed));
-    assert!(passed > 200 && damaged > 50, "{damaged} of {passed}");
+    assert!(passed > 60 && damaged > 20, "{damaged} of {passed}");
     for node in [&web, &db] {
         assert!(!node.log().contains("panicked"), "{}", node.log());
     }

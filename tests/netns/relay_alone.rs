@@ -106,13 +106,14 @@ fn alone_with_two_nodes() -> (Lab, Alone, Node, Node) {
     (lab, alone, web, db)
 }
 
-/// Keeps a node from control, which can tell it nothing then.
+/// Keeps a node from control, which can tell it nothing then, on a stream that is open either.
 fn keep_from_control(lab: &Lab, node: &Node) {
+    let (v4, v6) = (lab.host.v4(), lab.host.v6());
     let rules = format!(
         "table inet no_control {{ chain c_out {{ type filter hook output priority filter; policy accept; \
-         ip daddr {} reject; ip6 daddr {} reject; }}; }}",
-        lab.host.v4(),
-        lab.host.v6()
+         ip daddr {v4} reject; ip6 daddr {v6} reject; }}; \
+         chain c_in {{ type filter hook input priority filter; policy accept; \
+         ip saddr {v4} drop; ip6 saddr {v6} drop; }}; }}"
     );
     run_ok(node.host.command("nft").arg(rules));
 }
