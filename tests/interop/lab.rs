@@ -244,12 +244,20 @@ impl Side {
     /// One counter of `lacis-tunnel`.
     #[track_caller]
     pub(crate) fn counter(&self, name: &str) -> u64 {
+        let [count] = self.counters([name]);
+        count
+    }
+
+    /// Counters of one moment.
+    pub(crate) fn counters<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         stream.write_all(b"counters=1\n\n").unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let found = text.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
-        found.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+        names.map(|name| {
+            let found = text.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+            found.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+        })
     }
 }
