@@ -39,17 +39,20 @@ fn control_key() -> IdentityKey {
     IdentityKey::try_new(control().verifying_key().to_bytes()).unwrap()
 }
 
-fn relay_with(limits: Limits, workers: usize) -> Relay {
-    start(Settings {
+fn settings() -> Settings {
+    Settings {
         key: RelayKey::new([7; 32]),
         controls: vec![control_key()],
         listen: ([127, 0, 0, 1], 0).into(),
-        others: vec![0],
-        workers: Some(workers),
-        limits,
+        others: Vec::new(),
+        workers: Some(1),
+        limits: Limits::default(),
         revocations: None,
-    })
-    .unwrap()
+    }
+}
+
+fn relay_with(limits: Limits, workers: usize) -> Relay {
+    start(Settings { others: vec![0], workers: Some(workers), limits, ..settings() }).unwrap()
 }
 
 fn relay() -> Relay {
@@ -482,17 +485,7 @@ fn a_greedy_lease_and_a_greedy_group_take_nothing_from_others() {
 fn whoever_is_out_is_refused_by_a_relay_that_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("revoked");
-    let start = || {
-        start(Settings {
-            key: RelayKey::new([7; 32]),
-            controls: vec![control_key()],
-            listen: ([127, 0, 0, 1], 0).into(),
-            others: Vec::new(),
-            workers: Some(1),
-            limits: Limits::default(),
-            revocations: Some(path.clone()),
-        })
-    };
+    let start = || start(Settings { revocations: Some(path.clone()), ..settings() });
     let relay = start().unwrap();
     let [a, mut b] = [1, 2].map(|n| Client::with_lease(&relay, n, group(1)));
     let mut said = RelayRevocation {
@@ -531,15 +524,7 @@ fn a_relay_that_cannot_keep_revocations_does_not_start() {
     // Nothing can be written there.
     let path = folder.path().join("revoked");
     std::os::unix::fs::symlink("/dev/full", folder.path().join("revoked.new")).unwrap();
-    let refused = start(Settings {
-        key: RelayKey::new([7; 32]),
-        controls: vec![control_key()],
-        listen: ([127, 0, 0, 1], 0).into(),
-        others: Vec::new(),
-        workers: Some(1),
-        limits: Limits::default(),
-        revocations: Some(path),
-    });
+    let refused = start(Settings { revocations: Some(path), ..settings() });
     assert!(matches!(refused, Err(StartError::Revocations { .. })), "{refused:?}");
 }
 

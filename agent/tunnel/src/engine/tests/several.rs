@@ -33,6 +33,11 @@ fn far_place() -> SocketAddr {
     address('b', 0)
 }
 
+/// Datagrams that the far side sent.
+fn from_far(stride: usize, bytes: &[u8]) -> Message<'_> {
+    Message { from: far_place(), to: None, auxiliary: None, ecn: Ecn::NotCapable, stride, bytes }
+}
+
 fn near_key() -> [u8; 32] {
     [7; 32]
 }
@@ -186,9 +191,7 @@ impl Star {
         let named = receiver.map_or(0, Part::named_by);
         let now = self.now;
         let Half { engine, out } = self.half(if named < OF { named } else { 0 });
-        let message =
-            Message { from: far_place(), to: None, auxiliary: None, ecn: Ecn::NotCapable, stride, bytes };
-        engine.on_wire(now, &message, out);
+        engine.on_wire(now, &from_far(stride, bytes), out);
     }
 
     fn pass_on(&mut self) -> bool {
@@ -203,15 +206,7 @@ impl Star {
             }
             for (to, stride, bytes) in messages {
                 let Half { engine, out } = self.half(to);
-                let message = Message {
-                    from: far_place(),
-                    to: None,
-                    auxiliary: None,
-                    ecn: Ecn::NotCapable,
-                    stride,
-                    bytes: &bytes,
-                };
-                engine.on_passed_message(now, &message, out);
+                engine.on_passed_message(now, &from_far(stride, &bytes), out);
             }
         }
         moved
@@ -283,15 +278,7 @@ fn of_relayed_datagrams_that_arrive_merged_each_engine_has_its_own() {
         .collect();
     let (now, stride) = (star.now, frames[0].len());
     let Half { engine, out } = star.half(1);
-    let message = Message {
-        from: far_place(),
-        to: None,
-        auxiliary: None,
-        ecn: Ecn::NotCapable,
-        stride,
-        bytes: &frames.concat(),
-    };
-    engine.on_wire(now, &message, out);
+    engine.on_wire(now, &from_far(stride, &frames.concat()), out);
     star.pass_on();
     star.flush();
     assert_eq!((star.heard(0), star.heard(1)), (b"00000000".to_vec(), b"11111111".to_vec()));
