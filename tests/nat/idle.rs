@@ -1,11 +1,11 @@
 //! Nodes that know a thousand peers and have nothing to say: every packet on a node's wire is counted.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
-use support::{Namespace, eventually, pause, setting};
+use support::{Namespace, crowd_comes, eventually, pause, setting};
 
-use crate::{kind::Kind, matrix::Arena, mesh::Mesh};
+use crate::{kind::Kind, matrix::Arena};
 
 /// Peers beside the two nodes: half of them can be dialled.
 const PEERS: usize = 1_000;
@@ -45,44 +45,11 @@ fn counted(space: &Namespace) -> BTreeMap<String, u64> {
     counters.map(|one| (one["name"].as_str().unwrap().to_owned(), one["packets"].as_u64().unwrap())).collect()
 }
 
-/// Makes peers known through the API: plain clients, every other of which says where it can be dialled.
-fn add_peers(mesh: &Mesh) {
-    let text = |key: &str| mesh.ready[key].as_str().unwrap();
-    let group = format!(
-        "{}/v4/networkgroups/organisations/{}/networkgroups/{}",
-        text("api"),
-        text("owner"),
-        text("group")
-    );
-    let mut requests = String::new();
-    let mut ask = |path: &str, body: &Value| {
-        writeln!(requests, "url = \"{group}/{path}\"\ncacert = \"{}\"\noutput = \"/dev/null\"", text("ca"))
-            .unwrap();
-        writeln!(requests, "header = \"Authorization: Bearer {}\"", text("api_token")).unwrap();
-        writeln!(requests, "header = \"Content-Type: application/json\"\nfail").unwrap();
-        // A string of JSON is one of curl's configuration, too.
-        writeln!(requests, "data = {}\nnext", Value::from(body.to_string())).unwrap();
-    };
-    ask("members", &serde_json::json!({"id": "external_crowd"}));
-    for number in 0..PEERS {
-        let key = format!("{number:042}A=");
-        let mut peer =
-            serde_json::json!({"publicKey": key, "parentMember": "external_crowd", "peerRole": "client"});
-        if number % 2 == 0 {
-            peer["peerRole"] = "server".into();
-            peer["ip"] = format!("198.51.100.{}", 100 + number % 100).into();
-            peer["port"] = 51_820.into();
-        }
-        ask("external-peers", &peer);
-    }
-    mesh.server.space.feed("curl", &["-sS", "-K", "-"], requests.trim_end().trim_end_matches("next"));
-}
-
 #[test]
 fn nodes_that_know_a_thousand_peers_and_are_idle_send_nothing_but_keepalives_of_the_relay() {
     let mut arena = Arena::new();
     // All at once, as a node finds them that comes to such a group.
-    add_peers(&arena.mesh);
+    crowd_comes(&arena.mesh.server.space, &arena.mesh.ready, PEERS);
     arena.prepare([Kind::PortRestricted, Kind::PortRestricted]);
     let [one, other] = arena.outer();
     let (node, sea) = (&arena.nodes[0], arena.mesh.internet.sea());

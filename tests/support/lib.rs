@@ -7,6 +7,7 @@
     reason = "a test may panic; this crate is only for tests"
 )]
 
+mod crowd;
 mod host;
 mod meeting;
 mod namespace;
@@ -16,6 +17,7 @@ mod random;
 mod setting;
 mod wait;
 
+pub use crowd::{crowd_comes, crowd_goes};
 pub use host::{Bridge, Host, in_a_world};
 pub use meeting::MEETINGS;
 pub use namespace::{Namespace, serial};
