@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes on a busy machine.
-const GENEROUS: Duration = Duration::from_secs(30);
+const GENEROUS: Duration = Duration::from_secs(60);
 
 /// Lets time pass, for what must come at any moment.
 #[expect(clippy::disallowed_methods, reason = "the moment of a kill is not a condition to wait for")]
@@ -14,7 +14,7 @@ pub fn pause(time: Duration) {
 /// How often a condition of another process is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` gives a value; panics with `what` when it does not within 30 s.
+/// Waits until `condition` gives a value; panics with `what` when it does not within 60 s.
 #[track_caller]
 pub fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     eventually_within(GENEROUS, what, condition).0
