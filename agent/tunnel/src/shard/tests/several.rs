@@ -65,17 +65,7 @@ fn packets_handed_over_stay_in_order() {
     let (hub, ends) = star();
     let end = ends.last().unwrap();
     talk(&hub, end);
-    for round in 0..50_u32 {
-        for n in 0..10 {
-            hub.host.send(&hub.packet(end, &(round * 10 + n).to_be_bytes())).unwrap();
-        }
-        let mut seen = Vec::new();
-        while seen.len() < 10 {
-            let packet = end.host.receive(PATIENCE).unwrap().expect("packets keep coming");
-            seen.extend(packet[28..].chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())));
-        }
-        assert_eq!(seen, (round * 10..round * 10 + 10).collect::<Vec<_>>());
-    }
+    hub.sends_in_order(end, 10);
 }
 
 #[test]
@@ -93,14 +83,7 @@ fn a_restart_with_another_number_of_shards_is_bridged_like_any() {
     drop(hub);
     let hub = several(Port::Exactly(port), 3);
     hub.knows(&end, "127.0.0.1");
-    let restarted = clock::now();
-    loop {
-        end.host.send(&end.packet(&hub, b"after")).unwrap();
-        if hub.host.receive(Duration::from_millis(50)).unwrap().is_some() {
-            return;
-        }
-        assert!(restarted.elapsed() < Duration::from_secs(2), "no packet within two seconds");
-    }
+    end.reaches_within_two_seconds(&hub);
 }
 
 #[test]
