@@ -1,22 +1,40 @@
 //! The listener: TCP, TLS, HTTP/1.1, and nothing that a stranger sends can keep it busy for long.
 //!
 //! ```text
-//! accept ─▶ handshake (≤ 10 s) ─▶ request head (≤ 20 s) ─▶ routes
+//! accept ─▶ handshake (≤ 10 s) ─▶ request head (≤ 20 s) ─▶ routes ─▶ farewell (≤ 2 s)
 //!    └── drain: no more connections, idle ones close, requests in flight are answered
 //! ```
+//! An honest client is never cut off: what it sends of a request that has been answered already is read all the same,
+//! and the end of a connection is announced to it, so that it cannot be taken for the work of somebody in between.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod lent;
 
-use axum::Router;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use http_body_util::BodyExt as _;
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use lacis_proto::MAX_BODY_BYTES;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use self::lent::Lent;
+use self::lent::lend;
 
 /// What strangers may take of a listener: how many connections, and for how long without getting on with one.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +47,8 @@ pub(crate) struct Bounds {
     head: Duration,
     /// Without taking what we sent, whatever waits in front of it (RFC 5482).
     untaken: Duration,
+    /// Over taking note of the end: time for what was on its way when we ended.
+    farewell: Duration,
 }
 
 impl Bounds {
@@ -39,6 +59,7 @@ impl Bounds {
         handshake: Duration::from_secs(10),
         head: Duration::from_secs(20),
         untaken: Duration::from_secs(90),
+        farewell: Duration::from_secs(2),
     };
 
     /// On this host: commands of an administrator, and whoever reads figures.
@@ -157,34 +178,83 @@ pub(crate) async fn serve<S, C>(
 {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
-        let mut routes = routes.clone();
-        async move { tower_service(&mut routes, request).await }
+        answer(routes.clone(), request, bounds.head)
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head)
-        .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = begun.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    let (stream, mut returned) = lend(stream);
+    let ended = {
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(bounds.head)
+            .max_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut served = std::pin::pin!(served);
+        tokio::select! {
+            ended = served.as_mut() => ended,
+            () = begun.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
+    // A connection that has become a WebSocket ends there.
+    if let Ok(stream) = returned.try_recv() {
+        let _ = tokio::time::timeout(bounds.farewell, farewell(stream, begun)).await;
+    }
 }
 
-async fn tower_service(
-    routes: &mut Router,
+/// Announces the end, and waits for the other one: to close with something unread would reset the connection, and with
+/// it what the client has not read yet.
+async fn farewell(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    begun: CancellationToken,
+) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut unwanted = [0; 4096];
+    let rest = async {
+        while stream.read(&mut unwanted).await? > 0 {}
+        Ok(())
+    };
+    tokio::select! {
+        ended = rest => ended,
+        // Requests in flight have been answered: nothing more is on its way.
+        () = begun.cancelled() => Ok(()),
+    }
+}
+
+/// Answers one request. Where that needed no look at its body, the body is read behind the answer, for the client sends
+/// it in any case and its next request comes after it.
+async fn answer(
+    routes: Router,
     request: hyper::Request<Incoming>,
-) -> Result<axum::response::Response, std::convert::Infallible> {
-    use hyper_util::service::TowerToHyperService;
-    hyper::service::Service::call(&TowerToHyperService::new(routes.clone()), request).await
+    within: Duration,
+) -> Result<Response, Infallible> {
+    let (parts, body) = request.into_parts();
+    // Whoever asks first may keep the body back (RFC 9110 §10.1.1), and what follows would be taken for it.
+    let stays_unread =
+        body.size_hint().lower() > MAX_BODY_BYTES as u64 || parts.headers.contains_key(header::EXPECT);
+    let (body, mut unread) = lend(body);
+    let request = hyper::Request::from_parts(parts, Body::new(body));
+    let mut response = TowerToHyperService::new(routes).call(request).await?;
+    let Some(body) = unread.try_recv().ok().filter(|body| !body.is_end_stream()) else { return Ok(response) };
+    if stays_unread {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    } else if !response.headers().contains_key(header::CONNECTION) {
+        tokio::spawn(tokio::time::timeout(within, pass_over(body)));
+    }
+    Ok(response)
+}
+
+/// Reads a body to its end, or as much of it as anybody may send.
+async fn pass_over(mut body: Incoming) {
+    let mut left = MAX_BODY_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = less;
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::Refusal,
-    listener::{Caller, Drain},
+    listener::{Caller, Drain, Lent},
 };
 
 /// Bytes read at once: half a TLS record. An idle member holds no more than this and its TLS session.
@@ -92,10 +92,10 @@ fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 async fn run(upgraded: Upgraded, leg: TlsLeg, begun: CancellationToken) {
-    type Plain = TokioIo<tokio_rustls::server::TlsStream<TcpStream>>;
+    type Plain = TokioIo<Lent<tokio_rustls::server::TlsStream<TcpStream>>>;
     match upgraded.downcast::<Plain>() {
         Ok(parts) => {
-            let stream = parts.io.into_inner();
+            let stream = parts.io.into_inner().keep();
             let socket = socket2::SockRef::from(stream.get_ref().0);
             let _ = socket.set_tcp_user_timeout(Some(UNTAKEN));
             let _ = socket.set_tcp_notsent_lowat(UNSENT);
