@@ -1,9 +1,12 @@
 //! A control and agents, each on folders of its own.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -103,8 +106,7 @@ impl Control {
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // Control need not close TLS politely after the last byte.
-        let _ = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+        timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap().expect("control announces the end");
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -156,10 +158,28 @@ impl Drop for Control {
     }
 }
 
+/// A free UDP port that nobody else takes while its node has no agent: each of these nodes has another, and they lie below
+/// those that the kernel gives to whoever asks for any. A node that came back at another port would tell control of it.
+fn port_of_its_own() -> u16 {
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 20_000;
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Programs of tests that run beside each other begin at places of their own.
+        let nth =
+            (std::process::id().wrapping_mul(97).wrapping_add(MADE.fetch_add(1, Ordering::Relaxed))) % PORTS;
+        let port = u16::try_from(FIRST + nth).unwrap();
+        if UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) name: String,
     pub(crate) agent: Option<Agent>,
+    port: u16,
     tuns: mpsc::UnboundedReceiver<(GroupId, MemoryTun)>,
     tun: Option<MemoryTun>,
 }
@@ -169,7 +189,8 @@ impl Node {
     pub(crate) fn new(name: &str) -> Self {
         errors::watch();
         let (_, tuns) = mpsc::unbounded_channel();
-        Self { folder: tempfile::tempdir().unwrap(), name: name.to_owned(), agent: None, tuns, tun: None }
+        let (folder, name) = (tempfile::tempdir().unwrap(), name.to_owned());
+        Self { folder, name, agent: None, port: port_of_its_own(), tuns, tun: None }
     }
 
     /// A node whose agent has joined with a token and is ready.
@@ -188,7 +209,7 @@ impl Node {
             socket: self.socket(),
             token: token.map(|token| token.parse().unwrap()),
             host_name: self.name.clone(),
-            port: None,
+            port: Some(self.port),
             mtu: DEFAULT_MTU,
             core: Core::default(),
             shards: Shards::default(),
