@@ -70,7 +70,8 @@ pub const CALL_AGAIN: Duration = Duration::from_secs(300);
 /// Most peers called in one round: a site of so many finds itself again without control, and the tunnel paces them.
 pub const MAX_CALLS: usize = 256;
 
-/// Peers that are met at once are asked about together, after this.
+/// Peers that are met, or new, at once are asked about together, after this: their nodes state their keys with the first
+/// report. A peer that takes another key has stated it, and is asked about without a pause.
 pub const PROOF_PAUSE: Duration = Duration::from_millis(200);
 
 /// A proof that was not there is asked for again after twice this, then ever more rarely: a node states a new key

@@ -148,7 +148,8 @@ impl Guard {
             if !must || is_known(&self.pins, id, peer) {
                 continue;
             }
-            self.want(now, id, group);
+            // A key that replaces a known one is stated with its record. A new peer's statement comes with its first report.
+            self.want(if is_new { now + PROOF_PAUSE } else { now }, id, group);
             if self.policy == Proofs::Require {
                 self.refused.insert(id.clone());
             }
@@ -158,12 +159,12 @@ impl Guard {
     /// A peer answered a handshake: who it is, is found out once.
     pub(super) fn met(&mut self, now: Duration, group: &GroupId, id: &PeerId, peer: &Peer) {
         if peer.node.is_some() && !is_known(&self.pins, id, peer) {
-            self.want(now, id, group);
+            self.want(now + PROOF_PAUSE, id, group);
         }
     }
 
-    fn want(&mut self, now: Duration, id: &PeerId, group: &GroupId) {
-        let fresh = || Wanted { group: group.clone(), tries: 0, at: now + PROOF_PAUSE };
+    fn want(&mut self, at: Duration, id: &PeerId, group: &GroupId) {
+        let fresh = || Wanted { group: group.clone(), tries: 0, at };
         self.wanted.entry(id.clone()).or_insert_with(fresh);
     }
 

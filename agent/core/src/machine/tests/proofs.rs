@@ -120,6 +120,18 @@ fn a_key_that_the_node_has_signed_is_taken_over() {
 }
 
 #[test]
+fn a_peer_that_takes_a_new_key_waits_for_one_answer_of_control() {
+    let mut lab = Lab::strict();
+    lab.serve();
+    lab.answers(&[proof(6, 6, 1)], 2 * SECOND);
+    assert!(lab.peers().contains(&key(6)));
+    lab.swap(6, 66);
+    assert!(!lab.peers().contains(&key(66)), "not proven yet");
+    lab.answers(&[proof(6, 66, 2)], Duration::ZERO);
+    assert!(lab.peers().contains(&key(66)), "no time has passed");
+}
+
+#[test]
 fn what_does_not_fit_is_told_apart() {
     let elsewhere = |mut proof: Proof| {
         proof.said.statement.host = Host(99);
