@@ -46,6 +46,10 @@ const DIRECT_P50: Duration = Duration::from_millis(170);
 /// The same for all but one in a hundred.
 const DIRECT_P99: Duration = Duration::from_secs(1);
 
+/// Where nothing is late: R in which both learn where the other is, d for a probe and its answer, and 20 ms for the second
+/// probe that data waits for. One direct round trip more is 40 ms more.
+const DIRECT_AT_BEST: Duration = Duration::from_millis(140);
+
 /// A dead path is left within this.
 const CUT_BAR: Duration = Duration::from_millis(2_500);
 
@@ -121,8 +125,32 @@ pub(crate) fn bars(count: usize) -> (Duration, Duration) {
         .collect();
     times.sort();
     let (half, most) = (times[count / 2], times[count * 99 / 100]);
+    check_exchange();
     assert!(half <= DIRECT_P50 && most <= DIRECT_P99, "direct after {half:?}, {most:?}");
     (half, most)
+}
+
+/// A direct path is in use after the least exchange that brings it about, whoever calls first and whoever's key is lesser.
+/// The one that is called leads as well, as soon as it hears of it: what it proposes must not count for more.
+fn check_exchange() {
+    let still = Weather { jitter_us: 0, ..FAIR };
+    for (caller, answers_after) in
+        [0, 1].into_iter().flat_map(|caller| (0..8).map(move |n| (caller, n * 5 * MS)))
+    {
+        let mut world = World::new(1, &[(Kind::Pr, 1), (Kind::Pr, 2)], still, false);
+        let begins = world.now;
+        world.talk(caller, 1 - caller, 5 * MS, 5 * S);
+        if answers_after < R / 2 - 5 * MS {
+            world.run_for(answers_after);
+            world.talk(1 - caller, caller, 5 * MS, 5 * S);
+        }
+        world.run_for(S);
+        let direct = world.nodes[caller].tunnels[&(1 - caller)].direct_at.map(|at| at - begins);
+        assert!(
+            direct.is_some_and(|direct| direct <= DIRECT_AT_BEST),
+            "{caller} calls, the other one does {answers_after:?} later: direct after {direct:?}"
+        );
+    }
 }
 
 /// Two nodes that begin to talk to each other.

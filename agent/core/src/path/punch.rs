@@ -6,7 +6,15 @@
 //! ```
 //! A NAT that lets strangers in as far as itself remaps a port when the peer's probe comes before its own; therefore
 //! both begin together. A leader that does not know the follower's addresses learns them with the acknowledgement, and
-//! begins then; the follower waits for half a round trip so long. Where both lead, the lesser key does.
+//! begins then; the follower waits for half a round trip so long.
+//!
+//! A peer that is called has reason to lead as well, and its proposal crosses the caller's. Whoever knows the other's
+//! addresses leads then, because it will not wait; of two that do, the lesser key. Two that do not have told each other
+//! all that is needed, and wait for no acknowledgement:
+//! ```text
+//! one    t0 ── CANDIDATES, PUNCH ─▶ ╲ ╱                t0 + x + R/2: the later proposal is there, probes
+//! other      t0 + x ── CANDIDATES, PUNCH ─▶ ╳          t0 + x + R/2: its proposal must be there, probes
+//! ```
 //!
 //! Round 2 has openers (`OPENER_TTL`), round 3 begins with silence, later ones follow ever more rarely.
 
@@ -19,6 +27,17 @@ use super::limits::{
 
 /// How much longer a follower waits before it leads a round itself.
 const FOLLOWER_WAITS: Duration = Duration::from_millis(500);
+
+/// What a node does about a proposal of its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It begins when the peer says.
+    Follows,
+    /// It has proposed the same: both begin when the later proposal arrives.
+    Crosses,
+    /// It abides by the meeting that it knows of.
+    Abides,
+}
 
 /// One round, as far as this node is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +52,8 @@ pub(super) struct Meeting {
     /// How long the follower was asked to wait.
     pub(super) wait: Duration,
     pub(super) began: Duration,
+    /// Half a round trip to the peer, as this node knew it then.
+    half: Duration,
     /// How often the proposal was sent, and when it is sent again.
     tries: u8,
     again_at: Option<Duration>,
@@ -81,12 +102,7 @@ impl Rounds {
     pub(super) fn lead(&mut self, now: Duration, half: Duration, knows: bool) -> Meeting {
         self.number = self.number.saturating_add(1);
         self.next = Some(now + self.pause_after());
-        let wait = match self.number {
-            1 if knows => Duration::ZERO,
-            1 => half,
-            3 => CLASH_SILENCE,
-            _ => LATER_WAIT,
-        };
+        let wait = if self.number == 1 && !knows { half } else { silence_before(self.number) };
         let instant = knows.then_some(now + half + wait);
         let meeting = Meeting {
             round: self.number,
@@ -95,6 +111,7 @@ impl Rounds {
             instant,
             wait,
             began: now,
+            half,
             tries: 0,
             again_at: None,
         };
@@ -115,6 +132,7 @@ impl Rounds {
             instant: Some(now + wait),
             wait,
             began: now,
+            half: Duration::ZERO,
             tries: 0,
             again_at: None,
         };
@@ -122,13 +140,39 @@ impl Rounds {
         meeting
     }
 
-    /// Whether a proposal of this round is to be followed: not where it is only repeated, nor where this node
-    /// proposed at the same time and leads.
-    pub(super) fn follows(&self, now: Duration, round: u8, is_lesser: bool) -> bool {
-        self.meeting.is_none_or(|meeting| {
-            let is_over = now > meeting.began + meeting.wait + SECOND_ROUND_AFTER;
-            is_over || if meeting.leads { meeting.agreed || !is_lesser } else { meeting.round != round }
-        })
+    /// What to do about a proposal of this round by a peer that `knows` this node's addresses or does not. A proposal that
+    /// is only repeated, or comes behind its own acknowledgement, changes nothing.
+    pub(super) fn part(&self, now: Duration, round: u8, knows: bool, is_lesser: bool) -> Part {
+        let Some(meeting) = self.meeting else { return Part::Follows };
+        let is_over = now > meeting.began + meeting.wait + SECOND_ROUND_AFTER;
+        let is_same = meeting.round == round;
+        if is_over {
+            return Part::Follows;
+        }
+        if meeting.agreed {
+            let is_repeated = is_same && (!meeting.leads || now < meeting.began + ROUND_SPACING);
+            return if is_repeated { Part::Abides } else { Part::Follows };
+        }
+        match (meeting.instant.is_some(), knows) {
+            // What comes later than that was sent when ours should have been there: it is lost, or the peer is a new one.
+            (false, false) if is_same && now <= meeting.began + meeting.half * 3 => Part::Crosses,
+            (false, true) => Part::Follows,
+            (true, false) => Part::Abides,
+            (true, true) | (false, false) if is_lesser => Part::Abides,
+            (true, true) | (false, false) => Part::Follows,
+        }
+    }
+
+    /// The peer has proposed the same as this node. Of the two, the greater key does not lead the next round.
+    pub(super) fn cross(&mut self, now: Duration, is_lesser: bool) -> Option<Meeting> {
+        let meeting = self.meeting.as_mut()?;
+        meeting.instant = Some(now.max(meeting.began + meeting.half) + silence_before(meeting.round));
+        meeting.agreed = true;
+        meeting.again_at = None;
+        if !is_lesser {
+            self.next = self.next.map(|next| next + FOLLOWER_WAITS);
+        }
+        self.meeting
     }
 
     /// The peer agreed. Returns the meeting unless that was known.
@@ -177,6 +221,15 @@ impl Rounds {
                 pause
             }
         }
+    }
+}
+
+/// How long both are silent before a round, beside what the exchange takes.
+const fn silence_before(round: u8) -> Duration {
+    match round {
+        0 | 1 => Duration::ZERO,
+        3 => CLASH_SILENCE,
+        _ => LATER_WAIT,
     }
 }
 

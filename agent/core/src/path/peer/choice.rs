@@ -290,9 +290,14 @@ impl Agent {
         if way.is_direct() && (!self.takes_way(way) || !self.add_observed(scene, way)) {
             return;
         }
+        let answers_probes = self.heard_at.is_some();
         let Some(path) = self.path_mut(way) else { return };
         path.works(scene.now);
-        let is_mute = self.heard_at.is_none() && way.is_direct();
+        if answers_probes {
+            // A handshake is short: it does not show that the first packets of data pass.
+            path.width.sound(scene.now, scene.packet);
+        }
+        let is_mute = !answers_probes && way.is_direct();
         if is_mute && self.primary != Some(way) {
             self.switch(scene, way);
         }

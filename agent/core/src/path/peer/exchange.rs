@@ -13,7 +13,7 @@ use crate::path::{
         CLASH_SILENCE, EXCHANGE_AGAIN, MAX_HALF, OPENER_BEFORE, ROUND_POSTPONED, SECOND_ROUND_AFTER,
         USUAL_HALF,
     },
-    punch::Meeting,
+    punch::{Meeting, Part},
     relay::relay_tag,
 };
 
@@ -192,10 +192,13 @@ impl Agent {
             wait_ms: u16::try_from(wait.as_millis()).unwrap_or(u16::MAX),
         };
         self.send(scene, carrier, &Body::PunchAck(answer), None);
-        if self.rounds.follows(scene.now, punch.round, scene.own < self.key) {
-            let meeting = self.rounds.follow(scene.now, punch.round, wait);
-            self.meet(scene, meeting);
-        }
+        let is_lesser = scene.own < self.key;
+        let meeting = match self.rounds.part(scene.now, punch.round, punch.has != 0, is_lesser) {
+            Part::Follows => Some(self.rounds.follow(scene.now, punch.round, wait)),
+            Part::Crosses => self.rounds.cross(scene.now, is_lesser),
+            Part::Abides => None,
+        };
+        meeting.into_iter().for_each(|meeting| self.meet(scene, meeting));
     }
 
     /// The peer agrees to what this node proposed.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Rounds;
+use super::{Part, Rounds};
 
 const MS: Duration = Duration::from_millis(1);
 const HALF: Duration = Duration::from_millis(40);
@@ -44,21 +44,59 @@ fn the_third_round_begins_with_silence() {
     assert_eq!(waits, [Duration::ZERO, 40 * MS, 35_000 * MS, 40 * MS]);
 }
 
+/// One proposes, and so does the other this much later.
+fn crossing(later: Duration) -> [Rounds; 2] {
+    [Duration::ZERO, later].map(|began| {
+        let mut rounds = Rounds::default();
+        rounds.lead(began, HALF, false);
+        rounds
+    })
+}
+
 #[test]
-fn of_two_that_propose_at_once_the_lesser_key_leads() {
-    let mut rounds = Rounds::default();
-    rounds.lead(Duration::ZERO, HALF, false);
-    assert!(!rounds.follows(HALF, 1, true));
-    assert!(rounds.follows(HALF, 1, false));
+fn two_whose_proposals_cross_begin_when_the_later_one_arrives_whichever_key_is_lesser() {
+    for (later, one_is_lesser) in (0..40).flat_map(|later| [(later * MS, true), (later * MS, false)]) {
+        let [mut one, mut other] = crossing(later);
+        assert_eq!(one.part(later + HALF, 1, false, one_is_lesser), Part::Crosses);
+        assert_eq!(other.part(HALF, 1, false, !one_is_lesser), Part::Crosses);
+        let one = one.cross(later + HALF, one_is_lesser).unwrap();
+        let other = other.cross(HALF, !one_is_lesser).unwrap();
+        assert_eq!((one.instant, other.instant), (Some(later + HALF), Some(later + HALF)));
+    }
+}
+
+#[test]
+fn an_acknowledgement_that_overtakes_its_proposal_changes_nothing() {
+    let [mut one, _] = crossing(Duration::ZERO);
+    assert!(one.agreed(HALF * 2, 1).is_some());
+    assert_eq!(one.part(HALF * 2, 1, false, false), Part::Abides);
+    assert_eq!(one.part(HALF * 2, 2, false, false), Part::Follows, "a later round");
+    assert_eq!(one.part(1_500 * MS, 1, false, true), Part::Follows, "a new first round");
+}
+
+#[test]
+fn who_knows_the_peer_leads_and_of_two_that_do_the_lesser_key() {
+    let part = |knows: bool, is_known: bool, is_lesser: bool| {
+        let mut rounds = Rounds::default();
+        rounds.lead(Duration::ZERO, HALF, knows);
+        rounds.part(HALF, 1, is_known, is_lesser)
+    };
+    for is_lesser in [true, false] {
+        assert_eq!(part(true, false, is_lesser), Part::Abides);
+        assert_eq!(part(false, true, is_lesser), Part::Follows);
+    }
+    assert_eq!([part(true, true, true), part(true, true, false)], [Part::Abides, Part::Follows]);
+    let [late, _] = crossing(Duration::ZERO);
+    assert_eq!([true, false].map(|key| late.part(200 * MS, 1, false, key)), [Part::Abides, Part::Follows]);
 }
 
 #[test]
 fn a_repeated_proposal_changes_nothing() {
     let mut rounds = Rounds::default();
     rounds.follow(Duration::ZERO, 1, HALF);
-    assert!(!rounds.follows(250 * MS, 1, true));
-    assert!(rounds.follows(250 * MS, 2, true));
-    assert!(rounds.follows(5_000 * MS, 1, true), "a new first round, much later");
+    assert_eq!(rounds.part(250 * MS, 1, false, true), Part::Abides);
+    assert_eq!(rounds.part(250 * MS, 2, false, true), Part::Follows);
+    assert_eq!(rounds.part(5_000 * MS, 1, false, true), Part::Follows, "a new first round, much later");
 }
 
 #[test]
