@@ -3,10 +3,10 @@
 //! ```text
 //! no keys ─ Agreed ─▶ HELLO … ─ HELLO_ACK ─▶ bound ─ 25 s ─▶ REFRESH … ─ REFRESH_ACK ─▶ bound
 //!                      ▲ ▲  └ HELLO_RETRY: again, with its cookie     │
-//!                      │ └────────────── NOT_BOUND ──────────────────┤
+//!                      │ └─ NOT_BOUND: asked for anew, held until then ┤
 //!                      └────────────── no answer to four of them ────┘
 //! ```
-//! Every frame that asks bears a larger counter than the one before, so that an answer tells which of them it answers,
+//! Nobody seals a NOT_BOUND, so it is a reason to ask and none to let go. Every frame that asks bears a larger counter than the one before, so that an answer tells which of them it answers,
 //! hence the round trip.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
@@ -47,7 +47,10 @@ pub(super) struct Lease {
     rtt: Option<Duration>,
     /// The largest counter that was answered.
     answered: u64,
-    doubted: Option<Duration>,
+    /// Whether it was said that the lease is not bound to our source: until an answer, HELLOs ask for it anew.
+    is_denied: bool,
+    /// When that was last taken in.
+    denied: Option<Duration>,
 }
 
 impl Lease {
@@ -63,7 +66,8 @@ impl Lease {
             due: now,
             rtt: None,
             answered: 0,
-            doubted: None,
+            is_denied: false,
+            denied: None,
         }
     }
 
@@ -112,14 +116,13 @@ impl Lease {
 
     /// Gives the lease up; it is asked for again at once.
     pub(super) fn lose(&mut self, now: Duration) {
-        self.bound = None;
-        self.rtt = None;
+        (self.bound, self.rtt, self.is_denied) = (None, None, false);
         self.hurry(now);
     }
 
     /// A round of frames goes out now: sets when the next one is due.
     pub(super) fn begin_round(&mut self, now: Duration) {
-        let waits = if self.bound.is_some() { REFRESH_WAITS } else { HELLO_WAITS };
+        let waits = if self.kept_at().is_some() { REFRESH_WAITS } else { HELLO_WAITS };
         let (at, last) = (self.tries as usize, waits[waits.len() - 1]);
         let doubled = (at + 1).saturating_sub(waits.len()).min(16);
         let wait = waits
@@ -143,9 +146,14 @@ impl Lease {
         self.ask(now, to, counter, 0, Frame::Hello(hello))
     }
 
-    /// A REFRESH to where the lease is bound.
+    /// Where the lease is bound and nobody says otherwise: REFRESHes go there.
+    pub(super) fn kept_at(&self) -> Option<SocketAddr> {
+        self.bound.filter(|_| !self.is_denied).map(|bound| bound.at)
+    }
+
+    /// A REFRESH to where the lease is kept.
     pub(super) fn refresh(&mut self, now: Duration, counter: u64) -> Option<(SocketAddr, Vec<u8>)> {
-        let Bound { at, id } = self.bound?;
+        let Bound { at, id } = self.bound.filter(|_| !self.is_denied)?;
         let refresh = Refresh { counter, cookie: self.cookie_for(at) };
         Some((at, self.ask(now, at, counter, id, Frame::Refresh(refresh))?))
     }
@@ -170,7 +178,7 @@ impl Lease {
         self.asked.retain(|other| other.counter > ack.counter);
         self.answered = self.answered.max(ack.counter);
         self.bound = Some(Bound { at: from, id });
-        (self.cookie, self.tries, self.due) = (None, 0, next);
+        (self.cookie, self.tries, self.due, self.is_denied) = (None, 0, next, false);
         Some(rtt)
     }
 
@@ -192,12 +200,13 @@ impl Lease {
         first
     }
 
-    /// Somebody says that the lease is not bound to our source: it is asked for anew, but not at everybody's word.
+    /// Somebody says that the lease is not bound to our source. Anybody can: it is asked for anew, but not at everybody's
+    /// word, and goes when nobody answers.
     pub(super) fn not_bound(&mut self, now: Duration, from: SocketAddr, id: u32) {
         let is_ours = self.bound == Some(Bound { at: from, id });
-        if is_ours && self.doubted.is_none_or(|last| last + NOT_BOUND_EVERY <= now) {
-            self.doubted = Some(now);
-            self.lose(now);
+        if is_ours && !self.is_denied && self.denied.is_none_or(|last| last + NOT_BOUND_EVERY <= now) {
+            (self.is_denied, self.denied) = (true, Some(now));
+            self.hurry(now);
         }
     }
 

@@ -253,7 +253,7 @@ impl Site {
         let known = self.udp.or(tls);
         let is_unanswered = lease.is_unanswered();
         lease.begin_round(hands.now);
-        let kept = lease.bound().map(|bound| bound.at).filter(|at| Some(*at) == known);
+        let kept = lease.kept_at().filter(|at| Some(*at) == known);
         if kept.is_some()
             && let Some((to, payload)) = lease.refresh(hands.now, next_counter(hands))
         {
@@ -392,7 +392,7 @@ impl Site {
     fn ask_again(&mut self, group: &GroupId, from: SocketAddr, hands: &mut Hands<'_>) {
         let Some((lease, token)) = self.leases.get_mut(group).zip(hands.tokens.get(group)) else { return };
         let counter = next_counter(hands);
-        let frame = match lease.bound().filter(|bound| bound.at == from) {
+        let frame = match lease.kept_at().filter(|at| *at == from) {
             Some(_) => lease.refresh(hands.now, counter).map(|(_, payload)| payload),
             None => lease.hello(hands.now, from, token, counter),
         };

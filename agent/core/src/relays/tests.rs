@@ -55,6 +55,44 @@ fn a_relay_that_forgot_the_lease_grants_another_at_once() {
 }
 
 #[test]
+fn a_forged_not_bound_takes_no_lease_away() {
+    let mut net = Net::new(&[(1, 40)]);
+    net.run_for(ms(1_000));
+    net.forge(1, |relay| relay.not_bound());
+    net.run_for(ms(20));
+    let asked = net.sent;
+    assert_eq!((net.leases.len(), net.leases[0].doubtful), (1, false));
+    // A first question and its answer may be lost, too.
+    net.flying.clear();
+    net.run_for(ms(1_000));
+    assert!(net.sent > asked && !net.leases[0].doubtful);
+}
+
+#[test]
+fn a_lease_that_a_relay_denies_and_does_not_grant_anew_is_lost_however_often_it_is_denied() {
+    let mut net = Net::new(&[(1, 40)]);
+    net.run_for(ms(1_000));
+    net.relay(1).is_dead = true;
+    for tenth in 0..40 {
+        net.forge(1, |relay| relay.not_bound());
+        net.run_for(ms(100));
+        assert!(tenth < 8 || net.leases.iter().all(|lease| lease.doubtful), "another one is better");
+    }
+    assert!(net.leases.is_empty());
+}
+
+#[test]
+fn a_lease_that_is_denied_comes_back_with_a_cookie() {
+    let mut net = Net::new(&[(1, 40)]);
+    net.run_for(ms(1_000));
+    net.relay(1).forget();
+    net.relay(1).wants_cookie = true;
+    net.forge(1, |relay| relay.not_bound());
+    net.run_for(ms(150));
+    assert_eq!(net.leases[0].lease, 2);
+}
+
+#[test]
 fn not_bound_from_elsewhere_or_too_often_costs_nothing() {
     let mut net = Net::new(&[(1, 40)]);
     net.run_for(ms(2_000));

@@ -151,7 +151,7 @@ pub(super) struct Net {
     now: Duration,
     played: BTreeMap<u8, Played>,
     /// Answers on their way.
-    flying: Vec<(Duration, SocketAddr, Vec<u8>)>,
+    pub(super) flying: Vec<(Duration, SocketAddr, Vec<u8>)>,
     opening: BTreeSet<RelayId>,
     /// What the client told last.
     pub(super) leases: Vec<RelayLease>,
