@@ -152,10 +152,15 @@ impl Side {
         let log = self.dir.join(format!("{}.log", self.interface));
         // A program that was killed leaves its socket behind.
         let _ = std::fs::remove_file(self.socket());
-        self.process = Some(Process::start(&mut self.program.command(&self.host, &self.interface), &log));
+        let mut process = Process::start(&mut self.program.command(&self.host, &self.interface), &log);
         eventually(&format!("{:?} makes {}", self.program, self.interface), || {
-            run(Command::new("wg").args(["show", &self.interface])).status.success().then_some(())
+            assert!(process.is_running(), "{:?} ended: {}", self.program, process.log());
+            // `wg` removes a socket that is bound and does not listen yet, as those of other programs may be.
+            let listens = UnixStream::connect(self.socket()).is_ok();
+            let is_shown = || run(Command::new("wg").args(["show", &self.interface])).status.success();
+            (listens && is_shown()).then_some(())
         });
+        self.process = Some(process);
         self.wg(&["listen-port", "51820", "private-key", self.key().to_str().unwrap()]);
         self.host.ip(&["addr", "replace", &format!("{}/24", self.overlay), "dev", &self.interface]);
         self.host.ip(&["link", "set", &self.interface, "mtu", "1420", "up"]);

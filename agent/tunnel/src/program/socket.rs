@@ -1,4 +1,8 @@
 //! The control socket: `/var/run/wireguard/IFNAME.sock`, where `wg` finds the interface.
+//!
+//! `wg` removes the file of a socket that refuses it. A socket refuses from the moment when it is bound until it
+//! listens, so it gets its name only then: somebody who looks at all interfaces over and over would end the program
+//! before it has begun.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -58,12 +62,14 @@ impl ControlSocket {
         if UnixStream::connect(&path).is_ok() {
             return Err(SocketError::InUse { path });
         }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+        // Not a name of an interface, so that `wg` does not look at it. Whoever was killed here left it behind.
+        let unnamed = folder.join(format!(".{name}"));
+        remove(&unnamed).map_err(failed)?;
+        let listener = UnixListener::bind(&unnamed).map_err(failed)?;
+        fs::set_permissions(&unnamed, Permissions::from_mode(0o600)).map_err(failed)?;
+        // Gone first and not replaced: a program that still serves the interface, too busy to answer, shall notice.
+        remove(&path).map_err(failed)?;
+        fs::rename(&unnamed, &path).map_err(failed)?;
         let inode = fs::metadata(&path).map_err(failed)?.ino();
         Ok(Self { listener, path, folder: folder.to_owned(), inode })
     }
@@ -94,6 +100,14 @@ impl Drop for ControlSocket {
         if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Removes a file, should there be one.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -127,6 +127,36 @@ fn the_socket_is_private_and_goes_with_its_owner() {
 }
 
 #[test]
+fn whoever_looks_all_the_time_is_never_refused() {
+    let folder =
+        tempfolder::Folder(std::env::temp_dir().join(format!("lacis-wg-{}-looks", std::process::id())));
+    let path = folder.0.join("wg0.sock");
+    let [is_over, looks, refused] = [const { AtomicUsize::new(0) }; 3];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while is_over.load(Ordering::Relaxed) == 0 {
+                // What `wg` takes for a file that nobody serves any more, and removes.
+                let is_refused = UnixStream::connect(&path)
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                refused.fetch_add(usize::from(is_refused), Ordering::Relaxed);
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // Each is made while somebody looks.
+        for _ in 0..500 {
+            let before = looks.load(Ordering::Relaxed);
+            drop(ControlSocket::bind_in(&folder.0, "wg0").unwrap());
+            while looks.load(Ordering::Relaxed) == before {
+                std::thread::yield_now();
+            }
+        }
+        is_over.store(1, Ordering::Relaxed);
+    });
+    assert_eq!(refused.into_inner(), 0);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "something is left in the folder");
+}
+
+#[test]
 fn so_many_clients_are_served_at_once_and_another_is_let_go() {
     let lab = lab("clients");
     let path = lab.folder.0.join("wg0.sock");
