@@ -41,12 +41,22 @@ pub(super) struct Push {
 /// What relays have not said that they know.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
-    waiting: Mutex<BTreeMap<u64, Waiting>>,
+    queue: Mutex<Queue>,
     wake: Notify,
+}
+
+/// What waits, by the order in which it came.
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Places by the random numbers that frames bear: what one relay is sent tells it nothing of another's.
+    places: BTreeMap<u64, u64>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    number: u64,
     push: Push,
     /// The turn in which it was last sent.
     sent: Option<u64>,
@@ -60,47 +70,58 @@ struct Ears {
     silent: BTreeSet<SocketAddr>,
 }
 
+impl Queue {
+    fn push(&mut self, push: Push) {
+        let (place, number) = (self.next, u64::from_be_bytes(clock::random()));
+        self.next += 1;
+        self.places.insert(number, place);
+        self.waiting.insert(place, Waiting { number, push, sent: None });
+    }
+}
+
 impl Untold {
     /// Has relays told.
     pub(super) fn add(&self, pushes: impl IntoIterator<Item = Push>) {
-        let mut waiting = self.lock();
+        let mut queue = self.lock();
         for push in pushes {
-            if waiting.len() >= WAITING {
+            if queue.waiting.len() >= WAITING {
                 tracing::warn!(relay = %push.to, "too many members are out at once; relays are told of the others at the next start");
                 break;
             }
-            waiting.insert(u64::from_be_bytes(clock::random()), Waiting { push, sent: None });
+            queue.push(push);
         }
-        drop(waiting);
+        drop(queue);
         self.wake.notify_one();
     }
 
     /// Tells nobody any more who is not among these.
     pub(super) fn keep(&self, relays: &[SocketAddr]) {
-        self.lock().retain(|_, waiting| relays.contains(&waiting.push.to));
+        let Queue { waiting, places, .. } = &mut *self.lock();
+        waiting.retain(|_, waiting| relays.contains(&waiting.push.to));
+        places.retain(|_, place| waiting.contains_key(place));
     }
 
     /// How many wait.
     pub(super) fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().waiting.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be sent now.
+    /// What is to be sent now, the oldest first, with the numbers of the frames.
     fn due(&self, ears: &Ears) -> Vec<(u64, Push)> {
         let mut counts: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         let mut due = Vec::new();
-        for (number, waiting) in self.lock().iter_mut().filter(|(_, waiting)| waiting.sent != Some(ears.turn))
-        {
+        let mut queue = self.lock();
+        for waiting in queue.waiting.values_mut().filter(|waiting| waiting.sent != Some(ears.turn)) {
             let count = counts.entry(waiting.push.to).or_default();
             let most = if ears.silent.contains(&waiting.push.to) { 1 } else { AT_ONCE };
             if *count < most {
                 *count += 1;
                 waiting.sent = Some(ears.turn);
-                due.push((*number, waiting.push.clone()));
+                due.push((waiting.number, waiting.push.clone()));
             }
         }
         due
@@ -108,7 +129,9 @@ impl Untold {
 
     /// A relay knows. Returns which.
     fn told(&self, number: u64) -> Option<SocketAddr> {
-        self.lock().remove(&number).map(|waiting| waiting.push.to)
+        let mut queue = self.lock();
+        let place = queue.places.remove(&number)?;
+        queue.waiting.remove(&place).map(|waiting| waiting.push.to)
     }
 }
 
@@ -116,7 +139,7 @@ impl Ears {
     /// A turn is over: whoever was sent something and said nothing is silent.
     fn next_turn(&mut self, untold: &Untold) {
         let mut silent = BTreeSet::new();
-        for waiting in untold.lock().values().filter(|waiting| waiting.sent.is_some()) {
+        for waiting in untold.lock().waiting.values().filter(|waiting| waiting.sent.is_some()) {
             if !self.heard.contains(&waiting.push.to) {
                 silent.insert(waiting.push.to);
             }
@@ -207,11 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_is_told_in_the_order_in_which_members_went() {
+        let (untold, ears) = (Untold::default(), Ears::default());
+        let went = |n: u16| {
+            let mut revocation = [0; REVOCATION_BYTES];
+            revocation[..2].copy_from_slice(&n.to_be_bytes());
+            Push { revocation, ..push(1) }
+        };
+        untold.add((0..150).map(went));
+        untold.add((150..300).map(went));
+        let told = |due: Vec<(u64, Push)>| -> Vec<u16> {
+            due.iter().map(|(_, push)| u16::from_be_bytes([push.revocation[0], push.revocation[1]])).collect()
+        };
+        assert_eq!(told(untold.due(&ears)), (0..200).collect::<Vec<_>>());
+        assert_eq!(told(untold.due(&ears)), (200..300).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_relay_that_is_named_no_more_is_told_no_more_and_what_waits_has_a_limit() {
         let untold = Untold::default();
         untold.add([push(1), push(2)]);
         untold.keep(&[push(2).to]);
-        assert_eq!(untold.count(), 1);
+        assert_eq!((untold.count(), untold.lock().places.len()), (1, 1));
         untold.add((0..WAITING).map(|_| push(2)));
         assert_eq!(untold.count(), WAITING);
     }
