@@ -2,12 +2,21 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread,
+    time::Duration,
 };
 
 use crate::eventually;
+
+/// A line comes within this, or the process hangs: twice what a condition is waited for.
+const LINE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Lines that a process may be ahead of its test; then it waits, as with any pipe.
+const LINES_AHEAD: usize = 1_024;
 
 /// A built program of this workspace.
 #[must_use]
@@ -41,7 +50,7 @@ pub fn run_ok(command: &mut Command) -> String {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     log: PathBuf,
 }
 
@@ -52,17 +61,24 @@ impl Process {
         let errors = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout, log: log.to_owned() }
+        let stdout = child.stdout.take().unwrap();
+        let (send, lines) = sync_channel(LINES_AHEAD);
+        thread::spawn(move || read(stdout, &send));
+        Self { child, lines, log: log.to_owned() }
     }
 
-    /// The next line that the process prints; panics with its log when it ends instead.
+    /// The next line that the process prints; panics with its log when it ends instead, or prints nothing for a minute.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = self.stdout.read_line(&mut line).unwrap();
-        assert!(read > 0, "the process printed nothing and ended:\n{}", self.log());
-        line
+        match self.lines.recv_timeout(LINE_WITHIN) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the process printed nothing and ended:\n{}", self.log())
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("the process printed nothing within {LINE_WITHIN:?}:\n{}", self.log())
+            }
+        }
     }
 
     /// What the process has written to standard error.
@@ -104,9 +120,18 @@ impl Process {
 
     /// What is left of standard output, after the end of the process.
     pub fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        rest
+        self.lines.iter().collect()
+    }
+}
+
+/// Hands on what a process prints, line by line, until it ends or nobody listens.
+fn read(stdout: ChildStdout, lines: &SyncSender<String>) {
+    let (mut stdout, mut line) = (BufReader::new(stdout), Vec::new());
+    while stdout.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            return;
+        }
+        line.clear();
     }
 }
 
