@@ -37,9 +37,11 @@ fn gateways_are_listed_added_and_removed_and_the_last_one_only_by_force() {
     let listed = ng(&lab, &["gateway", "list", "main"]);
     assert!(listed.contains("they dial 192.0.2.2:47820") && listed.contains(" up "), "{listed}");
 
-    let refused = run(&mut ng_command(&lab, &["gateway", "remove", "web", "main"]));
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && told.contains("the last gateway"), "{told}");
+    for verb in [&["gateway", "remove"], &["peer", "delete"]] {
+        let refused = run(&mut ng_command(&lab, &[&verb[..], &["web", "main"]].concat()));
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains("the last gateway"), "{told}");
+    }
     assert!(phone.reaches(&addresses(&db)[0]), "and nothing has changed");
     let added = ng(&lab, &["gateway", "add", "db", "main"]);
     assert!(added.contains("db is a gateway of main"), "{added}");

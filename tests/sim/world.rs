@@ -15,7 +15,7 @@ mod tunnels;
 use std::{collections::BTreeMap, time::Duration};
 
 use lacis_agent_core::{Action, Event as CoreEvent, Notice, StreamId};
-use lacis_control_core::{Command, Reply};
+use lacis_control_core::{Command, Remover, Reply};
 use lacis_proto::{
     Beat, Bye, Code, Cursor, GroupId, Hello, Line, PeerId, PeerReply, PeerReport, PeerRequest, Problem,
     PublicKey, ReportRequest, Revision, ScopeId, WatchRequest,

@@ -303,6 +303,9 @@ pub struct UnlinkArgs {
     /// Where.
     #[command(flatten)]
     pub group: GroupName,
+    /// Even if one of its peers is the last gateway, and plain clients come in by it.
+    #[arg(long)]
+    pub force: bool,
     /// Whether it is only shown.
     #[command(flatten)]
     pub removal: Removal,
@@ -466,7 +469,14 @@ pub enum PeerCommand {
     },
     /// Delete a peer; a node that still runs it asks for it again.
     #[command(visible_alias = "rm")]
-    Delete(DeletePeerArgs),
+    Delete {
+        /// Which, and how.
+        #[command(flatten)]
+        args: DeletePeerArgs,
+        /// Even if it is the last gateway, and plain clients come in by it.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Verbs of external peers.

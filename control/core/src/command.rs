@@ -62,6 +62,8 @@ pub enum Command {
         group: GroupId,
         /// Which.
         member: MemberId,
+        /// Even if its peer is the last gateway and plain clients come in by it.
+        force: bool,
     },
     /// A new join token.
     CreateJoinToken {
@@ -144,8 +146,8 @@ pub enum Command {
     RemovePeer {
         /// Which.
         peer: PeerId,
-        /// The node that asks, if a node does: it may remove its own peers only.
-        by: Option<NodeId>,
+        /// Who asks.
+        by: Remover,
     },
     /// A node may no longer speak to control, for good; its peers are gone.
     RevokeNode {
@@ -162,6 +164,18 @@ pub enum Command {
         node: NodeId,
         /// What.
         peers: Vec<PeerReport>,
+    },
+}
+
+/// Who takes a peer away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remover {
+    /// The node that runs it; others' peers it may not take.
+    Node(NodeId),
+    /// An owner.
+    Owner {
+        /// Even if it is the last gateway and plain clients come in by it.
+        force: bool,
     },
 }
 
@@ -262,7 +276,7 @@ fn rule(fx: Effects<'_>, command: &Command) -> Result<Decision, Problem> {
         Command::EditMember { group, member, label, domain } => {
             member::edit(fx, group, member, label.as_ref(), domain.as_ref())
         }
-        Command::UnlinkMember { group, member } => member::unlink(fx, group, member),
+        Command::UnlinkMember { group, member, force } => member::unlink(fx, group, member, *force),
         Command::CreateJoinToken { group, member, max_uses, lifetime_ms } => {
             access::create_join_token(fx, group, member.as_ref(), *max_uses, *lifetime_ms)
         }
@@ -278,7 +292,7 @@ fn rule(fx: Effects<'_>, command: &Command) -> Result<Decision, Problem> {
         Command::EditPeer { group, peer, edit } => registered::edit(fx, group, peer, edit),
         Command::EditGateway { group, peer, edit } => gateway::edit(fx, group, peer, edit),
         Command::RotateGatewayKey { group, key } => gateway::rotate(fx, group, key),
-        Command::RemovePeer { peer, by } => peer::remove(fx, peer, by.as_ref()),
+        Command::RemovePeer { peer, by } => peer::remove(fx, peer, by),
         Command::RevokeNode { node, owner } => node::revoke(fx, node, owner.as_ref()),
         Command::Forget(kept) => Ok(retention::forget(fx, kept)),
         Command::Report { node, peers } => report::report(fx, node, peers),
@@ -292,7 +306,7 @@ impl Command {
         match self {
             Self::AddPeer { node, .. }
             | Self::Report { node, .. }
-            | Self::RemovePeer { by: Some(node), .. } => Actor::Node(node.clone()),
+            | Self::RemovePeer { by: Remover::Node(node), .. } => Actor::Node(node.clone()),
             Self::Join { token, .. } => Actor::JoinToken(token.clone()),
             Self::Install(_)
             | Self::PutOwner { .. }
@@ -311,7 +325,7 @@ impl Command {
             | Self::CreateApiToken(_)
             | Self::RevokeApiToken { .. }
             | Self::NoteApiTokenUses { .. }
-            | Self::RemovePeer { by: None, .. }
+            | Self::RemovePeer { by: Remover::Owner { .. }, .. }
             | Self::Forget(_)
             | Self::RevokeNode { .. } => Actor::Control,
         }

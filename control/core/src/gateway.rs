@@ -100,7 +100,7 @@ pub(crate) fn edit(
         gateway.endpoint.clone_from(endpoint);
     }
     if !edit.force && !gateway.is_wanted() {
-        check_not_last(held, peer)?;
+        check_one_stays(held, |other| other.id == *id)?;
     }
     if gateway == peer.gateway {
         return Ok(fx.unchanged(Reply::At(held.row.revision)));
@@ -109,26 +109,32 @@ pub(crate) fn edit(
     Ok(fx.finish_in(group, "gateway.edit", id.as_str()))
 }
 
-/// Refuses to take the only gateway that serves from plain clients.
-fn check_not_last(held: &Group, peer: &PeerRow) -> Result<(), Problem> {
-    let clients = clients(held);
-    let mut others = held.peers.values().filter(|other| other.id != peer.id);
-    if clients == 0 || peer.gateway.serves().is_none() || others.any(|other| other.gateway.serves().is_some())
-    {
+/// Refuses to take the last gateway that serves from the plain clients that stay.
+pub(crate) fn check_one_stays(held: &Group, goes: impl Fn(&PeerRow) -> bool) -> Result<(), Problem> {
+    let (going, staying): (Vec<&PeerRow>, Vec<&PeerRow>) = held.peers.values().partition(|peer| goes(peer));
+    let serves = |peer: &&&PeerRow| peer.gateway.serves().is_some();
+    let clients = staying.iter().filter(|peer| is_client(peer)).count();
+    let Some(last) = going.iter().find(serves) else { return Ok(()) };
+    if clients == 0 || staying.iter().any(|peer| serves(&peer)) {
         return Ok(());
     }
     let message = format!(
         "{} is the last gateway of the group, and {clients} plain WireGuard clients come in by it alone; \
          make another peer a gateway first, or force it",
-        peer.label
+        last.label
     );
     Err(Problem::new(Code::LastGateway, message).in_field("gateway"))
 }
 
-/// How many plain clients a group has: peers without an agent that have a key.
+/// How many plain clients a group has.
 #[must_use]
 pub fn clients(group: &Group) -> usize {
-    group.peers.values().filter(|peer| peer.node.is_none() && peer.key.is_some()).count()
+    group.peers.values().filter(|peer| is_client(peer)).count()
+}
+
+/// Whether a peer is a plain client: it has a key and no agent.
+const fn is_client(peer: &PeerRow) -> bool {
+    peer.node.is_none() && peer.key.is_some()
 }
 
 /// Retires the gateway key of a group. Where it has another one, or none, this one is retired already.

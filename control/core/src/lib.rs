@@ -46,7 +46,7 @@ mod tests;
 pub use access::secret_matches;
 pub use alloc::{PoolExhausted, allocate};
 pub use api_token::{NewApiToken, api_token, api_token_by_id};
-pub use command::{Command, Facts, Install, Random, Reply, decide};
+pub use command::{Command, Facts, Install, Random, Remover, Reply, decide};
 pub use decision::{Batch, Decision};
 pub use gateway::{Front, GatewayEdit, clients, dialled_at, front};
 pub use group::{GroupEdit, NewGroup};

@@ -9,7 +9,7 @@ use lacis_proto::{Code, GroupId, MemberId, MemberKind, Problem, Revision};
 use crate::{
     Decision, Reply, State,
     decision::Effects,
-    domain, limits, peer,
+    domain, gateway, limits, peer,
     row::{JoinTokenRow, MemberRow, Row},
     state::Group,
     text,
@@ -78,10 +78,18 @@ pub(crate) fn edit(
     Ok(fx.unchanged(Reply::At(held.row.revision)))
 }
 
-pub(crate) fn unlink(mut fx: Effects<'_>, group: &GroupId, id: &MemberId) -> Result<Decision, Problem> {
+pub(crate) fn unlink(
+    mut fx: Effects<'_>,
+    group: &GroupId,
+    id: &MemberId,
+    force: bool,
+) -> Result<Decision, Problem> {
     let held = held(fx.state, group)?;
     if !held.members.contains_key(id) {
         return Ok(fx.unchanged(Reply::At(held.row.revision)));
+    }
+    if !force {
+        gateway::check_one_stays(held, |peer| peer.member == *id)?;
     }
     for peer in held.peers.values().filter(|peer| peer.member == *id) {
         peer::release(&mut fx, held, peer);

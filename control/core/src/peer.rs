@@ -10,8 +10,9 @@ use lacis_proto::{
 };
 
 use crate::{
-    Decision, Reply, alloc,
+    Decision, Remover, Reply, alloc,
     decision::Effects,
+    gateway,
     join::{member_conflict, revoked_node},
     limits, report,
     row::{GroupRow, NodeState, PeerRow, ReleasedHost, Row},
@@ -86,12 +87,16 @@ pub(crate) fn add_new(mut fx: Effects<'_>, held: &Group, mut peer: PeerRow) -> R
     Ok(fx.finish(reply, "peer.add", peer.id.as_str()))
 }
 
-pub(crate) fn remove(mut fx: Effects<'_>, id: &PeerId, by: Option<&NodeId>) -> Result<Decision, Problem> {
+pub(crate) fn remove(mut fx: Effects<'_>, id: &PeerId, by: &Remover) -> Result<Decision, Problem> {
     let Some(group) = fx.state.group_of(id) else { return Ok(fx.unchanged(Reply::Done)) };
     let held = &fx.state.groups[group];
     let peer = &held.peers[id];
-    if by.is_some_and(|node| peer.node.as_ref() != Some(node)) {
-        return Err(Problem::new(Code::NotFound, format!("this node has no peer {id}")));
+    match by {
+        Remover::Node(node) if peer.node.as_ref() != Some(node) => {
+            return Err(Problem::new(Code::NotFound, format!("this node has no peer {id}")));
+        }
+        Remover::Owner { force: false } => gateway::check_one_stays(held, |other| other.id == *id)?,
+        Remover::Node(_) | Remover::Owner { force: true } => {}
     }
     take_away(&mut fx, held, peer);
     Ok(fx.finish_in(group, "peer.remove", id.as_str()))

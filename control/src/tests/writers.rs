@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use lacis_control_core::{Command, Reply, State};
+use lacis_control_core::{Command, Remover, Reply, State};
 use lacis_proto::{Code, GroupId, IdentityKey, MemberId, NodeId, PeerRequest, PublicKey, Secret, TokenId};
 use sqlx::{ConnectOptions as _, Row as _, sqlite::SqliteConnectOptions};
 
@@ -163,7 +163,10 @@ impl Bench {
             let (Reply::Peer(one), Reply::Peer(two)) = (one.unwrap(), two.unwrap()) else { panic!() };
             assert_eq!((&one.peer, one.host), (&two.peer, two.host));
             if round + 1 < ROUNDS {
-                writer.ask(Command::RemovePeer { peer: one.peer, by: Some(node.clone()) }).await.unwrap();
+                writer
+                    .ask(Command::RemovePeer { peer: one.peer, by: Remover::Node(node.clone()) })
+                    .await
+                    .unwrap();
             }
         }
     }

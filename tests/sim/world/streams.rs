@@ -37,7 +37,7 @@ impl World {
             Ask::AddPeer(request) => {
                 Command::AddPeer { node: id.unwrap(), request: PeerRequest::clone(request) }
             }
-            Ask::Leave(_, peer) => Command::RemovePeer { peer: peer.clone(), by: id },
+            Ask::Leave(_, peer) => Command::RemovePeer { peer: peer.clone(), by: Remover::Node(id.unwrap()) },
             Ask::Report(report) => {
                 let seen = self.control.presence.entry(id.clone().unwrap()).or_default();
                 let is_former = seen.run.is_some_and(|run| run != generation);

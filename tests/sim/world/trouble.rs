@@ -108,10 +108,10 @@ impl World {
             let member = self.control.state.group(&group).unwrap().peers[&peer].member.clone();
             let command = if self.random.chance(40) {
                 self.tell(|| format!("member {member} is unlinked"));
-                Command::UnlinkMember { group, member }
+                Command::UnlinkMember { group, member, force: true }
             } else {
                 self.tell(|| format!("peer {peer} is removed"));
-                Command::RemovePeer { peer, by: None }
+                Command::RemovePeer { peer, by: Remover::Owner { force: true } }
             };
             self.inbox.push((None, command));
             self.plan_commit();

@@ -135,7 +135,7 @@ pub(super) async fn delete(session: &Session, args: DeletePeerArgs) -> Result<()
         let text = format!("{} runs on a node; `lacis ng peer delete` deletes it", peer.id);
         return Err(Failure::Usage(text));
     }
-    peer::delete(session, &group, peer, &args).await?;
+    peer::delete(session, &group, peer, false, &args).await?;
     let member = group.members.iter().find(|member| member.id == peer.parent_member);
     let last = member.filter(|member| member.kind == "EXTERNAL" && peers_of(&group, member).len() == 1);
     if let (Some(member), false) = (last, args.removal.dry_run) {

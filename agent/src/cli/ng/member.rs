@@ -45,7 +45,7 @@ pub(super) async fn unlink(session: &Session, args: UnlinkArgs) -> Result<(), Fa
         return Ok(());
     }
     let path = session.of_group(&group.id, &format!("/members/{}", member.id));
-    let written = session.write(Method::DELETE, &path, None, args.removal.wait).await?;
+    let written = session.remove(&path, args.force, args.removal.wait).await?;
     session.say(&format!("unlinked {what}"), &json!({"unlinked": member.id, "group": group.id}));
     written.applied(session)
 }

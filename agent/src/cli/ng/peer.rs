@@ -57,10 +57,10 @@ pub(super) async fn peer(session: &Session, command: PeerCommand) -> Result<(), 
             session.say(&format!("{} is changed", peer.id), &written.answer);
             written.applied(session)
         }
-        PeerCommand::Delete(args) => {
+        PeerCommand::Delete { args, force } => {
             let group = session.group(&args.group.group).await?;
             let peer = group.peer(&args.peer)?;
-            delete(session, &group, peer, &args).await
+            delete(session, &group, peer, force, &args).await
         }
     }
 }
@@ -105,6 +105,7 @@ pub(super) async fn delete(
     session: &Session,
     group: &Group,
     peer: &Peer,
+    force: bool,
     args: &DeletePeerArgs,
 ) -> Result<(), Failure> {
     let what = format!("{} ({}) of {}", peer.label, peer.id, group.label);
@@ -115,7 +116,7 @@ pub(super) async fn delete(
     }
     let kind = if peer.is_external() { "external-peers" } else { "peers" };
     let path = session.of_group(&group.id, &format!("/{kind}/{}", peer.id));
-    let written = session.write(Method::DELETE, &path, None, args.removal.wait).await?;
+    let written = session.remove(&path, force, args.removal.wait).await?;
     session.say(&format!("deleted {what}"), &json!({"deleted": peer.id, "group": group.id}));
     written.applied(session)
 }

@@ -204,11 +204,20 @@ impl Session {
         wait: Wait,
     ) -> Result<Written, Failure> {
         let (path, extra) = match wait.wait {
-            Some(seconds) => (format!("{path}?wait={seconds}"), Duration::from_secs(seconds)),
+            Some(seconds) => {
+                let mark = if path.contains('?') { '&' } else { '?' };
+                (format!("{path}{mark}wait={seconds}"), Duration::from_secs(seconds))
+            }
             None => (path.to_owned(), Duration::ZERO),
         };
         let answer = self.client.call(&method, &path, body, extra).await?;
         Ok(Written { answer, wait })
+    }
+
+    /// Deletes something, by force even the last gateway that plain clients come in by.
+    pub(super) async fn remove(&self, path: &str, force: bool, wait: Wait) -> Result<Written, Failure> {
+        let path = if force { format!("{path}?force=true") } else { path.to_owned() };
+        self.write(Method::DELETE, &path, None, wait).await
     }
 
     /// One line for people, or one value for programs.

@@ -4,7 +4,7 @@ use lacis_proto::{GroupId, PublicKey};
 
 use super::World;
 use crate::{
-    Command, Kept, Row,
+    Command, Kept, Remover, Row,
     limits::{MAX_DEPARTED, RELAY_TOKEN_MS},
     row::DepartedRow,
 };
@@ -26,7 +26,7 @@ fn a_key_is_out_when_its_peer_goes_or_takes_another_and_when_its_node_or_group_i
     assert_eq!(departed(&world), []);
     world.add(&node, &member, 2);
     assert_eq!(departed(&world), [(group.clone(), key(1))]);
-    world.ask(Command::RemovePeer { peer, by: Some(node) }).unwrap();
+    world.ask(Command::RemovePeer { peer, by: Remover::Node(node) }).unwrap();
     let (second, member) = world.join(2);
     world.add(&second, &member, 3);
     world.ask(Command::RevokeNode { node: second, owner: None }).unwrap();

@@ -3,7 +3,7 @@
 use lacis_proto::{Body, Code, GatewayReport, GroupRecord, KeyUse, PeerId, PeerRecord, PeerReport, RecordId};
 
 use super::*;
-use crate::GatewayEdit;
+use crate::{GatewayEdit, Remover};
 
 fn key(n: u8) -> PublicKey {
     PublicKey::try_new([n; 32]).unwrap()
@@ -192,4 +192,36 @@ fn the_last_gateway_stays_while_plain_clients_need_it_unless_it_is_forced() {
     assert_eq!(world.refused(ends(&world, &second, false)).code, Code::LastGateway);
     world.ask(ends(&world, &second, true)).unwrap();
     assert_eq!(world.peer_record(&second).gateway_key(), None);
+}
+
+#[test]
+fn nor_is_the_last_gateway_deleted_or_its_member_unlinked_unless_that_is_forced() {
+    const PHONE: &str = "external_00000000-0000-4000-8000-000000000001";
+    let (mut world, [(a, first), (b, second)]) = two();
+    let deletes =
+        |peer: &PeerId, force| Command::RemovePeer { peer: peer.clone(), by: Remover::Owner { force } };
+    let unlinks = |world: &World, peer: &PeerId, force| {
+        let member = world.peer_record(peer).member;
+        Command::UnlinkMember { group: world.group.clone(), member, force }
+    };
+    for (node, peer) in [(&a, &first), (&b, &second)] {
+        world.tells(node, peer, offer(Some(70)));
+    }
+    world.link(PHONE, Some("phone"), None).unwrap();
+    let phone = world.register(PHONE, Some(9), Vec::new()).unwrap().peer;
+    world.ask(deletes(&first, false)).unwrap();
+    assert_eq!(world.refused(deletes(&second, false)).code, Code::LastGateway);
+    assert_eq!(world.refused(unlinks(&world, &second, false)).code, Code::LastGateway);
+    world.ask(deletes(&phone, false)).unwrap();
+    world.ask(unlinks(&world, &second, false)).unwrap();
+
+    let (mut world, [(a, first), (b, second)]) = two();
+    for (node, peer) in [(&a, &first), (&b, &second)] {
+        world.tells(node, peer, offer(Some(70)));
+    }
+    world.link(PHONE, Some("phone"), None).unwrap();
+    world.register(PHONE, Some(9), Vec::new()).unwrap();
+    // Who runs it may always go.
+    world.ask(Command::RemovePeer { peer: first, by: Remover::Node(a) }).unwrap();
+    world.ask(deletes(&second, true)).unwrap();
 }

@@ -38,7 +38,7 @@ fn unlinking_takes_peers_grants_and_ways_back() {
     let node = world.state.nodes().next().unwrap().id.clone();
     let peer = world.add(&node, &member, 1);
     let external = world.register("app_1", Some(2), Vec::new()).unwrap();
-    let unlink = Command::UnlinkMember { group: group.clone(), member: member.clone() };
+    let unlink = Command::UnlinkMember { group: group.clone(), member: member.clone(), force: false };
     world.ask(unlink.clone()).unwrap();
     assert!(!world.has_effect(&unlink), "a replay is harmless");
     let held = &world.state.groups[&group];

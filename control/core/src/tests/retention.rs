@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lacis_proto::{Code, Host, IdentityKey, NodeId, RecordId, Revision, ScopeId};
 
 use super::World;
-use crate::{Command, Kept, ReleasedHost, Row, TombstoneRow, limits};
+use crate::{Command, Kept, ReleasedHost, Remover, Row, TombstoneRow, limits};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -48,7 +48,7 @@ fn a_node_without_a_group_is_forgotten_unless_it_is_connected_or_comes_back() {
     for identity in 1..=3 {
         let (node, member) = world.join(identity);
         let peer = world.add(&node, &member, identity).peer;
-        world.ask(Command::RemovePeer { peer, by: Some(node) }).unwrap();
+        world.ask(Command::RemovePeer { peer, by: Remover::Node(node) }).unwrap();
     }
     let [gone, connected, back] = [1, 2, 3].map(|identity| node_of(&world, identity).unwrap());
     forget(&mut world, &[&connected]);
@@ -97,7 +97,7 @@ fn the_oldest_tombstones_go_where_they_outnumber_what_is_there() {
         Row::Tombstone(TombstoneRow { scope: scope.clone(), record, revision })
     });
     world.state.apply(old);
-    world.ask(Command::RemovePeer { peer, by: None }).unwrap();
+    world.ask(Command::RemovePeer { peer, by: Remover::Owner { force: false } }).unwrap();
     // Those of one revision go together, hence more than had to.
     assert_eq!(world.state.groups[&world.group].row.floor, Revision(1));
     // The newer ones, the peer, and the member that went with it.
@@ -121,7 +121,7 @@ fn tombstones_and_resting_hosts_stay_few_however_often_peers_come_and_go() {
     for round in 0..50 {
         let (node, member) = world.join(1);
         let peer = world.add(&node, &member, 1).peer;
-        world.ask(Command::RemovePeer { peer, by: Some(node.clone()) }).unwrap();
+        world.ask(Command::RemovePeer { peer, by: Remover::Node(node.clone()) }).unwrap();
         world.now_ms += limits::HOST_REST_MS;
         // One more, for the peer's member goes with it in one step.
         assert!(world.state.tombstones(&scope).count() <= limits::MIN_TOMBSTONES + 1, "round {round}");

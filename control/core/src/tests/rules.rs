@@ -6,7 +6,7 @@ use lacis_proto::{
 };
 
 use super::World;
-use crate::{Command, GroupEdit, NewGroup, Reply, limits};
+use crate::{Command, GroupEdit, NewGroup, Remover, Reply, limits};
 
 #[test]
 fn a_join_is_idempotent_on_identity_and_token() {
@@ -66,7 +66,7 @@ fn hosts_are_given_in_order_and_again_only_after_their_rest() {
         assert!(full.message.contains(part), "{part}: {}", full.message);
     }
 
-    world.ask(Command::RemovePeer { peer: first.peer, by: Some(nodes[0].0.clone()) }).unwrap();
+    world.ask(Command::RemovePeer { peer: first.peer, by: Remover::Node(nodes[0].0.clone()) }).unwrap();
     let removed = world.state.groups[&world.group].row.revision;
     assert!(world.refused(world.peer(&nodes[2].0, &nodes[2].1, 3)).message.contains("rest"));
     world.now_ms += limits::HOST_REST_MS;
@@ -84,7 +84,7 @@ fn a_clock_that_goes_back_does_not_exhaust_a_pool() {
     let nodes: Vec<_> = (1..=3).map(|identity| world.join(identity)).collect();
     let first = world.add(&nodes[0].0, &nodes[0].1, 1);
     world.add(&nodes[1].0, &nodes[1].1, 2);
-    world.ask(Command::RemovePeer { peer: first.peer, by: None }).unwrap();
+    world.ask(Command::RemovePeer { peer: first.peer, by: Remover::Owner { force: false } }).unwrap();
     world.now_ms -= 15_000;
     assert_eq!(world.add(&nodes[2].0, &nodes[2].1, 3).host, first.host);
 }
@@ -95,7 +95,7 @@ fn the_longest_rested_host_comes_first() {
     let nodes: Vec<_> = (1..=2).map(|identity| world.join(identity)).collect();
     let peers: Vec<_> = (1..).zip(&nodes).map(|(key, (node, member))| world.add(node, member, key)).collect();
     for peer in peers.into_iter().rev() {
-        world.ask(Command::RemovePeer { peer: peer.peer, by: None }).unwrap();
+        world.ask(Command::RemovePeer { peer: peer.peer, by: Remover::Owner { force: false } }).unwrap();
         world.now_ms += 10_000;
     }
     let (node, member) = world.join(1);
@@ -215,7 +215,7 @@ fn a_node_cannot_touch_the_peers_of_others() {
     let mut world = World::new();
     let (a, b) = (world.join(1), world.join(2));
     let peer = world.add(&a.0, &a.1, 1).peer;
-    let remove = Command::RemovePeer { peer: peer.clone(), by: Some(b.0.clone()) };
+    let remove = Command::RemovePeer { peer: peer.clone(), by: Remover::Node(b.0.clone()) };
     assert_eq!(world.refused(remove).code, Code::NotFound);
     let peers = vec![PeerReport {
         peer,
@@ -323,6 +323,6 @@ fn a_registered_peer_has_an_address_and_no_node() {
     let keyless = world.register("app_2", None, Vec::new()).unwrap();
     let record = world.scope(&group).live(&RecordId::from(&keyless.peer)).unwrap();
     assert!(matches!(&record.body, lacis_proto::Body::Peer(peer) if peer.keys.is_empty()));
-    world.ask(Command::RemovePeer { peer: first.peer, by: None }).unwrap();
+    world.ask(Command::RemovePeer { peer: first.peer, by: Remover::Owner { force: false } }).unwrap();
     assert!(world.scope(&group).live(&id).is_none());
 }

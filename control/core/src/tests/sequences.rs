@@ -6,7 +6,7 @@ use lacis_proto::{Endpoint, EndpointKind, Host, PeerReport, Revision};
 use proptest::prelude::*;
 
 use super::World;
-use crate::{Command, Reply, limits};
+use crate::{Command, Remover, Reply, limits};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -101,7 +101,7 @@ fn step(world: &mut World, op: &Op) -> Option<Command> {
         }
         Op::Remove { identity } => {
             let (peer, node) = hosted(world, *identity)?;
-            Some(Command::RemovePeer { peer, by: Some(node) })
+            Some(Command::RemovePeer { peer, by: Remover::Node(node) })
         }
         Op::Report { identity, port } => {
             let (peer, node) = hosted(world, *identity)?;

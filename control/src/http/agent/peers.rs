@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use lacis_control_core::{Command, Reply};
+use lacis_control_core::{Command, Remover, Reply};
 use lacis_proto::{Code, PeerId, Problem};
 
 use super::auth;
@@ -32,6 +32,6 @@ pub(super) async fn remove(
     let signed = auth::signed(&control, request).await?;
     let id = signed.parts.uri.path().rsplit('/').next().unwrap_or_default();
     let peer = PeerId::parse(id).map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
-    control.writer.ask(Command::RemovePeer { peer, by: Some(signed.node) }).await?;
+    control.writer.ask(Command::RemovePeer { peer, by: Remover::Node(signed.node) }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -13,7 +13,7 @@ use super::{
     gone, groups, missing,
     problem::Refused,
     view::{self, KindView, MemberView, ReceiptView, Removed, Written},
-    wait::Wait,
+    wait::{Force, Wait},
 };
 use crate::http::{self, Refusal};
 
@@ -122,7 +122,7 @@ pub(super) async fn edit(
 /// Unlinks a member: its peers end at once, nodes lose the grant to run others, and its join tokens end.
 #[utoipa::path(
     delete, path = "/{ownerId}/networkgroups/{networkGroupId}/members/{memberId}", tag = "members",
-    params(OfGroup, MemberPath, Wait),
+    params(OfGroup, MemberPath, Force, Wait),
     responses(
         (status = 204, description = "It is unlinked, or was not linked."),
         (status = 200, description = "The same, where `wait` was asked.", body = Removed),
@@ -132,11 +132,12 @@ pub(super) async fn edit(
 pub(super) async fn unlink(
     of: OfGroup,
     Named(named): Named<MemberPath>,
+    Asked(Force { force }): Asked<Force>,
     Asked(wait): Asked<Wait>,
 ) -> Result<Response, Refusal> {
     let member = MemberId::parse(&named.member_id).map_err(|_| missing("member", &named.member_id))?;
     let waiting = wait.begin(&of.caller.control, &of.group);
-    let reply = of.caller.ask(Command::UnlinkMember { group: of.group.clone(), member }).await?;
+    let reply = of.caller.ask(Command::UnlinkMember { group: of.group.clone(), member, force }).await?;
     let revision = at(&reply);
     Ok(gone(revision, waiting.end(revision).await))
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ::http::StatusCode;
 use axum::response::Response;
-use lacis_control_core::{Command, GatewayEdit, NewPeer, PeerEdit, Reply};
+use lacis_control_core::{Command, GatewayEdit, NewPeer, PeerEdit, Remover, Reply};
 use lacis_proto::{Code, Endpoint, EndpointKind, PeerId, PeerReply, Problem, Revision};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +15,7 @@ use super::{
     gone, groups, missing,
     problem::Refused,
     view::{self, PeerView, ReceiptView, RegisteredView, Removed, Written},
-    wait::Wait,
+    wait::{Force, Wait},
 };
 use crate::http::{self, Refusal};
 
@@ -226,7 +226,7 @@ pub(super) async fn edit(
 /// Removes a peer. An agent that runs it loses its interface, and may come again while it has a grant.
 #[utoipa::path(
     delete, path = "/{ownerId}/networkgroups/{networkGroupId}/peers/{peerId}", tag = "peers",
-    params(OfGroup, PeerPath, Wait),
+    params(OfGroup, PeerPath, Force, Wait),
     responses(
         (status = 204, description = "It is gone, or was not there."),
         (status = 200, description = "The same, where `wait` was asked.", body = Removed),
@@ -236,9 +236,10 @@ pub(super) async fn edit(
 pub(super) async fn remove(
     of: OfGroup,
     Named(named): Named<PeerPath>,
+    Asked(Force { force }): Asked<Force>,
     Asked(wait): Asked<Wait>,
 ) -> Result<Response, Refusal> {
-    take_away(of, &named.peer_id, wait).await
+    take_away(of, &named.peer_id, force, wait).await
 }
 
 /// Removes an external peer.
@@ -256,17 +257,17 @@ pub(super) async fn remove_external(
     Named(named): Named<PeerPath>,
     Asked(wait): Asked<Wait>,
 ) -> Result<Response, Refusal> {
-    take_away(of, &named.peer_id, wait).await
+    take_away(of, &named.peer_id, false, wait).await
 }
 
 /// A replay is harmless; a peer of another group is as good as gone.
-async fn take_away(of: OfGroup, named: &str, wait: Wait) -> Result<Response, Refusal> {
+async fn take_away(of: OfGroup, named: &str, force: bool, wait: Wait) -> Result<Response, Refusal> {
     let peer = PeerId::parse(named).map_err(|_| missing("peer", named))?;
     let control = &of.caller.control;
     let waiting = wait.begin(control, &of.group);
     let is_here = of.read(&control.live.read())?.peers.contains_key(&peer);
     if is_here {
-        of.caller.ask(Command::RemovePeer { peer, by: None }).await?;
+        of.caller.ask(Command::RemovePeer { peer, by: Remover::Owner { force } }).await?;
     }
     let revision = groups::revision_of(control, &of.group)?;
     Ok(gone(revision, waiting.end(revision).await))

@@ -37,6 +37,15 @@ pub(super) struct Wait {
     wait: Option<u64>,
 }
 
+/// What a removal takes that may cut plain clients off.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Force {
+    /// Even if the last gateway goes and plain clients come in by it.
+    #[serde(default)]
+    pub(super) force: bool,
+}
+
 /// A write that may wait.
 pub(super) struct Waiting {
     control: Arc<Control>,
