@@ -27,6 +27,7 @@ mod management;
 mod overlay;
 mod paths;
 mod portmap;
+mod race;
 mod socket;
 mod state;
 mod status;

@@ -1,6 +1,9 @@
 //! Control away, and control elsewhere.
 
-use support::{Host, eventually};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Host, eventually, run_ok};
 
 use crate::lab::{Lab, Node, text};
 
@@ -74,4 +77,35 @@ fn control_moves_to_another_host_and_nobody_joins_again() {
     eventually("and after a restart", || follows(&web).then_some(()));
     web.wait("db");
     assert_eq!(web.group()["version"], version, "nobody has joined again");
+}
+
+/// Addresses of control that lead nowhere; for each the kernel asks for a neighbour for three seconds.
+const DEAD: usize = 6;
+
+/// As long as two of them take one after the other; a quarter of a second passes between two that are raced.
+const PAST_THE_DEAD: Duration = Duration::from_secs(6);
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what a person waits for is real time")]
+fn a_node_joins_and_comes_back_past_addresses_of_control_that_are_dead() {
+    let mut lab = Lab::new();
+    lab.stop_control();
+    let dead = (0..DEAD).map(|n| format!("https://192.0.2.{}:8443", 201 + n));
+    let urls: Vec<String> = dead.chain([format!("https://{}:8443", lab.host.v4())]).collect();
+    let arguments: Vec<&str> = urls.iter().flat_map(|url| ["--public-url", url]).collect();
+    lab.start_control_with(&arguments);
+    let made: Value =
+        serde_json::from_str(&run_ok(&mut lab.control(&["token", "create", "--format", "json"]))).unwrap();
+    let mut web = lab.node(2, "web");
+    let begins = Instant::now();
+    web.up(Some(&text(&made, "token")));
+    eventually("it is in sync", || is_in_sync(&web).then_some(()));
+    let joined = begins.elapsed();
+    web.kill();
+    let begins = Instant::now();
+    web.up(None);
+    eventually("it is in sync again", || is_in_sync(&web).then_some(()));
+    let back = begins.elapsed();
+    println!("past {DEAD} dead addresses of control: joined after {joined:?}, back after {back:?}");
+    assert!(joined < PAST_THE_DEAD && back < PAST_THE_DEAD, "{joined:?}, {back:?}");
 }

@@ -12,6 +12,7 @@
 
 mod degradation;
 mod desired;
+mod dial;
 #[cfg(test)]
 mod fixtures;
 mod gateway;
@@ -29,6 +30,7 @@ mod zone;
 
 pub use degradation::{Degradation, StateTrouble, clock_trouble, descriptor_trouble, memory_trouble};
 pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer, desired, interface_name};
+pub use dial::dial_order;
 pub use gateway::{GatewayAction, GatewayEvent, GatewaySecret, Gateways};
 pub use machine::{Action, AgentCore, Alarm, Boot, Control, Doubt, Event, GoneWhy, Notice, Proofs, StreamId};
 pub use netmap::{Member, Netmap, Peer};

@@ -14,6 +14,9 @@ pub const MAX_ADDRESSES: usize = 1_000;
 /// How long a peer whose handshake went unanswered stands last in answers (DESIGN §6).
 pub const DEMOTED_FOR: Duration = Duration::from_secs(30);
 
+/// Addresses of one name that are tried: with a quarter of a second between them all have begun within the patience of one.
+pub const MAX_DIALED: usize = 8;
+
 /// Connecting and the first line share this watchdog: three round trips over a bad satellite link.
 pub const FIRST_LINE_WITHIN: Duration = Duration::from_secs(10);
 

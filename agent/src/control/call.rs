@@ -11,6 +11,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use lacis_proto::{Code, Problem};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::dial::Dialer;
 
@@ -89,6 +91,17 @@ fn tls_reason(error: &std::io::Error) -> String {
     }
 }
 
+/// A connection to a server that has shown that it is trusted; nothing has been said yet.
+pub(crate) async fn reach(url: &str, dialer: &Dialer) -> Result<TlsStream<TcpStream>, AttemptError> {
+    let (host, port) = authority(url).and_then(host_and_port).ok_or(AttemptError::Url)?;
+    dialer.connect(host, port).await
+}
+
+/// Host and port of an address, as one text.
+fn authority(url: &str) -> Option<&str> {
+    Some(url.strip_prefix("https://")?.trim_end_matches('/'))
+}
+
 /// The beginning of an answer: its status and headers are there, its body is not yet.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -98,17 +111,25 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Sends one request over a connection of its own.
+    /// Sends one request to a server, over a connection of its own.
     pub(crate) async fn send(
         url: &str,
         dialer: &Dialer,
         outgoing: Outgoing<'_>,
     ) -> Result<Self, AttemptError> {
-        let authority = url.strip_prefix("https://").ok_or(AttemptError::Url)?.trim_end_matches('/');
-        let (host, port) = host_and_port(authority).ok_or(AttemptError::Url)?;
-        let tls = dialer.connect(host, port).await?;
+        let connection = reach(url, dialer).await?;
+        Self::send_over(connection, url, outgoing).await
+    }
+
+    /// Sends one request over a connection that stands.
+    pub(crate) async fn send_over(
+        connection: TlsStream<TcpStream>,
+        url: &str,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Self, AttemptError> {
+        let authority = authority(url).ok_or(AttemptError::Url)?;
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(tls)).await.map_err(AttemptError::Http)?;
+            http1::handshake(TokioIo::new(connection)).await.map_err(AttemptError::Http)?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(outgoing.method)

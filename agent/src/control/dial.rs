@@ -4,14 +4,15 @@
 //! CONNECT host:port HTTP/1.1 ─▶ proxy ─ 200 ─▶ TLS with the server, which the proxy cannot read
 //! ```
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, io, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lacis_agent_core::dial_order;
 use lacis_proto::Pin;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -19,8 +20,9 @@ use super::{
     call::AttemptError,
     pin::{Trust, TrustError},
 };
+use crate::race::race;
 
-/// Time to reach an address: three TCP SYNs (RFC 6298 starts at 1 s and doubles). The next address waits.
+/// Time to reach a server at any of its addresses: three TCP SYNs (RFC 6298 starts at 1 s and doubles).
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Longest answer of a proxy to CONNECT, which has a few headers.
@@ -144,12 +146,21 @@ impl Dialer {
     async fn try_connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, AttemptError> {
         let stream = match self.proxy.as_ref().filter(|proxy| proxy.serves(host)) {
             Some(proxy) => proxy.connect(host, port).await?,
-            None => TcpStream::connect((host, port)).await.map_err(AttemptError::Connect)?,
+            None => straight(host, port).await.map_err(AttemptError::Connect)?,
         };
         stream.set_nodelay(true).map_err(AttemptError::Connect)?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| AttemptError::Url)?;
         let connector = TlsConnector::from(Arc::clone(self.trust.tls()));
         connector.connect(name, stream).await.map_err(AttemptError::Tls)
+    }
+}
+
+/// A connection to the address of a host that answers first.
+async fn straight(host: &str, port: u16) -> io::Result<TcpStream> {
+    let order = dial_order(lookup_host((host, port)).await?);
+    match race(order.into_iter().map(TcpStream::connect).collect()).await {
+        Ok((_, stream)) => Ok(stream),
+        Err(failed) => Err(failed.into_iter().next().unwrap_or_else(|| io::ErrorKind::NotFound.into())),
     }
 }
 

@@ -26,8 +26,8 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
     sync::mpsc,
-    task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    task::JoinHandle,
+    time::timeout,
 };
 use tokio_rustls::client::TlsStream;
 
@@ -35,10 +35,8 @@ use super::Found;
 use crate::{
     clock::{Clock, random},
     control::{AttemptError, Dialer, TrustError, host_and_port},
+    race::race,
 };
-
-/// The next address is tried when the one before has not answered for so long (RFC 8305 §5).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Connection, TLS and WebSocket together are there within this, or not at all.
 const OPEN: Duration = Duration::from_secs(10);
@@ -155,24 +153,15 @@ impl Bridges {
 
 /// The first connection that is made, addresses begun one after the other.
 async fn first(dialer: &Dialer, urls: Vec<String>) -> Result<TlsStream<TcpStream>, BridgeError> {
-    let mut tries = JoinSet::new();
-    for (turn, url) in (0u32..).zip(urls) {
+    let ways = urls.into_iter().map(|url| {
         let dialer = dialer.clone();
-        tries.spawn(async move {
-            sleep(NEXT_ADDRESS * turn).await;
+        async move {
             let opened = timeout(OPEN, open(&dialer, &url)).await.unwrap_or(Err(OpenError::Late));
             opened.map_err(|error| (url, crate::overlay::report(&error)))
-        });
-    }
-    let mut failed = Vec::new();
-    while let Some(tried) = tries.join_next().await {
-        match tried {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(why)) => failed.push(why),
-            Err(ended) => failed.push(("an address".to_owned(), ended.to_string())),
         }
-    }
-    Err(BridgeError::Unreachable(failed))
+    });
+    let (_, stream) = race(ways.collect()).await.map_err(BridgeError::Unreachable)?;
+    Ok(stream)
 }
 
 /// A socket connected to the tunnel's on loopback, of the family that this host has.

@@ -330,7 +330,9 @@ impl Node {
         let tunnel = self.tunnels.get_mut(&other).unwrap();
         tunnel.initiated_at = Some(now);
         let ways = tunnel.ways.clone();
-        let targets = if ways.primary.is_none() { ways.greet } else { ways.primary.into_iter().collect() };
+        let greeted = if ways.primary.is_none() { ways.greet } else { Vec::new() };
+        // Handshakes go the other way, too, however much data has gone there.
+        let targets: BTreeSet<Way> = [ways.primary, ways.also].into_iter().flatten().chain(greeted).collect();
         for way in targets {
             self.send(way, Packet::Initiation { from: self.index }, None);
         }

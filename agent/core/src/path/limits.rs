@@ -229,6 +229,9 @@ pub const SEALED_BY: u16 = 32;
 /// When a path in doubt is probed, in milliseconds from the beginning of the doubt.
 pub const DOUBT_MS: [u64; 4] = [0, 200, 400, 700];
 
+/// A path that answers is looked at for somebody's word alone at most so often: a forger costs one doubt, four probes.
+pub const ACCUSED_EVERY: Duration = Duration::from_secs(5);
+
 /// A direct path that was not proven for so long is in doubt when it is used again: NATs forget after 30 s.
 pub const STALE_AFTER: Duration = Duration::from_secs(20);
 

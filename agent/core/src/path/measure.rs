@@ -5,8 +5,8 @@ use std::{collections::VecDeque, time::Duration};
 use super::{
     candidate::{CandidateKind, is_private},
     limits::{
-        CONFIRMED, FIRST_PATIENCE, LADDER_LEN, LADDER_MS, LADDER_STEP, LOSSY, MAX_PENDING, PATIENCE,
-        SEARCH_LEN,
+        ACCUSED_EVERY, CONFIRMED, FIRST_PATIENCE, LADDER_LEN, LADDER_MS, LADDER_STEP, LOSSY, MAX_PENDING,
+        PATIENCE, SEARCH_LEN,
     },
     unique::Transaction,
     view::Fate,
@@ -66,6 +66,8 @@ pub(super) struct Path {
     pub(super) answered_at: Option<Duration>,
     /// When the last probe left.
     pub(super) sent_at: Option<Duration>,
+    /// When somebody's word last spoke against it.
+    accused_at: Option<Duration>,
     pub(super) width: Width,
     /// The last 16 probes: bit set for a lost one.
     recent: u16,
@@ -106,6 +108,7 @@ impl Path {
             rtt: None,
             answered_at: None,
             sent_at: None,
+            accused_at: None,
             width: Width::new(),
             recent: 0,
             probes: 0,
@@ -273,6 +276,15 @@ impl Path {
         self.width.forget();
         self.streak = 0;
         self.hurdle = None;
+    }
+
+    /// Somebody says that it leads nowhere. Returns whether that is reason to look: not again and again.
+    pub(super) fn accuse(&mut self, now: Duration) -> bool {
+        let is_rested = self.accused_at.is_none_or(|at| now >= at + ACCUSED_EVERY);
+        if is_rested {
+            self.accused_at = Some(now);
+        }
+        is_rested
     }
 
     /// Whether it was probed and gave no answer of late.

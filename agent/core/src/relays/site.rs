@@ -20,7 +20,7 @@ use lacis_proto::{
 
 use super::{
     event::{RelayAction, RelayLease},
-    lease::Lease,
+    lease::{Bound, Lease},
     limits::{
         LEAVE_WITHIN, LOST_AFTER, MAX_ADDRESSES, MAX_ASKED, REFRESH_EVERY, REFRESH_SPREAD, TLS_AFTER,
         TLS_KEPT, TLS_REFRESH_EVERY, UDP_AGAIN,
@@ -324,7 +324,13 @@ impl Site {
                 self.leases.values_mut().for_each(|lease| lease.not_bound(hands.now, from, packet.lease));
                 Told::Nothing
             }
-            Frame::PeerUnknown => Told::PeerUnknown { lease: packet.lease, address: packet.address.0 },
+            Frame::PeerUnknown => {
+                // Nobody seals it: it counts only where it answers what this node can have sent.
+                let bound = Some(Bound { at: from, id: packet.lease });
+                let is_ours = self.leases.values().any(|lease| lease.bound() == bound);
+                let told = Told::PeerUnknown { lease: packet.lease, address: packet.address.0 };
+                if is_ours { told } else { Told::Nothing }
+            }
             Frame::ProbeAck(observed) => self.measured(from, packet.address.0, observed, hands),
             Frame::GoAway(away) => {
                 let told = |lease: &Lease| lease.is_told_to_go(from, bytes, away.counter);

@@ -4,7 +4,7 @@ mod net;
 
 use std::time::Duration;
 
-use self::net::{Net, at, relay, seen_address};
+use self::net::{Net, Played, at, relay, seen_address};
 use super::{
     RelayEvent,
     limits::{MAX_GUESTS, MAX_RELAYS},
@@ -102,6 +102,24 @@ fn not_bound_from_elsewhere_or_too_often_costs_nothing() {
         net.run_for(ms(1));
     }
     assert!(net.sent - sent <= 2, "{} frames", net.sent - sent);
+}
+
+#[test]
+fn a_relay_is_believed_not_to_know_a_peer_only_where_a_lease_is_held_at_it() {
+    let mut net = Net::new(&[(1, 40), (2, 50)]);
+    net.run_for(ms(3_000));
+    let lease = net.leases.iter().find(|lease| lease.remote == at(1)).unwrap().lease;
+    let told = |net: &mut Net, number: u8, lease: u32| {
+        net.forge(number, |_| Played::peer_unknown(lease));
+        net.run_for(ms(30));
+        net.unknown
+    };
+    assert_eq!(
+        [told(&mut net, 1, lease + 7), told(&mut net, 2, lease + 7)],
+        [0, 0],
+        "nobody holds such a lease"
+    );
+    assert_eq!(told(&mut net, 1, lease), 1);
 }
 
 #[test]

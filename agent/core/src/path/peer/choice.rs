@@ -322,9 +322,21 @@ impl Agent {
         self.bar(scene, Hurdle::Refused, |way| way.remote == to);
     }
 
-    /// The relay does not know the peer.
+    /// The relay, or whoever speaks in its name, says that it does not know the peer. Where the peer has answered probes by
+    /// it, they decide, and the word alone moves no data.
     pub(in crate::path) fn unknown(&mut self, scene: &mut Scene<'_>, way: Way) {
-        self.bar(scene, Hurdle::Unknown, |other| other == way);
+        let (primary, answers_probes) = (self.primary, self.heard_at.is_some());
+        let Some(path) = self.path_mut(way) else { return };
+        if !path.proven || !answers_probes {
+            self.bar(scene, Hurdle::Unknown, |other| other == way);
+        } else if path.accuse(scene.now) {
+            if primary == Some(way) {
+                self.begin_doubt(scene.now);
+            } else {
+                path.hurdle = Some(Hurdle::Unknown);
+                path.look_again(scene.now);
+            }
+        }
     }
 
     fn bar(&mut self, scene: &mut Scene<'_>, hurdle: Hurdle, is_barred: impl Fn(Way) -> bool) {

@@ -79,6 +79,11 @@ impl Played {
         packet.to_bytes()
     }
 
+    /// It does not know a peer, as far as a lease with this number is concerned.
+    pub(super) fn peer_unknown(lease: u32) -> Vec<u8> {
+        Packet { lease, address: RelayAddress(7), frame: Frame::PeerUnknown }.to_bytes()
+    }
+
     pub(super) fn go_away(&self, within_ms: u32) -> Vec<u8> {
         self.sealed(self.granted, Frame::GoAway(GoAway { counter: self.counter, within_ms }))
     }
@@ -159,6 +164,8 @@ pub(super) struct Net {
     pub(super) nat: NatSummary,
     homes: Option<Vec<RelayHome>>,
     pub(super) sent: usize,
+    /// How often a relay was believed not to know a peer.
+    pub(super) unknown: usize,
     pub(super) udp_is_blocked: bool,
     pub(super) is_symmetric: bool,
     /// Where the client's datagrams seem to come from.
@@ -182,6 +189,7 @@ impl Net {
             nat: NatSummary::default(),
             homes: None,
             sent: 0,
+            unknown: 0,
             udp_is_blocked: false,
             is_symmetric: false,
             source: seen_address(5),
@@ -237,7 +245,7 @@ impl Net {
                 RelayAction::Leases(leases) => self.leases = leases,
                 RelayAction::Outside { addresses, nat } => (self.outside, self.nat) = (addresses, nat),
                 RelayAction::Home(homes) => self.homes = Some(homes),
-                RelayAction::PeerUnknown { .. } => {}
+                RelayAction::PeerUnknown { .. } => self.unknown += 1,
             }
         }
     }
