@@ -113,10 +113,13 @@ const INSTALL: &str =
 const KEPT_AUDIT: i64 = 1_000_000;
 
 /// How many commits lie between two looks at the length of the audit.
-const PRUNE_EVERY: i64 = 10_000;
+const PRUNE_EVERY: i64 = 1_000;
 
-const PRUNE: &str =
-    "DELETE FROM audit WHERE at_ms < (SELECT at_ms FROM audit ORDER BY at_ms DESC LIMIT 1 OFFSET $1)";
+/// Most entries that go by one commit: some 50 ms of the writer. Ten for each commit between two looks.
+pub(crate) const MAX_AUDIT_GONE: i64 = 10_000;
+
+const PRUNE: &str = "DELETE FROM audit WHERE at_ms < (SELECT at_ms FROM audit ORDER BY at_ms DESC LIMIT 1 OFFSET $1) \
+    AND at_ms <= (SELECT max(at_ms) FROM (SELECT at_ms FROM audit ORDER BY at_ms LIMIT $2) AS oldest)";
 const CHANGE: &str = "UPDATE installation SET change = change + 1 WHERE id = 1 AND change = $1";
 
 impl Store {
@@ -215,7 +218,12 @@ impl Store {
             encode::write(&mut tx, row).await.map_err(failed)?;
         }
         if change % PRUNE_EVERY == 0 {
-            sqlx::query(PRUNE).bind(KEPT_AUDIT).execute(&mut *tx).await.map_err(failed)?;
+            sqlx::query(PRUNE)
+                .bind(KEPT_AUDIT)
+                .bind(MAX_AUDIT_GONE)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
         Ok(change + 1)

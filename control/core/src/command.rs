@@ -156,7 +156,7 @@ pub enum Command {
         /// The owner that asks, if one does.
         owner: Option<OwnerId>,
     },
-    /// What ended long ago is forgotten.
+    /// What ended long ago is forgotten, as much of it as one commit takes.
     Forget(retention::Kept),
     /// A node tells where its peers can be reached.
     Report {
@@ -250,6 +250,11 @@ pub enum Reply {
     At(Revision),
     /// Done, or nothing was to do.
     Done,
+    /// Some of what ended is forgotten.
+    Forgot {
+        /// Whether there is more of it.
+        more: bool,
+    },
 }
 
 /// Decides a command. Nothing changes until the rows of the decision are applied.

@@ -7,7 +7,7 @@ use lacis_proto::{GroupId, PublicKey};
 
 use crate::{
     State,
-    limits::{MAX_DEPARTED, RELAY_TOKEN_MS},
+    limits::{FORGOTTEN_AT_ONCE, MAX_DEPARTED, RELAY_TOKEN_MS},
     row::{DepartedRow, PeerRow, Row},
 };
 
@@ -61,15 +61,21 @@ pub(crate) fn departed(state: &State, rows: &[Row], now_ms: u64) -> Vec<Row> {
     rows.collect()
 }
 
-/// Until when departures are to be forgotten: those whose tokens have ended, and the oldest of too many.
-pub(crate) fn over(state: &State, now_ms: u64) -> Option<u64> {
+/// Until when departures are to be forgotten, and whether there are more of them: those whose tokens have ended, and the
+/// oldest of too many; as many at once as one commit takes, besides those of the same moment.
+pub(crate) fn over(state: &State, now_ms: u64) -> Option<(u64, bool)> {
     let mut times: Vec<u64> = state.departed.values().copied().collect();
     let mut before = now_ms.saturating_sub(RELAY_TOKEN_MS);
     if let Some(too_many) = times.len().checked_sub(MAX_DEPARTED).filter(|count| *count > 0) {
         let (_, oldest_kept, _) = times.select_nth_unstable(too_many);
         before = before.max(*oldest_kept);
     }
-    times.iter().any(|at| *at < before).then_some(before)
+    times.retain(|at| *at < before);
+    if times.len() > FORGOTTEN_AT_ONCE {
+        let (_, last, _) = times.select_nth_unstable(FORGOTTEN_AT_ONCE - 1);
+        return Some((*last + 1, true));
+    }
+    (!times.is_empty()).then_some((before, false))
 }
 
 impl State {

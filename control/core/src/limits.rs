@@ -90,6 +90,10 @@ pub const FIRST_TOKEN_MS: u64 = 24 * 60 * 60 * 1_000;
 /// for 30 days (ruling 18).
 pub const RELAY_TOKEN_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
+/// Most tokens, uses of tokens, nodes or departures that ended and are forgotten by one commit: some 20 ms of the writer, in
+/// which a join waits unnoticed. A first look at a database of years takes as many commits as it needs.
+pub const FORGOTTEN_AT_ONCE: usize = 1_000;
+
 /// Keys that are out and are remembered for relays: as many as a relay keeps.
 pub const MAX_DEPARTED: usize = 100_000;
 

@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 use lacis_proto::{GroupId, IdentityKey, NodeId, Revision, ScopeId, TokenId};
 
 use crate::{
-    Decision, Reply, State, access,
+    Decision, Reply, State,
     decision::Effects,
     departure,
-    limits::{MAX_TOMBSTONES, MIN_TOMBSTONES},
+    limits::{FORGOTTEN_AT_ONCE, MAX_TOMBSTONES, MIN_TOMBSTONES},
     row::{JoinTokenRow, NodeRow, NodeState, Row},
 };
 
@@ -41,27 +41,55 @@ pub(crate) fn floor(state: &State, scope: &ScopeId) -> Option<Revision> {
     Some(*floor)
 }
 
-/// Forgets what ended long ago, and notes which nodes have ended since the last time.
-pub(crate) fn forget(mut fx: Effects<'_>, kept: &Kept) -> Decision {
-    let state = fx.state;
-    if let Some(since_ms) = kept.ended_since_ms {
-        let tokens = state.join_tokens().filter(|row| ended_before(row, since_ms));
-        let tokens: BTreeSet<TokenId> = tokens.map(|row| row.id.clone()).collect();
-        access::forget_join_tokens(&mut fx, &tokens);
-        let expired =
-            state.api_tokens().filter(|row| row.expires_ms.is_some_and(|expires| expires < since_ms));
-        for token in expired {
-            fx.row(Row::ApiTokenGone(token.id.clone()));
-        }
-        forget_nodes(&mut fx, kept, since_ms, &tokens);
+/// Room for what is forgotten by one commit.
+struct Room {
+    left: usize,
+    /// Something did not fit.
+    is_over: bool,
+}
+
+impl Room {
+    const fn takes_one_more(&mut self) -> bool {
+        self.is_over |= self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        !self.is_over
     }
-    if let Some(before_ms) = departure::over(state, fx.now_ms) {
+}
+
+/// Forgets what ended long ago, and notes which nodes have ended since the last time.
+///
+/// As much as one commit takes: the answer tells whether there is more. Entries of the audit are not in memory, so that
+/// only the store knows of more.
+pub(crate) fn forget(mut fx: Effects<'_>, kept: &Kept) -> Decision {
+    let mut room = Room { left: FORGOTTEN_AT_ONCE, is_over: false };
+    if let Some(since_ms) = kept.ended_since_ms {
+        let tokens = fx.state.join_tokens().filter(|row| ended_before(row, since_ms));
+        let tokens: BTreeSet<TokenId> = tokens.map(|row| row.id.clone()).collect();
+        forget_tokens(&mut fx, &tokens, since_ms, &mut room);
+        forget_nodes(&mut fx, kept, since_ms, &tokens, &mut room);
+    }
+    let mut more = room.is_over;
+    if let Some((before_ms, more_departed)) = departure::over(fx.state, fx.now_ms) {
         fx.row(Row::DepartedForgotten(before_ms));
+        more |= more_departed;
     }
     if let Some(since_ms) = kept.audit_since_ms {
         fx.row(Row::AuditGone(since_ms));
     }
-    fx.unlogged(Reply::Done)
+    fx.unlogged(Reply::Forgot { more })
+}
+
+/// Forgets tokens, of each who has used it first.
+fn forget_tokens(fx: &mut Effects<'_>, ended: &BTreeSet<TokenId>, since_ms: u64, room: &mut Room) {
+    let state = fx.state;
+    let uses = state.join_uses.keys().filter(|(token, _)| ended.contains(token));
+    let uses = uses.map(|(token, identity)| Row::JoinUseGone(token.clone(), *identity));
+    let join = ended.iter().map(|token| Row::JoinTokenGone(token.clone()));
+    let api = state.api_tokens().filter(|row| row.expires_ms.is_some_and(|expires| expires < since_ms));
+    let api = api.map(|row| Row::ApiTokenGone(row.id.clone()));
+    for row in uses.chain(join).chain(api).take_while(|_| room.takes_one_more()) {
+        fx.row(row);
+    }
 }
 
 /// When a token was revoked is not known: what counts then is when it was made.
@@ -69,24 +97,34 @@ fn ended_before(row: &JoinTokenRow, since_ms: u64) -> bool {
     row.expires_ms.is_some_and(|expires| expires < since_ms) || row.revoked && row.created_ms < since_ms
 }
 
-fn forget_nodes(fx: &mut Effects<'_>, kept: &Kept, since_ms: u64, tokens_gone: &BTreeSet<TokenId>) {
+fn forget_nodes(
+    fx: &mut Effects<'_>,
+    kept: &Kept,
+    since_ms: u64,
+    tokens_gone: &BTreeSet<TokenId>,
+    room: &mut Room,
+) {
     let (state, now_ms) = (fx.state, fx.now_ms);
     let named = nodes_named(state);
     let mut gone: BTreeSet<IdentityKey> = BTreeSet::new();
     for row in state.nodes() {
         let is_over = row.state == NodeState::Revoked || !kept.connected.contains(&row.id);
-        match row.ended_ms {
-            _ if !is_over || named.contains(&row.id) => {
-                if row.ended_ms.is_some() {
-                    fx.row(Row::Node(NodeRow { ended_ms: None, ..row.clone() }));
-                }
-            }
-            None => fx.row(Row::Node(NodeRow { ended_ms: Some(now_ms), ..row.clone() })),
-            Some(ended) if ended < since_ms => {
-                gone.insert(row.identity);
-                fx.forget_node(row);
-            }
-            Some(_) => {}
+        let has_ended = is_over && !named.contains(&row.id);
+        let is_news = match row.ended_ms {
+            Some(ended) => !has_ended || ended < since_ms,
+            None => has_ended,
+        };
+        if !is_news {
+            continue;
+        }
+        if !room.takes_one_more() {
+            break;
+        }
+        if has_ended && row.ended_ms.is_some() {
+            gone.insert(row.identity);
+            fx.forget_node(row);
+        } else {
+            fx.row(Row::Node(NodeRow { ended_ms: has_ended.then_some(now_ms), ..row.clone() }));
         }
     }
     let uses = state.join_uses.keys();

@@ -70,7 +70,7 @@ pub enum Row {
     DepartedForgotten(u64),
     /// What was done, once per effect; never read back into memory.
     Audit(AuditRow),
-    /// What was done before this time, in Unix milliseconds, is forgotten.
+    /// What was done before this time, in Unix milliseconds, is forgotten, the oldest first: as much as one commit takes.
     AuditGone(u64),
 }
 

@@ -11,6 +11,8 @@ use super::{BUSY, StoreError};
 const OF_SCOPE: &str = "SELECT revision, at_ms, actor, action, target FROM audit WHERE scope_id = $1 \
     ORDER BY revision DESC, at_ms DESC LIMIT $2 OFFSET $3";
 
+const HAS_BEFORE: &str = "SELECT 1 FROM audit WHERE at_ms < $1 LIMIT 1";
+
 /// Reads the audit.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
@@ -33,6 +35,13 @@ impl AuditLog {
         let connection = options.disable_statement_logging().connect().await;
         let connection = connection.map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
         Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// Whether anything is kept that was done before this time, in Unix milliseconds.
+    pub(crate) async fn has_before(&self, at_ms: u64) -> Result<bool, sqlx::Error> {
+        let mut connection = self.connection.lock().await;
+        let found = sqlx::query(HAS_BEFORE).bind(at_ms.cast_signed());
+        Ok(found.fetch_optional(&mut *connection).await?.is_some())
     }
 
     /// What was done to a scope, the newest first.

@@ -8,6 +8,8 @@ use lacis_proto::{MemberKind, Revision};
 use serde::Serialize;
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
+use super::MAX_AUDIT_GONE;
+
 const OWNER: &str = "INSERT INTO owners (id, label) VALUES ($1, $2) \
     ON CONFLICT (id) DO UPDATE SET label = excluded.label";
 const GROUP: &str = "INSERT INTO groups (id, owner_id, label, description, tags, pool, prefix6, suffixes, revision, \
@@ -66,7 +68,8 @@ const DEPARTED: &str = "INSERT INTO departures (group_id, wg_key, at_ms) VALUES 
 const DEPARTED_FORGOTTEN: &str = "DELETE FROM departures WHERE at_ms < $1";
 const AUDIT: &str =
     "INSERT INTO audit (scope_id, revision, at_ms, actor, action, target) VALUES ($1, $2, $3, $4, $5, $6)";
-const AUDIT_GONE: &str = "DELETE FROM audit WHERE at_ms < $1";
+const AUDIT_GONE: &str = "DELETE FROM audit WHERE at_ms < $1 AND at_ms <= \
+    (SELECT max(at_ms) FROM (SELECT at_ms FROM audit ORDER BY at_ms LIMIT $2) AS oldest)";
 
 /// What is left of a group, in its last statement.
 const GROUP_GONE: [&str; 2] = [
@@ -143,7 +146,7 @@ fn statement(row: &Row) -> Statement {
             .bind(actor.to_string())
             .bind(*action)
             .bind(target.clone()),
-        Row::AuditGone(before_ms) => sql(AUDIT_GONE).bind(before_ms.cast_signed()),
+        Row::AuditGone(before_ms) => sql(AUDIT_GONE).bind(before_ms.cast_signed()).bind(MAX_AUDIT_GONE),
     }
 }
 

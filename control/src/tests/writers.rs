@@ -231,7 +231,7 @@ impl Bench {
     }
 }
 
-async fn execute(path: &Path, sql: &'static str) {
+pub(super) async fn execute(path: &Path, sql: &'static str) {
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
 }

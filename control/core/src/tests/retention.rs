@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use lacis_proto::{Code, Host, IdentityKey, NodeId, RecordId, Revision, ScopeId};
+use lacis_proto::{Code, Host, IdentityKey, NodeId, PublicKey, RecordId, Revision, ScopeId};
 
 use super::World;
-use crate::{Command, Kept, ReleasedHost, Remover, Row, TombstoneRow, limits};
+use crate::{
+    Batch, Command, DepartedRow, JoinUseRow, Kept, NodeRow, ReleasedHost, Remover, Reply, Row, TombstoneRow,
+    decide, limits,
+};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -75,6 +78,53 @@ fn tokens_are_forgotten_a_while_after_they_ended() {
     world.now_ms += DAY_MS + 60_001;
     forget(&mut world, &[]);
     assert_eq!(left(&world), [first].into(), "the first is good for a day, so it has ended just now");
+}
+
+#[test]
+fn what_ended_in_years_is_forgotten_by_short_commits() {
+    let mut world = World::new();
+    let (node, member) = world.join(1);
+    world.add(&node, &member, 1);
+    world.ask(Command::RevokeNode { node: node.clone(), owner: None }).unwrap();
+    let (token, row) = (world.token.0.clone(), world.state.node(&node).unwrap().clone());
+    let many = u16::try_from(limits::FORGOTTEN_AT_ONCE * 3 / 2).unwrap();
+    let rows: Vec<Row> = (0..many)
+        .flat_map(|n| {
+            let [high, low] = n.to_be_bytes();
+            let identity =
+                IdentityKey::try_new([&[7, high, low][..], &[7; 29]].concat().try_into().unwrap()).unwrap();
+            let id = NodeId::from_random([[7; 14].as_slice(), &[high, low]].concat().try_into().unwrap());
+            let key = PublicKey::try_new(*identity.as_bytes()).unwrap();
+            let used = JoinUseRow { token: token.clone(), identity, member: member.clone() };
+            [
+                Row::JoinUse(used),
+                Row::Node(NodeRow { id, identity, ..row.clone() }),
+                Row::Departed(DepartedRow { group: world.group.clone(), key, at_ms: u64::from(n) }),
+            ]
+        })
+        .collect();
+    world.state.apply(rows);
+    world.now_ms += limits::RELAY_TOKEN_MS + DAY_MS;
+    let mut commits = 0;
+    let done = |world: &World| {
+        let state = &world.state;
+        state.nodes().count() + state.join_tokens().count() + state.join_uses.len() + state.departed().count()
+            == 0
+    };
+    while !done(&world) {
+        let ended_since_ms = Some(world.now_ms - 1);
+        let kept = Kept { audit_since_ms: None, ended_since_ms, connected: BTreeSet::new() };
+        let facts = world.facts();
+        let decision = decide(&world.state, &Batch::default(), &Command::Forget(kept), facts).unwrap();
+        // A node goes with its tombstones, and departures by one row.
+        assert!(decision.rows.len() <= 2 * limits::FORGOTTEN_AT_ONCE + 1, "{}", decision.rows.len());
+        world.state.apply(decision.rows);
+        let Reply::Forgot { more } = decision.reply else { panic!("{:?}", decision.reply) };
+        world.now_ms += if more { 0 } else { 2 };
+        commits += 1;
+        assert!(commits < 20, "it comes to an end");
+    }
+    assert!(commits >= 5, "uses, nodes noted and nodes forgotten by two commits each: {commits}");
 }
 
 #[test]
