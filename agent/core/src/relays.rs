@@ -35,7 +35,8 @@ use lacis_proto::{
 use self::{
     choice::Choice,
     limits::{
-        GUEST_FOR, MAX_GUESTS, MAX_MEASURED, MAX_RELAYS, MEASURE_EVERY, MEASURE_WAIT, RTT_NEWS, SUSPECT_EVERY,
+        GUEST_FOR, HOME_ROUNDS, MAX_GUESTS, MAX_MEASURED, MAX_RELAYS, MEASURE_EVERY, MEASURE_WAIT, RTT_NEWS,
+        SUSPECT_EVERY,
     },
     nat::{News, Sightings},
     site::{Hands, Site, Told},
@@ -64,6 +65,8 @@ pub struct Relays {
     /// When the next round of measurements begins, and when the one under way ends.
     measure_at: Option<Duration>,
     measured_since: Option<Duration>,
+    /// Rounds since there was a home: which of the other relays have their turn.
+    rounds: usize,
     suspected: Option<Duration>,
     random: Random,
     counter: u64,
@@ -109,6 +112,7 @@ impl Relays {
             stun: Stun::default(),
             measure_at: None,
             measured_since: None,
+            rounds: 0,
             suspected: None,
             random: Random::new(boot.seed),
             counter: 0,
@@ -256,9 +260,15 @@ impl Relays {
         self.measured_since = Some(now);
         let chosen: BTreeSet<RelayId> = self.choice.chosen().cloned().collect();
         let mut hands = hands!(self, now);
-        let (own, others): (Vec<&mut Site>, Vec<&mut Site>) =
+        let (own, mut others): (Vec<&mut Site>, Vec<&mut Site>) =
             self.sites.values_mut().partition(|site| chosen.contains(&site.entry.id));
-        for site in own.into_iter().chain(others.into_iter().take(MAX_MEASURED)) {
+        // The first home is the nearest of all. Later each few are measured for as many rounds as make a new one.
+        let few = if chosen.is_empty() { MAX_RELAYS } else { MAX_MEASURED };
+        let turn = self.rounds / HOME_ROUNDS as usize * MAX_MEASURED;
+        self.rounds += usize::from(!chosen.is_empty());
+        let first = turn.checked_rem(others.len()).unwrap_or_default();
+        others.rotate_left(first);
+        for site in own.into_iter().chain(others.into_iter().take(few)) {
             site.probe(&mut hands);
         }
     }

@@ -48,7 +48,7 @@ pub const MAX_RELAYS: usize = 32;
 /// Most UDP addresses of one relay that are tried: two ports over both families.
 pub const MAX_ADDRESSES: usize = 4;
 
-/// Most relays that are measured beside home and backup in a round.
+/// Most relays that are measured beside home and backup in a round, once there is a home; then others have their turn.
 pub const MAX_MEASURED: usize = 8;
 
 /// Relays are measured so often: distances change rarely, and a round costs a datagram for each.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use self::net::{Net, Played, at, relay, seen_address};
 use super::{
     RelayEvent,
-    limits::{MAX_GUESTS, MAX_RELAYS},
+    limits::{HOME_ROUNDS, MAX_GUESTS, MAX_MEASURED, MAX_RELAYS, MEASURE_EVERY},
 };
 use crate::path::Mapping;
 
@@ -349,4 +349,27 @@ fn of_a_very_long_map_so_many_relays_are_looked_at_and_fewer_held_for_peers() {
     assert_eq!(net.relays.sites.len(), MAX_RELAYS);
     assert_eq!(net.relays.guests.len(), MAX_GUESTS);
     assert!((2..=2 + MAX_GUESTS).contains(&net.leases.len()), "{} leases", net.leases.len());
+}
+
+#[test]
+fn of_many_relays_a_few_are_measured_at_a_time_and_each_has_its_turn() {
+    let many = 3 * MAX_MEASURED + 2;
+    let relays: Vec<(u8, u64)> = (1..).zip((0..many).rev().map(|n| 60 + n as u64)).collect();
+    let mut net = Net::new(&relays);
+    let farthest = u8::try_from(many).unwrap() - 2;
+    net.relay(farthest).is_dead = true;
+    net.run_for(Duration::from_secs(10));
+    let last = relay(u8::try_from(many).unwrap());
+    assert_eq!(net.homes().first(), Some(&last), "the first home is the nearest of all");
+    let measured =
+        |net: &mut Net| (1..=u8::try_from(many).unwrap()).map(|n| net.relay(n).measured).sum::<usize>();
+    let before = measured(&mut net);
+    assert_eq!(before, many - 1);
+    net.run_for(MEASURE_EVERY);
+    // Home and backup beside them.
+    assert!(measured(&mut net) - before <= MAX_MEASURED + 2);
+    net.relay(farthest).is_dead = false;
+    net.relay(farthest).rtt = ms(5);
+    net.run_for(MEASURE_EVERY * HOME_ROUNDS * 5);
+    assert_eq!(net.homes().first(), Some(&relay(farthest)), "it was found by and by");
 }

@@ -49,10 +49,12 @@ pub(super) fn seen_address(port: u16) -> SocketAddr {
 #[derive(Debug, Default)]
 pub(super) struct Played {
     number: u8,
-    rtt: Duration,
+    pub(super) rtt: Duration,
     lease: Option<(u32, SocketAddr)>,
     granted: u32,
     counter: u64,
+    /// How often it was measured.
+    pub(super) measured: usize,
     pub(super) is_dead: bool,
     pub(super) wants_cookie: bool,
     pub(super) never_content: bool,
@@ -104,6 +106,7 @@ impl Played {
             }
             Frame::Refresh(refresh) => (refresh.counter, refresh.cookie, false),
             Frame::Probe => {
+                self.measured += 1;
                 let frame = Frame::ProbeAck(source);
                 return Some(Packet { lease: 0, address: packet.address, frame }.to_bytes());
             }
