@@ -28,9 +28,6 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Most endpoints that one peer may publish; the rest is not kept.
 pub const MAX_ENDPOINTS: usize = 8;
 
-/// Most relays that one peer may report; the rest is not kept: its home and a backup, and room for a third.
-pub const MAX_HOMES: usize = 3;
-
 /// How an endpoint came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

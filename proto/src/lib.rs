@@ -35,8 +35,8 @@ pub use addr::{
     capacity, check_pool, overlay_addrs, overlay4, overlay6, prefix6_of,
 };
 pub use api::{
-    Endpoint, EndpointKind, GatewayReport, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, MAX_HOMES,
-    PeerReply, PeerReport, PeerRequest, ReportReply, ReportRequest, WatchRequest,
+    Endpoint, EndpointKind, GatewayReport, JoinReply, JoinRequest, MAX_BODY_BYTES, MAX_ENDPOINTS, PeerReply,
+    PeerReport, PeerRequest, ReportReply, ReportRequest, WatchRequest,
 };
 pub use dial::{DialAddress, DialError};
 pub use exposition::{EXPOSITION_TYPE, Exposition, Family, Figure};

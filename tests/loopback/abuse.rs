@@ -1,10 +1,11 @@
 //! Random bytes on every port harm nobody.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
+use lacis_agent::Options;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UdpSocket, UnixStream},
+    net::{TcpListener, TcpStream, UdpSocket, UnixStream},
     time::timeout,
 };
 
@@ -86,4 +87,41 @@ async fn conversations_beyond_the_places_wait_and_an_endless_request_is_refused(
     let mut said = String::new();
     timeout(DEADLINE, endless.read_to_string(&mut said)).await.expect("it is not read on").unwrap();
     assert!(said.contains("bad_request"), "{said}");
+}
+
+/// What a client of figures is answered to one line.
+async fn asked(addr: SocketAddr, line: &[u8]) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(line).await.unwrap();
+    let mut said = Vec::new();
+    // What was not read of a long line may break off the answer.
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut said)).await.expect("an answer or an end");
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_figures_beyond_the_places_wait_and_an_endless_line_is_not_read_on() {
+    let control = Control::start().await;
+    let mut node = Node::new("web");
+    let figures = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let options = Options { metrics: Some(figures), ..node.options(Some(&control.token)) };
+    node.up_with(options).await.unwrap();
+    node.ready().await;
+    let health = b"GET /healthz HTTP/1.1\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(TcpStream::connect(figures).await.unwrap());
+    }
+    let mut last = TcpStream::connect(figures).await.unwrap();
+    last.write_all(health).await.unwrap();
+    let mut first = [0];
+    let waits = timeout(Duration::from_millis(300), last.read_exact(&mut first)).await;
+    assert!(waits.is_err(), "there is no place for it");
+    drop(held.pop());
+    timeout(DEADLINE, last.read_exact(&mut first)).await.expect("there is one now").unwrap();
+    drop((held, last));
+
+    let endless = [b"GET /healthz".as_slice(), &[b'x'; 64 << 10]].concat();
+    assert!(!asked(figures, &endless).await.contains("200 OK"));
+    assert!(asked(figures, health).await.contains("200 OK"), "the next is served");
 }

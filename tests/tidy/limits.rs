@@ -15,6 +15,9 @@ const REACHED: &[(&str, &str)] = &[
     ("DESCRIPTORS", "control_raises_its_limit_on_descriptors_and_says_when_it_is_low"),
     ("SOURCES", "a_source_that_floods_leaves_others_alone"),
     ("CLASSES", "classes_are_told_with_one_rate_or_two"),
+    ("TLS_CLIENTS", "members_behind_tls_are_as_many_as_there_are_places_for"),
+    ("MAX_REQUESTS", "readers_of_figures_beyond_the_places_wait_and_an_endless_line_is_not_read_on"),
+    ("MAX_HEAD", "readers_of_figures_beyond_the_places_wait_and_an_endless_line_is_not_read_on"),
     ("MAX_RELAY_HOMES", "homes_are_kept_by_rank_until_others_are_told"),
 ];
 
@@ -42,19 +45,11 @@ const UNNAMED: &[(&str, &str)] = &[
     ("PARCEL_BUDGET", TURN),
     ("SENDS", TURN),
     ("REVOCATIONS_AT_ONCE", TURN),
-    ("MAX_GREET_RELAYS", CHOICE),
-    ("MAX_OFFERED_RELAYS", CHOICE),
-    ("MAX_MEASURED", CHOICE),
     ("MAX_ROUNDS", CHOICE),
-    ("MAX_NAMED", CHOICE),
-    ("MAX_HOMES", CHOICE),
     ("WORKERS", CHOICE),
     ("MAX_ASKED", RING),
     ("MAX_SIGNALS", PLACES),
-    ("MAX_REQUESTS", PLACES),
-    ("TLS_CLIENTS", PLACES),
     ("MAX_ANSWER", CUT),
-    ("MAX_HEAD", CUT),
     ("MAX_REPLY", CUT),
 ];
 

@@ -542,3 +542,14 @@ fn members_are_told_when_the_relay_stops_and_when_they_are_out() {
     assert_eq!(a.hear(), header(Kind::PeerUnknown, a.lease, b.address()));
     assert_eq!(b.hear_within(SILENCE), None, "who is out is told nothing");
 }
+
+#[test]
+fn members_behind_tls_are_as_many_as_there_are_places_for() {
+    let relay = relay();
+    let from = ([192, 0, 2, 1], 443).into();
+    // A little less than the connections that its control takes.
+    let mut legs: Vec<_> = (0..8_000).map(|_| relay.connect(from).expect("there is a place")).collect();
+    assert!(relay.connect(from).is_none());
+    legs.pop();
+    assert!(relay.connect(from).is_some(), "one has left its place");
+}

@@ -1,11 +1,11 @@
 //! The machine as a whole.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use lacis_proto::{Endpoint, EndpointKind, PublicKey, RecordId};
 use proptest::prelude::*;
 
-use super::{PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer, fuzz};
+use super::{PathAction, PathEvent, Paths, PathsBoot, RelayWay, RemotePeer, fuzz, limits::MAX_GREET_RELAYS};
 use crate::{
     fixtures::{group, key, peer},
     way::Way,
@@ -46,20 +46,39 @@ fn without_a_relay_every_endpoint_is_greeted() {
     assert_eq!(greeted(&mut paths), expected);
 }
 
+/// A lease at a relay, so far away.
+fn lease(n: u8, rtt: Option<Duration>) -> RelayWay {
+    RelayWay {
+        relay: RecordId::parse(&format!("relay_{n}")).unwrap(),
+        group: group(1),
+        remote: SocketAddr::from(([198, 51, 100, n], 3478)),
+        lease: n.into(),
+        rtt,
+        tls: false,
+    }
+}
+
+fn relayed(n: u8) -> Way {
+    Way::relayed(SocketAddr::from(([198, 51, 100, n], 3478)), n.into(), 7)
+}
+
 #[test]
 fn with_a_relay_a_private_address_of_elsewhere_is_not_greeted() {
     let mut paths = Paths::new(PathsBoot::default());
-    let relay = RelayWay {
-        relay: RecordId::parse("relay_1").unwrap(),
-        group: group(1),
-        remote: "198.51.100.1:3478".parse().unwrap(),
-        lease: 5,
-        rtt: None,
-        tls: false,
-    };
-    paths.handle(Duration::ZERO, PathEvent::Relays(vec![relay]));
+    paths.handle(Duration::ZERO, PathEvent::Relays(vec![lease(1, None)]));
     paths.handle(Duration::ZERO, remote(&[(EndpointKind::Host, "10.9.9.9:1")]));
-    assert_eq!(greeted(&mut paths), [Way::relayed("198.51.100.1:3478".parse().unwrap(), 5, 7)]);
+    assert_eq!(greeted(&mut paths), [relayed(1)]);
+}
+
+#[test]
+fn of_many_relays_the_nearest_few_are_greeted() {
+    let mut paths = Paths::new(PathsBoot::default());
+    let leases = (1..=9).map(|n| lease(n, Some(Duration::from_millis(100 - u64::from(n)))));
+    paths.handle(Duration::ZERO, PathEvent::Relays(leases.collect()));
+    paths.handle(Duration::ZERO, remote(&[]));
+    let ways = greeted(&mut paths);
+    assert_eq!(ways.len(), MAX_GREET_RELAYS);
+    assert_eq!(ways, [relayed(9), relayed(8)]);
 }
 
 proptest! {

@@ -56,6 +56,17 @@ fn with(mut group: Group, peers: &[PeerRow]) -> Group {
 }
 
 #[test]
+fn of_many_whom_a_client_does_not_reach_some_are_named_and_the_others_counted() {
+    let group = group();
+    let own = peer(&group, 200, false, &[]);
+    let unreached = 3 + u8::try_from(MAX_NAMED).unwrap();
+    let peers: Vec<PeerRow> = (1..=unreached).map(|host| peer(&group, host, true, &[])).collect();
+    let text = wg_quick(&with(group, &peers), &own);
+    assert_eq!(text.matches("it has no endpoint to dial").count(), MAX_NAMED);
+    assert!(text.ends_with("#   and 3 more\n"), "{text}");
+}
+
+#[test]
 fn a_client_dials_whom_it_can_and_is_told_of_the_rest() {
     let group = group();
     let own = peer(&group, 7, false, &[]);

@@ -3,7 +3,10 @@ use std::time::Duration;
 use lacis_proto::{RecordId, RelayHome};
 
 use super::{distances, order};
-use crate::{fixtures::group, path::event::RelayWay};
+use crate::{
+    fixtures::group,
+    path::{event::RelayWay, limits::MAX_OFFERED_RELAYS, relay::relay_tag},
+};
 
 fn relay(name: &str) -> RecordId {
     RecordId::parse(&format!("relay_{name}")).unwrap()
@@ -72,4 +75,15 @@ fn a_peer_is_told_of_leases_at_its_own_homes_before_nearer_ones() {
 fn a_leg_over_tls_comes_after_every_other() {
     let ours = [RelayWay { tls: true, ..lease("a", Some(1)) }, lease("b", None)];
     assert_eq!(names(&order(ours.iter(), &[], &[])), ["relay_b", "relay_a"]);
+}
+
+#[test]
+fn of_many_leases_a_few_are_offered_the_peers_home_and_the_nearest() {
+    let ours: Vec<RelayWay> =
+        (0..10).map(|n| lease(&n.to_string(), Some(100 - n))).chain([lease("home", Some(200))]).collect();
+    let offered = distances(ours.iter(), &[home("home", 0)]);
+    let nearest = (7..10).rev().map(|n| (relay_tag(&relay(&n.to_string())), 100 - n));
+    let expected: Vec<_> = [(relay_tag(&relay("home")), 200)].into_iter().chain(nearest).collect();
+    assert_eq!(offered.len(), MAX_OFFERED_RELAYS);
+    assert_eq!(offered.iter().map(|(tag, ms)| (*tag, u64::from(*ms))).collect::<Vec<_>>(), expected);
 }
