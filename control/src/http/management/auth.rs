@@ -42,7 +42,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// How far the time of a signature may be from ours: nothing but TLS keeps it from being sent again, and
-/// every call may be sent again without harm, so that clocks may be far off.
+/// every call may be sent again without harm, so that clocks may be far off. Nonces are not remembered, for an
+/// event stream shows the same signature at each reconnect.
 const WINDOW_S: u64 = 15 * 60;
 
 /// Somebody whose credential is right.
