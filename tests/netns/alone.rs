@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::{Host, eventually, run_ok};
 
-use crate::lab::{Lab, Node, text};
+use crate::{
+    echoes::Echoes,
+    lab::{Lab, Node, text},
+};
 
 fn is_in_sync(node: &Node) -> bool {
     node.status()["control"]["connected"] == true
@@ -17,17 +20,37 @@ fn move_host(node: &Node, from: &str, to: &str) {
     node.host.ip(&["addr", "add", &format!("{to}/24"), "dev", "eth0"]);
 }
 
+/// Two nodes with one family only: there is no other way around.
+fn two_nodes_on_ipv4() -> (Lab, Node, Node) {
+    let lab = Lab::new();
+    let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
+    for node in [&mut web, &mut db] {
+        node.host.ip(&["-6", "addr", "flush", "dev", "eth0"]);
+        node.up(Some(&lab.token()));
+    }
+    web.wait("db");
+    (lab, web, db)
+}
+
+#[test]
+fn another_address_is_a_short_gap_with_control_and_without() {
+    let (mut lab, web, db) = two_nodes_on_ipv4();
+    let mut echoes = Echoes::start(&web, &db);
+    let mut moves = |who: &Node, from: &str, to: &str, what: &str| {
+        let gap = echoes.gap(what, || move_host(who, from, to));
+        assert!(gap < Duration::from_secs(10), "{gap:?}");
+    };
+    let (far, near) = (db.host.v4(), web.host.v4());
+    moves(&db, &far, "192.0.2.102", "the far node's address changes, with control");
+    moves(&web, &near, "192.0.2.103", "the near node's address changes, with control");
+    lab.kill_control();
+    moves(&db, "192.0.2.102", "192.0.2.104", "the far node's address changes, without control");
+    moves(&web, "192.0.2.103", "192.0.2.105", "the near node's address changes, without control");
+}
+
 #[test]
 fn a_node_that_moves_while_control_is_away_is_found_by_the_others() {
-    let mut lab = Lab::new();
-    let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
-    for node in [&web, &db] {
-        // One family only: there is no other way around.
-        node.host.ip(&["-6", "addr", "flush", "dev", "eth0"]);
-    }
-    web.up(Some(&lab.token()));
-    db.up(Some(&lab.token()));
-    web.wait("db");
+    let (mut lab, mut web, mut db) = two_nodes_on_ipv4();
     let version = web.group()["version"].as_u64().unwrap();
     lab.kill_control();
     let (before, after) = (web.host.v4(), "192.0.2.102");
