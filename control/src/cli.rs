@@ -9,6 +9,7 @@ mod node;
 mod owner;
 mod relay;
 mod serve;
+mod service;
 mod status;
 mod token;
 

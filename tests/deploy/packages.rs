@@ -92,6 +92,7 @@ fn install_run_and_purge_without_a_trace(packages: &[PathBuf; 2], folder: &Path)
         "usr/lib/systemd/system/lacis-guard.socket",
         "usr/lib/systemd/system/lacis-guard@.service",
         "usr/lib/systemd/system/lacis-control.service",
+        "usr/lib/systemd/system/lacis-relay.service",
         "usr/lib/sysusers.d/lacis.conf",
         "usr/share/bash-completion/completions/lacis",
         "usr/share/zsh/vendor-completions/_lacis-control",
@@ -114,8 +115,11 @@ fn install_run_and_purge_without_a_trace(packages: &[PathBuf; 2], folder: &Path)
     root.dpkg(&["--remove"], "lacis");
     assert!(root.has("etc/lacis/agent.env") && !root.has("usr/bin/lacis"));
     root.dpkg(&["--purge"], "lacis");
+    fs::create_dir_all(root.0.join("var/lib/lacis-relay")).unwrap();
+    fs::create_dir_all(root.0.join("etc/lacis")).unwrap();
+    fs::write(root.0.join("etc/lacis/relay.env"), "LACIS_RELAY_CONTROL_KEY=x\n").unwrap();
     root.dpkg(&["--purge"], "lacis-control");
-    for path in ["etc/lacis", "var/lib/lacis", "usr/lib/systemd/system", "usr/bin"] {
+    for path in ["etc/lacis", "var/lib/lacis", "var/lib/lacis-relay", "usr/lib/systemd/system", "usr/bin"] {
         assert!(!root.has(path), "{path} is left");
     }
 }

@@ -29,7 +29,7 @@ fn systemd_understands_every_unit() {
             units.push(copy);
         }
     }
-    assert_eq!(units.len(), 4, "{units:?}");
+    assert_eq!(units.len(), 5, "{units:?}");
     let output = run(Command::new("systemd-analyze")
         .args(["verify", "--man=no", "--recursive-errors=no"])
         .args(&units));
@@ -40,9 +40,12 @@ fn systemd_understands_every_unit() {
 
 #[test]
 fn only_the_guard_may_write_outside_of_its_own_folders() {
-    for (unit, writes) in
-        [("lacis.service", false), ("lacis-control.service", false), ("lacis-guard@.service", true)]
-    {
+    for (unit, writes) in [
+        ("lacis.service", false),
+        ("lacis-control.service", false),
+        ("lacis-relay.service", false),
+        ("lacis-guard@.service", true),
+    ] {
         let text = fs::read_to_string(deploy().join("systemd").join(unit)).unwrap();
         assert!(text.contains("ProtectSystem=strict") && text.contains("NoNewPrivileges=yes"), "{unit}");
         assert_eq!(text.contains("ReadWritePaths="), writes, "{unit}");

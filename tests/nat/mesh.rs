@@ -77,7 +77,7 @@ impl Mesh {
         let status: Value = serde_json::from_str(&status).unwrap();
         let path = |end: &str| self.dir.path().join(format!("relay-{number}{end}"));
         let mut command = host.space.command(binary("lacis-control"));
-        command.args(["relay", "--control-key", status["key"].as_str().unwrap(), "--key"]).arg(path(".key"));
+        command.args(["relay", "--control-key", status["key"].as_str().unwrap(), "--state"]).arg(path(""));
         let mut relay = Process::start(&mut command, &path(".log"));
         let key = std::iter::repeat_with(|| relay.line()).find_map(|line| {
             let (_, rest) = line.split_once("--key ")?;

@@ -9,10 +9,8 @@ use lacis_proto::{
     relay::{RelayEntry, TLS_PATH},
 };
 use lacis_relay::{CLASSES, ClassRate, Limits};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Common, Format, ask::ask, table};
+use super::{Common, Format, ask::ask, service::Service, table};
 use crate::{
     admin::Call,
     hosts, relays,
@@ -65,10 +63,10 @@ pub(super) struct RelayArgs {
     #[arg(long, env = "LACIS_RELAY_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
     /// Bytes per second that one member may send [default: no limit].
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    #[arg(long, env = "LACIS_RELAY_BYTES_PER_SECOND", default_value_t = 0, value_name = "BYTES")]
     bytes_per_second: u64,
     /// Bytes per second that all members of a group may send together [default: no limit].
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    #[arg(long, env = "LACIS_RELAY_GROUP_BYTES_PER_SECOND", default_value_t = 0, value_name = "BYTES")]
     group_bytes_per_second: u64,
     /// The same for members whose control gives them a rate class, 1 to 7, for one and for all of a group; repeatable
     /// [default: as for everybody].
@@ -154,8 +152,7 @@ fn websocket_url(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn relay(args: RelayArgs) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let service = Service::new()?;
     crate::limits::raise_descriptors();
     let mut limits = Limits {
         bytes_per_second: args.bytes_per_second,
@@ -182,12 +179,7 @@ pub(super) async fn relay(args: RelayArgs) -> anyhow::Result<()> {
     })
     .await?;
     announce(&relay).context("cannot print")?;
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    service.until_told_to_end().await;
     relay.shutdown().await;
     Ok(())
 }

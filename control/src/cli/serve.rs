@@ -3,14 +3,9 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use sd_notify::NotifyState;
 use serde::Serialize;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Interval, interval},
-};
 
-use super::{Format, ServeArgs};
+use super::{Format, ServeArgs, service::Service};
 use crate::{Config, Keep, Ready, RelayListen, config, serve as start};
 
 /// The one line that `--format json` prints.
@@ -28,8 +23,7 @@ struct ReadyLine<'a> {
 }
 
 pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let service = Service::new()?;
     let data = std::path::absolute(&args.common.data).context("cannot find the data folder")?;
     crate::limits::raise_descriptors();
     let config = Config {
@@ -51,28 +45,10 @@ pub(super) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let running = start(config).await?;
     announce(&running.ready, args.common.format).context("cannot print")?;
     tracing::info!(addr = %running.addr, "control is ready");
-    // Whoever started this without a service manager is told nothing.
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
-    // Twice in the time that the service manager waits for a sign of life, where it does.
-    let mut alive = sd_notify::watchdog_enabled().map(|patience| interval(patience / 2));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = tick(&mut alive) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
-        }
-    }
+    service.until_told_to_end().await;
     tracing::info!("control drains");
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     running.shutdown().await;
     Ok(())
-}
-
-async fn tick(alive: &mut Option<Interval>) {
-    match alive {
-        Some(alive) => drop(alive.tick().await),
-        None => std::future::pending().await,
-    }
 }
 
 fn announce(ready: &Ready, format: Format) -> std::io::Result<()> {
