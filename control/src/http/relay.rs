@@ -187,3 +187,6 @@ async fn send(write: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::R
     write.write_all(&bytes).await?;
     write.flush().await
 }
+
+#[cfg(test)]
+mod tests;
