@@ -25,7 +25,7 @@ fn move_to(folder: &Path, lab: &mut Lab) -> Disk {
 }
 
 /// Takes all the room that is left.
-fn fill(path: &Path) -> u64 {
+pub(crate) fn fill(path: &Path) -> u64 {
     run(Command::new("dd").args(["if=/dev/zero", "bs=4096"]).arg(format!("of={}", path.display())));
     std::fs::metadata(path).unwrap().len()
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, UdpSocket},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,11 +11,12 @@ use std::{
     time::Duration,
 };
 
-use support::{Host, Process, eventually, run_ok};
+use support::{Host, eventually};
 
 use crate::{
-    lab::{Lab, text},
-    relay_alone::Alone,
+    files::fetch,
+    lab::text,
+    relay_alone::{Alone, without_a_relay},
     relayed::part,
 };
 
@@ -152,11 +152,7 @@ impl Shared {
 
 #[test]
 fn through_a_relay_that_drops_doubles_damages_and_forges_what_arrives_is_what_was_sent() {
-    let mut lab = Lab::new();
-    let ready = lab.ready.clone();
-    lab.stop_control();
-    lab.start_control_with(&["--no-relay"]);
-    lab.ready = ready;
+    let lab = without_a_relay();
     let alone = Alone::behind(&lab, 21, PORT);
     let liar = Liar::new(&alone.host);
     let (mut web, mut db) = (lab.node(2, "web"), lab.node(3, "db"));
@@ -168,18 +164,8 @@ fn through_a_relay_that_drops_doubles_damages_and_forges_what_arrives_is_what_wa
         (web.reaches("db") && text(&web.group()["peers"][0], "path") == "relayed").then_some(())
     });
 
-    let sent = lab.dir.path().join("sent");
-    // Every seventh datagram is lost in one way or another, and a lie costs a moment: TCP gets on slowly.
-    let bytes: Vec<u8> = (0..4_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    std::fs::write(&sent, bytes).unwrap();
-    let mut server = db.host.command("python3");
-    server.args(["-u", "-m", "http.server", "8000", "--bind", "::"]).current_dir(lab.dir.path());
-    let mut serving = Process::start(&mut server, &lab.dir.path().join("http.log"));
-    assert!(serving.line().contains("Serving"));
-    let received = lab.dir.path().join("received");
-    let url = format!("http://{}:8000/sent", text(&db.group(), "address4"));
-    run_ok(web.host.command("curl").args(["-sS", "--max-time", "60", "-o"]).arg(&received).arg(&url));
-    run_ok(Command::new("cmp").arg(&sent).arg(&received));
+    // Every seventh datagram is lost in one way or another: TCP gets on slowly.
+    fetch(&lab, &db, &web, &[text(&db.group(), "address4")], 4_000, Duration::from_secs(60));
     let [passed, damaged] =
         [&liar.shared.passed, &liar.shared.damaged].map(|count| count.load(Ordering::Relaxed));
     assert!(passed > 60 && damaged > 20, "{damaged} of {passed}");

@@ -13,6 +13,7 @@ mod bad_luck;
 mod churn;
 mod degraded;
 mod echoes;
+mod files;
 mod full_disk;
 mod gateway;
 mod gateway_verbs;

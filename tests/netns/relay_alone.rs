@@ -2,9 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use support::{Host, Process, binary, eventually, eventually_within, run, run_ok};
 
 use crate::{
+    degraded::Disk,
+    full_disk::fill,
     lab::{Lab, Node},
     relayed::{UNREFRESHED, assert_over_tls, block_udp, part},
 };
@@ -15,23 +18,42 @@ pub(crate) struct Alone {
     pub(crate) label: String,
     state: PathBuf,
     log: PathBuf,
+    /// Further arguments of `lacis-control relay`.
+    options: Vec<String>,
     control_key: String,
     process: Option<Process>,
 }
 
 impl Alone {
     pub(crate) fn new(lab: &Lab, number: u8) -> Self {
-        Self::make(lab, number, |tell| tell)
+        Self::make(lab, number, Vec::new(), |tell| tell)
+    }
+
+    /// One that shows a certificate of an authority of this host; gives the authority's, in PEM.
+    fn certified(lab: &Lab, number: u8) -> (Self, PathBuf) {
+        let path = |name: &str| lab.dir.path().join(format!("{name}.pem"));
+        let [certificate, key, authority] = ["relay", "relay-key", "authority"].map(path);
+        let mut of_ca = CertificateParams::new(Vec::new()).unwrap();
+        of_ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().unwrap();
+        fs::write(&authority, of_ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+        let own_key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec![format!("192.0.2.{number}")]).unwrap();
+        let own = own.signed_by(&own_key, &Issuer::new(of_ca, ca_key)).unwrap();
+        fs::write(&certificate, own.pem()).unwrap();
+        fs::write(&key, own_key.serialize_pem()).unwrap();
+        let shown = ["--tls-certificate", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+        (Self::make(lab, number, shown.map(str::to_owned).into(), |tell| tell), authority)
     }
 
     /// One whose members find it at another port, where somebody passes datagrams on, and not over TLS.
     pub(crate) fn behind(lab: &Lab, number: u8, port: u16) -> Self {
-        Self::make(lab, number, |tell| {
+        Self::make(lab, number, Vec::new(), |tell| {
             tell.split(" --tls").next().unwrap().replace(":3478", &format!(":{port}"))
         })
     }
 
-    fn make(lab: &Lab, number: u8, told: impl FnOnce(String) -> String) -> Self {
+    fn make(lab: &Lab, number: u8, options: Vec<String>, told: impl FnOnce(String) -> String) -> Self {
         let status = run_ok(&mut lab.control(&["status", "--format", "json"]));
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         let label = format!("relay-{number}");
@@ -39,6 +61,7 @@ impl Alone {
             host: Host::new(&lab.bridge, number),
             state: lab.dir.path().join(&label),
             log: lab.dir.path().join(format!("{label}.log")),
+            options,
             control_key: status["key"].as_str().unwrap().to_owned(),
             process: None,
             label,
@@ -54,7 +77,8 @@ impl Alone {
     pub(crate) fn start(&mut self) -> String {
         let mut command: Command = self.host.command(binary("lacis-control"));
         command.arg("relay").args(["--control-key", &self.control_key, "--metrics", "127.0.0.1:9478"]);
-        let mut process = Process::start(command.arg("--state").arg(&self.state), &self.log);
+        command.arg("--state").arg(&self.state).args(&self.options);
+        let mut process = Process::start(&mut command, &self.log);
         let tell = loop {
             if let Some((_, tell)) = process.line().split_once("relay-map add ") {
                 break tell.trim_end().replace("ADDR", &self.host.v4());
@@ -93,17 +117,28 @@ impl Alone {
     }
 }
 
-/// A control without a relay, one alone, and two nodes that are kept apart.
-fn alone_with_two_nodes() -> (Lab, Alone, Node, Node) {
+/// A control without a relay.
+pub(crate) fn without_a_relay() -> Lab {
     let mut lab = Lab::new();
     let ready = lab.ready.clone();
     lab.stop_control();
     lab.start_control_with(&["--no-relay"]);
     lab.ready = ready;
+    lab
+}
+
+/// A control without a relay, one alone, and two nodes that are kept apart.
+fn alone_with_two_nodes() -> (Lab, Alone, Node, Node) {
+    let lab = without_a_relay();
     let alone = Alone::new(&lab, 21);
+    let (web, db) = parted(&lab);
+    (lab, alone, web, db)
+}
+
+fn parted(lab: &Lab) -> (Node, Node) {
     let (web, db) = (lab.node(2, "web"), lab.node(3, "db"));
     part(&web, &db);
-    (lab, alone, web, db)
+    (web, db)
 }
 
 /// Keeps a node from control, which can tell it nothing then, on a stream that is open either.
@@ -138,6 +173,55 @@ fn a_node_without_udp_goes_through_the_tls_of_a_relay_alone_and_again_after_it_w
     alone.start();
     eventually_within(UNREFRESHED, "web reaches db again", || web.reaches("db").then_some(()));
     assert_over_tls(&web);
+}
+
+#[test]
+fn a_relay_whose_certificate_is_of_a_public_authority_is_believed_by_hosts_that_know_it_alone() {
+    let lab = without_a_relay();
+    let (alone, authority) = Alone::certified(&lab, 21);
+    let (mut web, mut db) = parted(&lab);
+    db.up(Some(&lab.token()));
+    block_udp(&web);
+    web.up(Some(&lab.token()));
+    let shown = || web.lacis(&["netcheck", "--format", "json"]);
+    let told = |shown: &mut Command| String::from_utf8_lossy(&run(shown).stdout).into_owned();
+    eventually("the stranger's certificate is refused", || {
+        told(&mut shown()).contains("UnknownIssuer").then_some(())
+    });
+    assert_eq!(alone.figure("lacis_relay_streams "), 0);
+    web.kill();
+    web.env = vec![("SSL_CERT_FILE", authority.display().to_string())];
+    web.up(None);
+    web.wait("db");
+    assert_over_tls(&web);
+}
+
+#[test]
+fn a_relay_whose_disk_is_full_refuses_all_the_same_and_says_that_it_may_forget() {
+    let lab = without_a_relay();
+    let folder = lab.dir.path().join("relay-21");
+    let _disk = Disk::mount(&folder);
+    let mut alone = Alone::new(&lab, 21);
+    let (mut web, mut db) = parted(&lab);
+    web.up(Some(&lab.token()));
+    db.up(Some(&lab.token()));
+    web.wait("db");
+    assert_eq!(alone.leases(), 2);
+    keep_from_control(&lab, &db);
+    fill(&folder.join("fill"));
+    run_ok(&mut lab.control(&["node", "revoke", "db"]));
+    eventually("its lease ends", || (alone.leases() == 1).then_some(()));
+    eventually("the relay says so", || {
+        alone.ask("/readyz").contains("degraded: revocations_not_written").then_some(())
+    });
+    fs::remove_file(folder.join("fill")).unwrap();
+    eventually("control tells it again until it is written", || {
+        (fs::metadata(folder.join("revoked")).unwrap().len() == 144).then_some(())
+    });
+    eventually("all is well", || (alone.ask("/readyz") == "ready\n").then_some(()));
+    alone.kill();
+    alone.start();
+    assert_refused(&alone, &mut db);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Two nodes talk: both families, both directions, every kind of packet.
 
-use std::process::Command;
+use std::time::Duration;
 
 use support::{Process, eventually, eventually_within, run, run_ok};
 
-use crate::lab::{Lab, Node, text};
+use crate::{
+    files::fetch,
+    lab::{Lab, Node, text},
+};
 
 #[track_caller]
 fn ping(from: &Node, address: &str, size: &str) {
@@ -60,22 +63,8 @@ fn streams_and_datagrams_go_both_ways_in_both_families() {
 #[test]
 fn what_arrives_is_what_was_sent() {
     let (lab, web, db) = Lab::with_two_nodes();
-    let sent = lab.dir.path().join("sent");
-    let bytes: Vec<u8> =
-        (0..5_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    std::fs::write(&sent, bytes).unwrap();
-    let mut server = db.host.command("python3");
-    server.args(["-u", "-m", "http.server", "8000", "--bind", "::"]).current_dir(lab.dir.path());
-    let mut serving = Process::start(&mut server, &lab.dir.path().join("http.log"));
-    assert!(serving.line().contains("Serving"));
-    let received = lab.dir.path().join("received");
-    for url in [
-        format!("http://{}:8000/sent", addresses(&db)[0]),
-        format!("http://[{}]:8000/sent", addresses(&db)[1]),
-    ] {
-        run_ok(web.host.command("curl").args(["-sS", "-o"]).arg(&received).arg(&url));
-        run_ok(Command::new("cmp").arg(&sent).arg(&received));
-    }
+    let [v4, v6] = addresses(&db);
+    fetch(&lab, &db, &web, &[v4, format!("[{v6}]")], 5_000_000, Duration::from_secs(120));
 }
 
 #[test]
@@ -108,7 +97,7 @@ fn a_peer_that_joins_is_pingable_by_name_from_every_other_at_once() {
         let mut node = lab.node(number, name);
         node.up(Some(&lab.token()));
         for other in &nodes {
-            let limit = std::time::Duration::from_secs(10);
+            let limit = Duration::from_secs(10);
             let what = format!("{} reaches {name}", other.name);
             let (_, took) = eventually_within(limit, &what, || other.reaches(name).then_some(()));
             println!("{what} {} ms after it was ready", took.as_millis());
