@@ -149,7 +149,7 @@ fn a_node_without_udp_is_heard_soon_after_its_start() {
         one.refresh();
         // Packets leave from before the agent's start: its own time counts, and there is no lease that it could have had.
         let stream = Stream::start(one, other, Flow::SPEECH);
-        one.begin();
+        one.start_again();
         let (first, _) =
             eventually_within(PATIENCE, "something comes", || stream.first_after(Duration::ZERO));
         firsts.push(first);

@@ -35,7 +35,7 @@ fn blast(from: &Node, to: &Node) {
 
 /// How many descriptors and how much memory the agent of a node has, in KiB.
 fn held(node: &Node) -> (usize, u64) {
-    let process = format!("/proc/{}", node.pid());
+    let process = format!("/proc/{}", node.id());
     let status = fs::read_to_string(format!("{process}/status")).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kib = resident.split_whitespace().next().unwrap().parse().unwrap();

@@ -1,19 +1,15 @@
 //! Control with its relay on the public side, and agents behind NATs: the built programs.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, process::Command, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use support::{Namespace, Process, binary, eventually, run_ok};
+use support::{Namespace, Process, binary, run_ok};
 use tempfile::TempDir;
 
 use crate::internet::{Internet, PublicHost};
+
+/// A node on a host behind a NAT, which others may be on as well.
+pub(crate) type Node = support::Node<Arc<Namespace>>;
 
 /// Control, ready, and the Internet that it is on.
 pub(crate) struct Mesh {
@@ -99,18 +95,7 @@ impl Mesh {
 
     /// A node on a host, not started.
     pub(crate) fn node(&self, host: &Arc<Namespace>, name: &str) -> Node {
-        let path = |end: &str| self.dir.path().join(format!("{name}{end}"));
-        Node {
-            host: Arc::clone(host),
-            name: name.to_owned(),
-            options: Vec::new(),
-            env: Vec::new(),
-            state: path(""),
-            fresh: path(".fresh"),
-            socket: path(".sock"),
-            log: path(".log"),
-            agent: None,
-        }
+        Node::new(Arc::clone(host), self.dir.path(), name)
     }
 
     /// A node on a host, joined.
@@ -119,148 +104,5 @@ impl Mesh {
         node.options = options.iter().map(|option| (*option).to_owned()).collect();
         node.up(Some(self.ready["join_token"].as_str().unwrap()));
         node
-    }
-}
-
-/// A node: an agent on a host of its own.
-pub(crate) struct Node {
-    pub(crate) host: Arc<Namespace>,
-    pub(crate) name: String,
-    /// Further arguments of `lacis up`.
-    pub(crate) options: Vec<String>,
-    /// What stands in the environment of `lacis up`.
-    pub(crate) env: Vec<(&'static str, String)>,
-    state: PathBuf,
-    /// The state as it was when this node knew nothing but its group.
-    fresh: PathBuf,
-    socket: PathBuf,
-    log: PathBuf,
-    agent: Option<Process>,
-}
-
-impl Node {
-    /// Starts the agent and waits until it is ready.
-    #[track_caller]
-    pub(crate) fn up(&mut self, token: Option<&str>) {
-        let mut agent = self.start(token);
-        agent.line();
-        self.agent = Some(agent);
-    }
-
-    fn start(&self, token: Option<&str>) -> Process {
-        let mut command = self.host.command(binary("lacis"));
-        command.arg("up").args(token).args(["--name", &self.name, "--format", "json"]).args(&self.options);
-        command.arg("--state").arg(&self.state).arg("--socket").arg(&self.socket);
-        command.envs(self.env.iter().cloned());
-        Process::start(&mut command, &self.log)
-    }
-
-    /// Starts the agent without waiting for it.
-    pub(crate) fn begin(&mut self) {
-        self.agent = Some(self.start(None));
-    }
-
-    /// Has the agent stand still, or go on.
-    pub(crate) fn freeze(&self, is_frozen: bool) {
-        let signal = if is_frozen { "-STOP" } else { "-CONT" };
-        run_ok(Command::new("kill").args([signal, &self.agent.as_ref().unwrap().id().to_string()]));
-    }
-
-    /// Asks the agent to end, and gives its exit code.
-    #[track_caller]
-    pub(crate) fn stop(&mut self) -> Option<i32> {
-        self.agent.take().unwrap().terminate()
-    }
-
-    /// Kills the agent without a warning.
-    pub(crate) fn kill(&mut self) {
-        self.agent = None;
-    }
-
-    /// Keeps what the agent, which is down, knows now as what it will know after [`Node::up_fresh`].
-    pub(crate) fn keep_fresh(&self) {
-        let _ = fs::remove_dir_all(&self.fresh);
-        run_ok(Command::new("cp").arg("-a").arg(&self.state).arg(&self.fresh));
-    }
-
-    /// Starts the agent, which is down, as one that has never spoken to a peer.
-    #[track_caller]
-    pub(crate) fn up_fresh(&mut self) {
-        self.refresh();
-        self.up(None);
-    }
-
-    /// Has the agent, which is down, forget that it ever spoke to a peer.
-    pub(crate) fn refresh(&self) {
-        fs::remove_dir_all(&self.state).unwrap();
-        run_ok(Command::new("cp").arg("-a").arg(&self.fresh).arg(&self.state));
-    }
-
-    /// A `lacis` command that asks this node's agent.
-    pub(crate) fn lacis(&self, arguments: &[&str]) -> Command {
-        let mut command = self.host.command(binary("lacis"));
-        command.args(arguments).arg("--socket").arg(&self.socket);
-        command
-    }
-
-    /// The status, as JSON.
-    #[track_caller]
-    pub(crate) fn status(&self) -> Value {
-        serde_json::from_str(&run_ok(&mut self.lacis(&["status", "--format", "json"]))).unwrap()
-    }
-
-    /// The node's only group in its status.
-    #[track_caller]
-    pub(crate) fn group(&self) -> Value {
-        self.status()["groups"][0].clone()
-    }
-
-    /// A figure of its tunnel.
-    #[track_caller]
-    pub(crate) fn figure(&self, name: &str) -> u64 {
-        let status = self.status();
-        status["tunnel"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {}", status["tunnel"]))
-    }
-
-    /// Its overlay address.
-    #[track_caller]
-    pub(crate) fn address(&self) -> Ipv4Addr {
-        self.group()["address4"].as_str().unwrap().parse().unwrap()
-    }
-
-    /// Waits until this node knows a peer, without speaking to it.
-    #[track_caller]
-    pub(crate) fn knows(&self, peer: &str) {
-        eventually(&format!("{} knows {peer}", self.name), || {
-            let group = self.group();
-            let peers = group["peers"].as_array()?;
-            peers.iter().any(|known| known.to_string().contains(peer)).then_some(())
-        });
-    }
-
-    /// Waits until this node has a lease at a relay.
-    #[track_caller]
-    pub(crate) fn has_a_relay(&self) {
-        self.has_relays(1);
-    }
-
-    /// Waits until this node has leases at so many relays.
-    #[track_caller]
-    pub(crate) fn has_relays(&self, count: usize) {
-        eventually(&format!("{} has {count} leases", self.name), || {
-            let status = self.status();
-            let leases = status["relays"].as_array()?.iter().filter(|relay| relay["transport"].is_string());
-            (leases.count() >= count).then_some(())
-        });
-    }
-
-    /// The process of the agent, which is up.
-    pub(crate) fn pid(&self) -> u32 {
-        self.agent.as_ref().unwrap().id()
-    }
-
-    /// The agent's log.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
     }
 }

@@ -248,7 +248,7 @@ fn a_state_folder_that_can_only_be_read_is_enough_to_start() {
 fn limits_of_the_process_are_named_before_they_are_reached() {
     let (_lab, web, _db) = Lab::with_two_nodes();
     assert_eq!(degraded(&web, "memory_short").or(degraded(&web, "descriptors_short")), None);
-    let pid = web.pid().to_string();
+    let pid = web.id().to_string();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
     let size: u64 = size.split_whitespace().next().unwrap().parse().unwrap();

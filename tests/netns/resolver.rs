@@ -112,7 +112,7 @@ fn edits_of_others_are_respected_and_a_killed_guard_is_repaired() {
     assert_eq!(eventually("example.org", || getent(&web, "ahostsv4", "example.org")), "192.0.2.99");
 
     let guards = || {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", web.pid())).unwrap();
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", web.id())).unwrap();
         children.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     let [guard] = &guards()[..] else { panic!("{:?}", guards()) };
@@ -121,7 +121,7 @@ fn edits_of_others_are_respected_and_a_killed_guard_is_repaired() {
     finds(&web, &db);
     let [guard] = &guards()[..] else { panic!("{:?}", guards()) };
     // Both at once: nobody is left to restore anything, until the next start.
-    run_ok(std::process::Command::new("kill").args(["-KILL", guard, &web.pid().to_string()]));
+    run_ok(std::process::Command::new("kill").args(["-KILL", guard, &web.id().to_string()]));
     web.kill();
     assert!(resolv_conf(&web).contains("#lacis#"));
     web.up(None);
