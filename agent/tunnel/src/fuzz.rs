@@ -23,6 +23,7 @@ use crate::way::Lease;
 use crate::wire;
 
 mod forward;
+pub(crate) mod nodes;
 #[cfg(test)]
 pub(crate) mod samples;
 

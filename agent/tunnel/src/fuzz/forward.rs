@@ -7,22 +7,23 @@
 //! ```
 //! Whoever is not the gateway lets every packet out and in, so that the gateway alone decides.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 
-use super::{Recorder, SentTrain, clock};
+use super::{
+    Recorder, SentTrain, clock,
+    nodes::{Node, config, overlays, place, prefixes, private},
+};
 use crate::checksum;
 use crate::ecn::Ecn;
 use crate::engine::{Engine, NetworkSettings, SLACK};
-use crate::mailbox::{NetworkId, PeerConfig};
+use crate::mailbox::NetworkId;
 use crate::packet;
 use crate::tun::vnet::{self, Vnet};
 use crate::tunnel::{self, PrivateKey};
 use crate::udp::receive::Message;
-
-type Node = u8;
 
 const GATE: Node = 1;
 const FELLOW: Node = 2;
@@ -251,22 +252,6 @@ fn greeting(client: Node) -> Vec<u8> {
     packet
 }
 
-fn private(node: Node) -> [u8; 32] {
-    [node; 32]
-}
-
-fn place(node: Node) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, node], 51_820))
-}
-
-fn overlays(node: Node) -> [IpAddr; 2] {
-    [IpAddr::from([10, 0, 0, node]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(node)])]
-}
-
-fn prefixes(nodes: &[Node]) -> Vec<IpNetwork> {
-    nodes.iter().flat_map(|node| overlays(*node)).map(IpNetwork::from).collect()
-}
-
 fn everything() -> Vec<IpNetwork> {
     ["0.0.0.0/0", "::/0"].iter().filter_map(|prefix| prefix.parse().ok()).collect()
 }
@@ -279,17 +264,5 @@ fn settings(id: NetworkId, key: [u8; 32], node: Node, mtu: u16) -> NetworkSettin
         accepted: if node == GATE { Vec::new() } else { everything() },
         pools: Vec::new(),
         mtu,
-    }
-}
-
-fn config(network: NetworkId, key: [u8; 32], allowed: Vec<IpNetwork>, at: Option<Node>) -> PeerConfig {
-    PeerConfig {
-        network,
-        key: tunnel::public_key(&key),
-        allowed,
-        candidates: at.map(place).into_iter().collect(),
-        keepalive: None,
-        preshared_key: None,
-        initiate: false,
     }
 }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ipnetwork::IpNetwork;
-
 use super::*;
 use crate::fuzz::SentTrain;
+use crate::fuzz::nodes::{Node, config, overlays, place, prefixes, private};
 use crate::packet;
 use crate::part::Part;
 
-/// The node of a mesh with this number: 1 and 2 are gateways, 3 and 4 peers, 8 and 9 clients.
-type Node = u8;
-
+/// Of the nodes of a mesh 1 and 2 are gateways, 3 and 4 peers, 8 and 9 clients.
 const GATEWAYS: [Node; 2] = [1, 2];
 const PEERS: [Node; 2] = [3, 4];
 const CLIENTS: [Node; 2] = [8, 9];
@@ -24,34 +21,6 @@ struct Mesh {
     /// Gateways that are gone.
     dead: Vec<Node>,
     now: Instant,
-}
-
-fn private(node: Node) -> [u8; 32] {
-    [node; 32]
-}
-
-fn place(node: Node) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, node], 51820))
-}
-
-fn overlays(node: Node) -> [IpAddr; 2] {
-    [IpAddr::from([10, 0, 0, node]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(node)])]
-}
-
-fn prefixes(nodes: &[Node]) -> Vec<IpNetwork> {
-    nodes.iter().flat_map(|node| overlays(*node)).map(IpNetwork::from).collect()
-}
-
-fn config(private: [u8; 32], allowed: Vec<IpNetwork>, at: Option<Node>) -> PeerConfig {
-    PeerConfig {
-        network: NET,
-        key: tunnel::public_key(&private),
-        allowed,
-        candidates: at.map(place).into_iter().collect(),
-        keepalive: None,
-        preshared_key: None,
-        initiate: false,
-    }
 }
 
 fn udp(from: Node, to: Node, text: &[u8]) -> Vec<u8> {
@@ -97,7 +66,7 @@ impl Mesh {
         }
         for node in [GATEWAYS, PEERS].concat() {
             for other in [GATEWAYS, PEERS].concat().into_iter().filter(|other| *other != node) {
-                let config = config(private(other), prefixes(&[other]), Some(other));
+                let config = config(NET, private(other), prefixes(&[other]), Some(other));
                 mesh.set_peer(node, config);
                 let shared = if GATEWAYS.contains(&other) { prefixes(&CLIENTS) } else { Vec::new() };
                 mesh.engine(node).set_shared(NET, &tunnel::public_key(&private(other)), shared, false);
@@ -106,14 +75,14 @@ impl Mesh {
         for gateway in GATEWAYS {
             mesh.engine(gateway).set_gateway(NET, Some(&PrivateKey::from(FRONT)));
             for client in CLIENTS {
-                mesh.set_peer(gateway, config(private(client), Vec::new(), None));
+                mesh.set_peer(gateway, config(NET, private(client), Vec::new(), None));
                 let shared = prefixes(&[client]);
                 mesh.engine(gateway).set_shared(NET, &tunnel::public_key(&private(client)), shared, true);
             }
         }
         for client in CLIENTS {
             let pool = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
-            mesh.set_peer(client, config(FRONT, pool, Some(1)));
+            mesh.set_peer(client, config(NET, FRONT, pool, Some(1)));
         }
         mesh
     }
@@ -273,11 +242,11 @@ fn peers_are_not_sent_on_to_peers_nor_through_a_node_that_is_no_gateway() {
     let mut mesh = Mesh::new();
     // A peer that sends what is for another through the gateway: allowed on its side alone.
     let through = [prefixes(&[1]), prefixes(&[4])].concat();
-    mesh.set_peer(3, config(private(1), through, Some(1)));
+    mesh.set_peer(3, config(NET, private(1), through, Some(1)));
     assert_eq!(mesh.send(3, &udp(3, 4, b"around")), []);
     assert_eq!(mesh.counters(1).drop_destination, 1);
     let through = [prefixes(&[4]), prefixes(&CLIENTS)].concat();
-    mesh.set_peer(3, config(private(4), through, Some(4)));
+    mesh.set_peer(3, config(NET, private(4), through, Some(4)));
     assert_eq!(mesh.send(3, &udp(3, 8, b"around")), []);
     assert_eq!(mesh.counters(4).drop_destination, 1);
 }
@@ -299,11 +268,11 @@ fn two_networks_of_a_gateway_never_mix() {
         },
     );
     mesh.engine(1).set_gateway(other, Some(&PrivateKey::from([66; 32])));
-    mesh.set_peer(1, PeerConfig { network: other, ..config(private(4), prefixes(&[3, 9]), Some(4)) });
+    mesh.set_peer(1, config(other, private(4), prefixes(&[3, 9]), Some(4)));
     assert_eq!(mesh.send(8, &udp(8, 3, b"hello")), [(3, after(1, udp(8, 3, b"hello")))]);
     // A client of the first network is nobody in the second one, whose gateway has another key.
     let pool = vec!["10.0.0.0/24".parse().unwrap()];
-    mesh.set_peer(9, config([66; 32], pool, Some(1)));
+    mesh.set_peer(9, config(NET, [66; 32], pool, Some(1)));
     assert_eq!(mesh.send(9, &udp(9, 3, b"hello")), []);
     assert!(mesh.counters(1).drop_handshake > 0);
 }
@@ -357,7 +326,7 @@ fn peers_follow_a_client_to_the_gateway_that_it_is_heard_through() {
     // Its address moves to the second gateway: the same key is there.
     let pool = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
     mesh.dead = vec![1];
-    let moved = PeerConfig { initiate: true, ..config(FRONT, pool, Some(2)) };
+    let moved = PeerConfig { initiate: true, ..config(NET, FRONT, pool, Some(2)) };
     mesh.engine(8).remove_peer(NET, &tunnel::public_key(&FRONT));
     mesh.set_peer(8, moved);
     mesh.later(Duration::from_millis(50));
@@ -375,7 +344,7 @@ fn peers_follow_a_client_to_the_gateway_that_it_is_heard_through() {
 fn a_gateway_that_gets_a_clients_data_calls_it_where_it_was_told_that_it_is() {
     let mut mesh = Mesh::new();
     mesh.send(8, &udp(8, 3, b"first"));
-    let client = config(private(8), Vec::new(), Some(8));
+    let client = config(NET, private(8), Vec::new(), Some(8));
     mesh.set_peer(2, client);
     // The address that the client knows is the second gateway's from now on.
     let data = {
@@ -434,8 +403,6 @@ fn what_another_engine_is_to_send_on_is_handed_to_it_with_who_was_heard() {
         pools: Vec::new(),
         mtu: MTU,
     };
-    let keyed =
-        |key: [u8; 32], allowed, at| PeerConfig { key: tunnel::public_key(&key), ..config(key, allowed, at) };
     let mut outs: [Recorder; 4] = Default::default();
     // Two engines of the gateway, then the client and the member.
     let half = |n: u8| Engine::new(now, 1, 64).with_part(Part::new(n, 2), n.into());
@@ -443,11 +410,11 @@ fn what_another_engine_is_to_send_on_is_handed_to_it_with_who_was_heard() {
     for (engine, out) in engines.iter_mut().zip(&mut outs) {
         engine.add_network(now, settings(private(1), 1));
         engine.set_gateway(NET, Some(&PrivateKey::from(FRONT)));
-        engine.set_peer(now, keyed(client, Vec::new(), Some(8)), out);
+        engine.set_peer(now, config(NET, client, Vec::new(), Some(8)), out);
         engine.set_shared(NET, &tunnel::public_key(&client), prefixes(&[8]), true);
-        engine.set_peer(now, keyed(member, prefixes(&[3]), Some(3)), out);
+        engine.set_peer(now, config(NET, member, prefixes(&[3]), Some(3)), out);
         // Another gateway has the client, as far as both engines know.
-        engine.set_peer(now, keyed(private(2), prefixes(&[2]), Some(2)), out);
+        engine.set_peer(now, config(NET, private(2), prefixes(&[2]), Some(2)), out);
         engine.set_shared(NET, &tunnel::public_key(&private(2)), prefixes(&[8]), false);
         engine.prefer(NET, &tunnel::public_key(&private(2)), &prefixes(&[8]));
     }
@@ -455,7 +422,7 @@ fn what_another_engine_is_to_send_on_is_handed_to_it_with_who_was_heard() {
         let (mut engine, mut out) = (Engine::new(now, key[0].into(), 64), Recorder::default());
         engine.add_network(now, settings(key, node));
         let pool = vec!["10.0.0.0/24".parse().unwrap()];
-        engine.set_peer(now, config(knows, pool, Some(1)), &mut out);
+        engine.set_peer(now, config(NET, knows, pool, Some(1)), &mut out);
         engines.push_back(engine);
     }
     let slot = engines[2].slot(NET).unwrap();
