@@ -33,4 +33,5 @@ mod resolver;
 mod revoke;
 mod rotate;
 mod service;
+mod suspended;
 mod talk;
