@@ -20,8 +20,8 @@ mod watch;
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -67,8 +67,23 @@ struct Inner {
     /// The header that tells this process from others of the node.
     run: String,
     offset_ms: AtomicI64,
-    /// The address that is tried first.
-    first: AtomicUsize,
+    first: FirstUrl,
+}
+
+/// The address of control that is tried first. All clients of a node share it: what one has found out holds for the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FirstUrl(Arc<Mutex<String>>);
+
+impl FirstUrl {
+    /// Its place among these addresses; the first place where it is none of them.
+    fn place(&self, urls: &[String]) -> usize {
+        let url = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        urls.iter().position(|known| *known == *url).unwrap_or(0)
+    }
+
+    fn set(&self, url: &str) {
+        url.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Who signs a call, and for whom.
@@ -81,16 +96,16 @@ pub(crate) struct Caller {
 }
 
 impl ControlClient {
-    /// A client for these addresses of control, in the order in which they are tried.
+    /// A client for these addresses of control, in the order in which they are tried behind the `first`.
     pub(crate) fn new(
         urls: Vec<String>,
         dialer: Dialer,
         identity: SigningKey,
         clock: Clock,
         run: &Run,
+        first: FirstUrl,
     ) -> Self {
-        let (offset_ms, first) = (AtomicI64::new(0), AtomicUsize::new(0));
-        let run = run.to_string();
+        let (offset_ms, run) = (AtomicI64::new(0), run.to_string());
         Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, first }) }
     }
 
@@ -99,14 +114,12 @@ impl ControlClient {
         self.inner.offset_ms.load(Ordering::Relaxed)
     }
 
-    /// The same client for other addresses. What it knows of control's clock stays, and the address that answered
-    /// last is asked first as long as it answers.
+    /// The same client for other addresses. What it knows of control's clock stays.
     pub(crate) fn with_urls(&self, urls: Vec<String>) -> Self {
-        let Inner { urls: before, dialer, identity, clock, run, offset_ms, first } = &*self.inner;
-        let good = before.get(first.load(Ordering::Relaxed));
-        let first = AtomicUsize::new(urls.iter().position(|url| Some(url) == good).unwrap_or(0));
+        let Inner { urls: _, dialer, identity, clock, run, offset_ms, first } = &*self.inner;
         let offset_ms = AtomicI64::new(offset_ms.load(Ordering::Relaxed));
         let (dialer, identity, clock, run) = (dialer.clone(), identity.clone(), *clock, run.clone());
+        let first = first.clone();
         Self { inner: Arc::new(Inner { urls, dialer, identity, clock, run, offset_ms, first }) }
     }
 
@@ -202,7 +215,7 @@ impl ControlClient {
         path: &str,
         body: &[u8],
     ) -> Result<Attempt, CallError> {
-        let (urls, first) = (&self.inner.urls, self.inner.first.load(Ordering::Relaxed));
+        let (urls, first) = (&self.inner.urls, self.inner.first.place(&self.inner.urls));
         let mut left: Vec<usize> = (0..urls.len()).map(|turn| (first + turn) % urls.len()).collect();
         let mut unreachable = Vec::new();
         while !left.is_empty() {
@@ -215,14 +228,14 @@ impl ControlClient {
             };
             let url = &urls[index];
             // Whoever gives this up does not come back to it at once.
-            self.inner.first.store((index + 1) % urls.len(), Ordering::Relaxed);
+            self.inner.first.set(&urls[(index + 1) % urls.len()]);
             let authorization = self.sign(caller, method, path, body);
             let headers = &[(RUN, self.inner.run.as_str())];
             let outgoing =
                 Outgoing { method, path, authorization: &authorization, headers, body: body.to_vec() };
             match tokio::time::timeout(CALL, Attempt::send_over(connection, url, outgoing)).await {
                 Ok(Ok(attempt)) => {
-                    self.inner.first.store(index, Ordering::Relaxed);
+                    self.inner.first.set(url);
                     return attempt.or_problem().await;
                 }
                 Ok(Err(why)) => unreachable.push((url.clone(), why.to_string())),
@@ -230,7 +243,7 @@ impl ControlClient {
             }
             left.retain(|other| *other != index);
         }
-        self.inner.first.store(first, Ordering::Relaxed);
+        urls.get(first).into_iter().for_each(|url| self.inner.first.set(url));
         Err(CallError::Unreachable { tried: unreachable })
     }
 

@@ -24,6 +24,7 @@ mod host;
 mod http;
 mod logs;
 mod management;
+mod nat64;
 mod overlay;
 mod paths;
 mod portmap;

@@ -11,6 +11,7 @@
 mod candidates;
 mod convert;
 mod count;
+mod nat64;
 mod sleep;
 mod tls;
 mod view;
@@ -22,8 +23,8 @@ use std::{
 };
 
 use lacis_agent_core::{
-    LastGood, PathAction, PathEvent, Paths, PathsBoot, PeerWays, RelayAction, RelayEvent, RelayLease,
-    RelayWay, Relays, RelaysBoot, RemotePeer, Seed, Shared, Way,
+    LastGood, Nat64, Nat64Prefix, PathAction, PathEvent, Paths, PathsBoot, PeerWays, RelayAction, RelayEvent,
+    RelayLease, RelayWay, Relays, RelaysBoot, RemotePeer, Seed, Shared, Way,
 };
 use lacis_proto::{Endpoint, GroupId, PeerId, PublicKey, RecordId, RelayHome, RelayId, relay};
 use lacis_tunnel::{Command, Lease, NetworkId};
@@ -63,6 +64,8 @@ pub(crate) enum Found {
     Refused(SocketAddr),
     /// The host has other addresses.
     Moved,
+    /// The host's resolver knows of a NAT64, or of none.
+    Nat64(Option<Nat64Prefix>),
 }
 
 /// See the module's text.
@@ -78,6 +81,7 @@ pub(crate) struct Finder {
     roster: BTreeMap<(GroupId, PublicKey), RemotePeer>,
     own: BTreeMap<GroupId, PublicKey>,
     candidates: Own,
+    nat64: Nat64,
     leases: Vec<RelayLease>,
     /// The groups' names in the tunnel, as it was last told leases by.
     networks: BTreeMap<GroupId, NetworkId>,
@@ -113,6 +117,7 @@ impl Finder {
             roster: BTreeMap::new(),
             own: BTreeMap::new(),
             candidates: Own::default(),
+            nat64: Nat64::default(),
             leases: Vec::new(),
             networks: BTreeMap::new(),
             without_lease: None,
@@ -138,6 +143,7 @@ impl Finder {
             self.paths.handle(now, PathEvent::Peer(peer.clone()));
         }
         self.paths.handle(now, PathEvent::Nat(self.relays.view().nat));
+        self.paths.handle(now, PathEvent::Nat64(self.nat64.prefix()));
         self.tell_candidates(now);
         self.tell_leases(now, overlay);
         for (group, key) in in_use.into_keys() {
@@ -169,6 +175,12 @@ impl Finder {
             Found::Moved => {
                 self.relays.handle(now, RelayEvent::NetworkChanged);
                 self.paths.handle(now, PathEvent::NetworkChanged);
+                self.look_for_nat64(now);
+            }
+            Found::Nat64(prefix) => {
+                if self.nat64.answered(now, prefix) {
+                    self.use_nat64(now);
+                }
             }
         }
         self.drain(now, overlay);
@@ -176,7 +188,8 @@ impl Finder {
 
     /// When [`Finder::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        [self.paths.deadline(), self.relays.deadline()].into_iter().flatten().min()
+        let machines = [self.paths.deadline(), self.relays.deadline(), self.nat64.deadline()];
+        machines.into_iter().flatten().min()
     }
 
     /// The deadline has come, or has not: that costs nothing.
@@ -188,14 +201,16 @@ impl Finder {
         }
         self.relays.handle(now, RelayEvent::Tick);
         self.paths.handle(now, PathEvent::Tick);
+        self.ask_for_nat64(now);
         self.drain(now, overlay);
     }
 
     /// These relays there are, and these tokens for them.
     pub(crate) fn use_relays(&mut self, now: Duration, map: relay::Relays, overlay: &mut Overlay) {
-        self.map.clone_from(&map);
+        self.map = map;
         self.look_for_leases(now);
-        self.take(now, Found::Relay(RelayEvent::Map(map)), overlay);
+        self.tell_map(now);
+        self.drain(now, overlay);
     }
 
     /// This node may be reached at these addresses, as far as it knows itself. Returns whether that is news.
@@ -208,6 +223,7 @@ impl Finder {
         let is_news = self.candidates.set_endpoints(endpoints);
         if is_news {
             self.tell_candidates(now);
+            self.look_for_nat64(now);
             self.drain(now, overlay);
         }
         is_news

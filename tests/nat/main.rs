@@ -28,6 +28,7 @@ mod laden;
 mod matrix;
 mod mesh;
 mod narrow;
+mod nat64;
 mod pair;
 mod plain;
 mod portmap;

@@ -79,7 +79,7 @@ const FRAMES_OF_A_LIAR: u64 = 80;
 const BIRTHDAY_EVERY: u64 = 8;
 
 /// Bad luck, one kind for each seed in turn.
-const MISFORTUNES: [fn(u64, bool); 21] = [
+const MISFORTUNES: [fn(u64, bool); 22] = [
     foul_weather,
     cut,
     cut_one_way,
@@ -101,6 +101,7 @@ const MISFORTUNES: [fn(u64, bool); 21] = [
     comes_late,
     relay_drops,
     relay_lies,
+    without_ipv4,
 ];
 
 /// Runs one seed: a pair of the matrix, one kind of bad luck, and now and then birthday probing.
@@ -476,6 +477,26 @@ fn without_control(seed: u64, is_told: bool) {
     world.run_for(10 * S);
     assert!(world.is_direct(0, 1));
     check_flow(&world, begins, Duration::ZERO);
+}
+
+/// One has IPv6 alone, and a NAT64: it meets those that have IPv4 as if that were its NAT, and others meet it so.
+fn without_ipv4(seed: u64, is_told: bool) {
+    let index = usize::try_from(seed).unwrap();
+    let turn = index / MISFORTUNES.len();
+    let (without, other) = ((turn + turn / 10) % 2, turn % 10);
+    let nat64 = Kind::ALL.iter().position(|kind| *kind == Kind::Pr).unwrap();
+    let mut kinds = [Kind::ALL[nat64], Kind::ALL[other]];
+    kinds.rotate_right(without);
+    let mut world = World::new(seed, &[(kinds[0], 1), (kinds[1], 2)], FAIR, is_told);
+    world.lose_v4(without);
+    let begins = world.now;
+    chat(&mut world, SETTLED * 2);
+    world.run_for(SETTLED);
+    let expected = MEETINGS[nat64].as_bytes()[other] == b'D';
+    assert_eq!(world.is_direct(0, 1), expected, "{kinds:?}, node {without} without IPv4");
+    check_flow(&world, begins, Duration::ZERO);
+    let vain = world.nodes[without].straight.iter().find(|(_, to)| to.is_ipv4());
+    assert_eq!(vain, None, "sent by IPv4, which there is none of");
 }
 
 /// Control alone carries what two peers must tell each other.

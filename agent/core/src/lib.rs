@@ -18,6 +18,7 @@ mod fixtures;
 mod gateway;
 pub mod limits;
 mod machine;
+mod nat64;
 mod netmap;
 mod path;
 mod portmap;
@@ -33,6 +34,7 @@ pub use desired::{Conflict, Desired, Hosted, Interface, Local, Route, TunnelPeer
 pub use dial::dial_order;
 pub use gateway::{GatewayAction, GatewayEvent, GatewaySecret, Gateways};
 pub use machine::{Action, AgentCore, Alarm, Boot, Control, Doubt, Event, GoneWhy, Notice, Proofs, StreamId};
+pub use nat64::{NAT64_NAME, Nat64, Nat64Prefix};
 pub use netmap::{Member, Netmap, Peer};
 #[doc(hidden)]
 pub use path::fuzz as path_fuzz;

@@ -14,6 +14,12 @@ pub const MAX_ADDRESSES: usize = 1_000;
 /// How long a peer whose handshake went unanswered stands last in answers (DESIGN §6).
 pub const DEMOTED_FOR: Duration = Duration::from_secs(30);
 
+/// The resolver is asked for a NAT64 again after this: a network that has just come up has no resolver yet.
+pub const NAT64_AGAIN: Duration = Duration::from_secs(5);
+
+/// Longest pause between such questions: a network without a NAT64 rarely gets one.
+pub const NAT64_AGAIN_MAX: Duration = Duration::from_secs(3_600);
+
 /// Addresses of one name that are tried: with a quarter of a second between them all have begun within the patience of one.
 pub const MAX_DIALED: usize = 8;
 

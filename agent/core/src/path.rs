@@ -152,6 +152,11 @@ impl Paths {
                     }
                 }
             }
+            PathEvent::Nat64(prefix) => {
+                if std::mem::replace(&mut self.ours.nat64, prefix) != prefix {
+                    self.each(Agent::nat64_changed);
+                }
+            }
             PathEvent::Counted { seen } => self.each(|agent, scene| agent.counted(scene, &seen)),
             PathEvent::Relays(relays) => {
                 self.ours.relays = relays;

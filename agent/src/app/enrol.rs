@@ -17,7 +17,7 @@ use lacis_tunnel::{PrivateKey, generate_private_key};
 use super::AgentError;
 use crate::{
     clock::Clock,
-    control::{Caller, ControlClient, Dialer, Proxy, Trust, identity_key},
+    control::{Caller, ControlClient, Dialer, FirstUrl, Proxy, Trust, identity_key},
     host::{Host, overlap},
     state::{Enrolment, HostedPeer, SignedGrant, State},
 };
@@ -36,6 +36,8 @@ pub(super) struct Enroller {
     pub(super) run: Run,
     /// The way out, where it leads through a proxy.
     pub(super) proxy: Option<Arc<Proxy>>,
+    /// Where control was last reached.
+    pub(super) first: FirstUrl,
     /// Absent where interfaces are in memory: there are no routes to overlap.
     pub(super) host: Option<Host>,
 }
@@ -47,10 +49,14 @@ impl Enroller {
     /// A client for the control that this node belongs to, and how the node signs.
     pub(super) fn client_of(&self, enrolment: &Enrolment) -> Result<(ControlClient, Caller), AgentError> {
         let dialer = self.dialer(&enrolment.pins)?;
-        let client =
-            ControlClient::new(enrolment.urls.clone(), dialer, self.identity.clone(), self.clock, &self.run);
+        let client = self.client(&enrolment.urls, dialer);
         let audience = ControlId::of(&enrolment.control_key).as_str().to_owned();
         Ok((client, Caller { signer: Signer::Node(enrolment.node.clone()), audience }))
+    }
+
+    fn client(&self, urls: &[String], dialer: Dialer) -> ControlClient {
+        let (identity, first) = (self.identity.clone(), self.first.clone());
+        ControlClient::new(urls.to_vec(), dialer, identity, self.clock, &self.run, first)
     }
 
     /// Reaches whoever these pins stand for.
@@ -70,8 +76,7 @@ impl Enroller {
             return Ok(known.clone());
         }
         let dialer = self.dialer(&token.pins)?;
-        let client =
-            ControlClient::new(token.urls.clone(), dialer, self.identity.clone(), self.clock, &self.run);
+        let client = self.client(&token.urls, dialer);
         let request = JoinRequest {
             token: token.id.clone(),
             secret: token.secret.clone(),

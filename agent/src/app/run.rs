@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, random},
-    control::{Caller, ControlClient},
+    control::{Caller, ControlClient, FirstUrl},
     dns::{DnsServer, Forwarder},
     host::{DefaultRoute, Host, resolver::HostResolver},
     http,
@@ -53,8 +53,8 @@ pub(super) async fn start(mut options: Options) -> Result<Agent, AgentError> {
         Interfaces::Memory(hosts) => (Devices::Memory(hosts), None, None),
     };
     let (clock, host_name, proxy) = (options.clock, options.host_name.clone(), options.proxy.clone());
-    let run = Run::new(u64::from_be_bytes(random()), &options.host_name);
-    let enroller = Enroller { state, identity, clock, host_name, run, proxy, host };
+    let (run, first) = (Run::new(u64::from_be_bytes(random()), &options.host_name), FirstUrl::default());
+    let enroller = Enroller { state, identity, clock, host_name, run, proxy, first, host };
     let known = enroller.state.enrolment()?;
     let mut enrolment = match &options.token {
         Some(token) => enroller.join(known, token).await?,

@@ -29,6 +29,9 @@ fn show(found: &Netcheck) {
         if found.ipv6 { "reaches the outside" } else { "not seen from outside" }
     ));
     print::line(&format!("NAT           {}", nat(found)));
+    if let Some(prefix) = &found.nat64 {
+        print::line(&format!("NAT64         {prefix}: IPv4 is reached by it, this host has none"));
+    }
     let outside: Vec<String> = found.outside.iter().map(ToString::to_string).collect();
     let outside =
         if outside.is_empty() { "nobody has seen this node".to_owned() } else { outside.join(", ") };

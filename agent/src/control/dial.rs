@@ -4,7 +4,13 @@
 //! CONNECT host:port HTTP/1.1 ─▶ proxy ─ 200 ─▶ TLS with the server, which the proxy cannot read
 //! ```
 
-use std::{fmt, io, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lacis_agent_core::dial_order;
@@ -20,7 +26,7 @@ use super::{
     call::AttemptError,
     pin::{Trust, TrustError},
 };
-use crate::race::race;
+use crate::{nat64, race::race};
 
 /// Time to reach a server at any of its addresses: three TCP SYNs (RFC 6298 starts at 1 s and doubles).
 const CONNECT: Duration = Duration::from_secs(5);
@@ -155,10 +161,23 @@ impl Dialer {
     }
 }
 
-/// A connection to the address of a host that answers first.
+/// A connection to the address of a host that answers first. Where this host has no IPv4, and that of the server is all that
+/// there is, a NAT64 may lead there (RFC 8305 §7.1).
 async fn straight(host: &str, port: u16) -> io::Result<TcpStream> {
     let order = dial_order(lookup_host((host, port)).await?);
-    match race(order.into_iter().map(TcpStream::connect).collect()).await {
+    let error = match to_first(&order).await {
+        Ok(stream) => return Ok(stream),
+        Err(error) => error,
+    };
+    if error.kind() != io::ErrorKind::NetworkUnreachable || order.iter().any(SocketAddr::is_ipv6) {
+        return Err(error);
+    }
+    let Some(prefix) = nat64::discover().await else { return Err(error) };
+    to_first(&order.into_iter().map(|addr| prefix.lead_to(addr)).collect::<Vec<_>>()).await
+}
+
+async fn to_first(order: &[SocketAddr]) -> io::Result<TcpStream> {
+    match race(order.iter().copied().map(TcpStream::connect).collect()).await {
         Ok((_, stream)) => Ok(stream),
         Err(failed) => Err(failed.into_iter().next().unwrap_or_else(|| io::ErrorKind::NotFound.into())),
     }

@@ -8,7 +8,14 @@ fn client(ports: &[u16]) -> ControlClient {
     let urls = ports.iter().map(|port| format!("https://127.0.0.1:{port}")).collect();
     let trust = Trust::new(&[Pin::try_new([1; 32]).unwrap()]).unwrap();
     let identity = SigningKey::from_bytes(&[2; 32]);
-    ControlClient::new(urls, Dialer::new(trust, None), identity, Clock::start(), &Run::new(3, "host"))
+    ControlClient::new(
+        urls,
+        Dialer::new(trust, None),
+        identity,
+        Clock::start(),
+        &Run::new(3, "host"),
+        FirstUrl::default(),
+    )
 }
 
 /// Patience with what takes a second.
@@ -33,5 +40,5 @@ async fn addresses_that_say_nothing_are_asked_beside_each_other_and_a_call_that_
         answer = client.proofs(&caller, &[]) => panic!("nobody answers: {answer:?}"),
         connected = tokio::time::timeout(PATIENCE, connected) => drop(connected.unwrap()),
     }
-    assert_eq!(client.inner.first.load(Ordering::Relaxed), 0);
+    assert_eq!(client.inner.first.place(&client.inner.urls), 0);
 }

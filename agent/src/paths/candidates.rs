@@ -23,6 +23,11 @@ impl Own {
         is_news
     }
 
+    /// Whether this host has addresses of IPv6 and none of IPv4.
+    pub(super) fn lacks_v4(&self) -> bool {
+        !self.endpoints.is_empty() && self.endpoints.iter().all(|own| own.addr.is_ipv6())
+    }
+
     /// Whether an address is one of the host's own.
     pub(super) fn is_own(&self, addr: SocketAddr) -> bool {
         self.endpoints.iter().any(|own| own.addr == addr)

@@ -81,6 +81,7 @@ impl Finder {
             ipv6: view.nat.v6,
             nat: if has_own { "none" } else { mapping_word(view.nat.mapping) }.to_owned(),
             port_step: view.nat.step,
+            nat64: self.nat64.prefix().map(|prefix| prefix.to_string()),
             outside: view.outside,
             port_mapped: view.nat.mapped,
             relays,

@@ -81,6 +81,9 @@ pub struct Netcheck {
     pub nat: String,
     /// What a counting NAT adds to the port for each new destination.
     pub port_step: Option<i16>,
+    /// The prefix of the NAT64 by which this host reaches IPv4 without having any.
+    #[serde(default)]
+    pub nat64: Option<String>,
     /// This node as it is seen from outside.
     pub outside: Vec<SocketAddr>,
     /// Whether a router maps a port to this node.

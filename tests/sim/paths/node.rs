@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use lacis_agent_core::{
-    Auxiliary, BirthdayState, Candidate, CandidateKind, Mapping, NatSummary, PathAction, PathEvent, Paths,
-    PathsBoot, PeerWays, RelayWay, RemotePeer, Seed, Shared, Way,
+    Auxiliary, BirthdayState, Candidate, CandidateKind, Mapping, Nat64Prefix, NatSummary, PathAction,
+    PathEvent, Paths, PathsBoot, PeerWays, RelayWay, RemotePeer, Seed, Shared, Way,
 };
 use lacis_proto::{GroupId, PeerId, PublicKey, RecordId};
 use support::Random;
@@ -93,6 +93,8 @@ pub(crate) struct Node {
     pub(crate) peer: PeerId,
     pub(crate) host: SocketAddr,
     pub(crate) nat: Nat,
+    /// It has IPv6 alone, and its NAT is a NAT64 with this prefix.
+    pub(crate) nat64: Option<Nat64Prefix>,
     pub(crate) paths: Paths,
     pub(crate) tunnels: BTreeMap<usize, Tunnel>,
     pub(crate) out: Vec<Out>,
@@ -137,6 +139,7 @@ impl Node {
             peer: peer_of(index),
             host,
             nat,
+            nat64: None,
             paths: Paths::new(boot(1, false, random)),
             tunnels: BTreeMap::new(),
             out: Vec::new(),
@@ -216,6 +219,7 @@ impl Node {
         };
         self.handle(now, PathEvent::Nat(nat));
         self.handle(now, PathEvent::OwnCandidates(own));
+        self.handle(now, PathEvent::Nat64(self.nat64));
     }
 
     pub(crate) fn use_relays(&mut self, now: Duration, relays: &[Relay]) {
@@ -223,7 +227,7 @@ impl Node {
         let ways = usable.map(|(at, relay)| RelayWay {
             relay: RecordId::parse(&format!("relay_{at}")).unwrap(),
             group: group(),
-            remote: relay.addr,
+            remote: self.nat64.map_or(relay.addr, |prefix| prefix.lead_to(relay.addr)),
             lease: u32::try_from(self.index).unwrap(),
             rtt: Some(relay.leg * 2),
             tls: self.nat.kind == super::nat::Kind::Ub,
@@ -289,6 +293,18 @@ impl Node {
         }
         let socket = Auxiliary(u32::from(port.checked_sub(FIRST_AUXILIARY)?));
         self.sockets.contains(&socket).then(|| Way::from_auxiliary(from, socket))
+    }
+
+    /// A way as this node's NAT64 knows it outside; none where nothing of this node's network leads there.
+    pub(crate) fn outside(&self, way: Way) -> Option<Way> {
+        let Some(prefix) = self.nat64 else { return Some(way).filter(|way| way.remote.is_ipv4()) };
+        let IpAddr::V6(ip) = way.remote.ip() else { return None };
+        Some(Way { remote: SocketAddr::new(prefix.embedded(ip)?.into(), way.remote.port()), ..way })
+    }
+
+    /// The same for a way by which something comes in.
+    pub(crate) fn inside(&self, way: Way) -> Way {
+        Way { remote: self.nat64.map_or(way.remote, |prefix| prefix.lead_to(way.remote)), ..way }
     }
 
     /// How birthday probing stands with another node.

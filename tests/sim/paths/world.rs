@@ -3,11 +3,11 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use lacis_agent_core::{PathEvent, Way};
+use lacis_agent_core::{Nat64Prefix, PathEvent, Way};
 use support::Random;
 
 use super::{
@@ -188,6 +188,16 @@ impl World {
         self.collect(node);
     }
 
+    /// A node is in a network that has IPv6 alone; its NAT is a NAT64.
+    pub(crate) fn lose_v4(&mut self, index: usize) {
+        let IpAddr::V4(ip) = self.nodes[index].host.ip() else { return };
+        let host = Ipv6Addr::from_segments([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(ip.octets()[3])]);
+        let known = [Ipv6Addr::from_segments([0x64, 0xff9b, 0, 0, 0, 0, 0xc000, 0xaa])];
+        self.nodes[index].host.set_ip(host.into());
+        self.nodes[index].nat64 = Nat64Prefix::found_in(&known);
+        self.start(index);
+    }
+
     /// A node appears elsewhere: behind another NAT, with another address.
     pub(crate) fn roam(&mut self, index: usize, kind: Kind, site: u8) {
         let (host, outside) = addresses(index, site, kind);
@@ -235,18 +245,23 @@ impl World {
             Happening::Outside { to, port, from, packet } => {
                 let admitted = self.nodes[to].nat.admits(self.now, port, from);
                 if let Some(way) = admitted.and_then(|port| self.nodes[to].way_in(port, from)) {
+                    let way = self.nodes[to].inside(way);
                     self.nodes[to].receive(self.now, way, packet);
                     self.collect(to);
                 }
             }
             Happening::Inside { to, way, packet } => {
+                let way = self.nodes[to].inside(way);
                 self.nodes[to].receive(self.now, way, packet);
                 self.collect(to);
             }
             Happening::Replay { to, payload } => {
                 self.tell(to, PathEvent::Frame { way: Way::direct(STRANGER), payload });
             }
-            Happening::Unknown { to, way } => self.tell(to, PathEvent::PeerUnknown { way }),
+            Happening::Unknown { to, way } => {
+                let way = self.nodes[to].inside(way);
+                self.tell(to, PathEvent::PeerUnknown { way });
+            }
             Happening::Signal { to, payload } => {
                 self.tell(to, PathEvent::Signal { group: group(), payload });
             }
@@ -319,6 +334,7 @@ impl World {
                 self.push(self.now + Duration::from_millis(later), Happening::Replay { to, payload });
             }
         }
+        let Some(way) = self.nodes[index].outside(way) else { return };
         match way.relay {
             Some(hop) => self.relay(index, way.remote, usize::try_from(hop.address).unwrap(), packet),
             None => {

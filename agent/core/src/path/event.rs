@@ -6,7 +6,10 @@ use lacis_proto::{Endpoint, GroupId, PeerId, PublicKey, RecordId, RelayHome};
 use zeroize::Zeroizing;
 
 use super::candidate::{Candidate, NatSummary};
-use crate::way::{Auxiliary, PeerWays, Way};
+use crate::{
+    nat64::Nat64Prefix,
+    way::{Auxiliary, PeerWays, Way},
+};
 
 /// What the path agent starts from.
 #[derive(Clone, Debug, Default)]
@@ -117,6 +120,8 @@ pub enum PathEvent {
     OwnCandidates(Vec<Candidate>),
     /// What is known of this node's NAT.
     Nat(NatSummary),
+    /// The NAT64 of this node's network, where the node has no IPv4 and there is one.
+    Nat64(Option<Nat64Prefix>),
     /// Answer to [`PathAction::CountFlows`].
     Counted {
         /// As what the flows were seen, in the order in which they were opened; empty where that is not known of each.

@@ -14,6 +14,7 @@ use super::{
     limits::{MAX_OFFERED, MAX_OFFERED_HOSTS, PREDICTED_PORTS},
     relay::distances,
 };
+use crate::nat64::Nat64Prefix;
 
 /// What this node knows of itself.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Ours {
     pub(super) revision: u32,
     candidates: Vec<Candidate>,
     pub(super) nat: NatSummary,
+    /// By which addresses of IPv4 are reached without any.
+    pub(super) nat64: Option<Nat64Prefix>,
     /// Whether this node takes part in birthday probing.
     birthday: bool,
     pub(super) relays: Vec<RelayWay>,
@@ -65,9 +68,22 @@ impl Ours {
         self.candidates.iter().map(|own| own.addr.ip()).filter(|ip| is_private(*ip)).collect()
     }
 
-    /// Whether this host has an address of this family, or none is known at all.
+    /// Whether this host has an address of this family, or none is known at all. What others see of it is no address of its
+    /// own: behind a NAT64 it is of the other family.
     pub(super) fn speaks(&self, ip: IpAddr) -> bool {
-        self.candidates.is_empty() || self.candidates.iter().any(|own| own.addr.is_ipv6() == ip.is_ipv6())
+        let mut own = self.candidates.iter().filter(|own| own.kind != CandidateKind::Reflexive).peekable();
+        own.peek().is_none() || own.any(|own| own.addr.is_ipv6() == ip.is_ipv6())
+    }
+
+    /// Where this host reaches an address of a peer: there, or by a NAT64 where it has no IPv4. What is private is nobody's
+    /// beyond the NAT64 (RFC 6052 §3.1).
+    pub(super) fn leads_to(&self, candidate: Candidate) -> Candidate {
+        let ip = candidate.addr.ip();
+        let prefix = self.nat64.filter(|_| ip.is_ipv4() && !is_private(ip) && !self.speaks(ip));
+        Candidate {
+            addr: prefix.map_or(candidate.addr, |prefix| prefix.lead_to(candidate.addr)),
+            ..candidate
+        }
     }
 
     /// What peers are told of the NAT.

@@ -346,9 +346,10 @@ impl Agent {
     pub(super) fn refresh_candidates(&mut self, scene: &Scene<'_>) {
         let last_good = scene.last_good.map(|addr| Candidate { kind: CandidateKind::LastGood, addr });
         let recorded = scene.known.endpoints.iter().filter_map(Candidate::of_endpoint);
-        let mut wanted: Vec<Candidate> = recorded.chain(last_good).collect();
-        wanted
-            .extend(self.theirs.candidates.iter().filter(|offered| super::offer::is_probeable(offered.addr)));
+        let offered = self.theirs.candidates.iter().copied();
+        let offered = offered.filter(|offered| super::offer::is_probeable(offered.addr));
+        let wanted = recorded.chain(last_good).chain(offered);
+        let wanted: Vec<Candidate> = wanted.map(|candidate| scene.ours.leads_to(candidate)).collect();
         let primary = self.primary;
         self.paths.retain(|path| {
             let is_wanted = wanted.iter().any(|candidate| candidate.addr == path.way.remote);

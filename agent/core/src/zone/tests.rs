@@ -91,9 +91,15 @@ fn what_does_not_exist_is_denied_below_an_apex_and_refused_elsewhere() {
     check("A app_web.p.G.lacis.internal", "NxDomain / G.lacis.internal");
     check("A none.shop-1.lacis.internal", "NxDomain / shop-1.lacis.internal");
     check("A x.db.main.lacis.internal", "NxDomain / db.main.lacis.internal");
-    for outside in
-        ["lacis.internal", "main.lacis.internal", "internal", "example.com", "", "x.lacis.internal"]
-    {
+    for outside in [
+        "lacis.internal",
+        "main.lacis.internal",
+        "internal",
+        "example.com",
+        "",
+        "x.lacis.internal",
+        "ipv4only.arpa",
+    ] {
         check(&format!("A {outside}"), "Refused");
         check(&format!("SOA {outside}"), "Refused");
     }

@@ -3,6 +3,7 @@ use lacis_proto::GroupId;
 use super::{Ours, is_probeable, predicted};
 use crate::{
     fixtures::group,
+    nat64::Nat64Prefix,
     path::{
         candidate::{Candidate, CandidateKind, Mapping, NatSummary},
         limits::{MAX_OFFERED, MAX_OFFERED_HOSTS, PREDICTED_PORTS},
@@ -92,4 +93,23 @@ fn a_host_with_very_many_addresses_offers_a_few_of_each_kind() {
     assert_eq!(i32::try_from(predicted(&counts).len()), Ok(PREDICTED_PORTS));
     let all = [many(CandidateKind::Host, "198.51.100"), many(CandidateKind::Static, "192.0.2")].concat();
     assert_eq!(offered(all, counts).len(), MAX_OFFERED);
+}
+
+#[test]
+fn without_ipv4_public_addresses_of_it_are_reached_by_the_nat64_and_others_are_not() {
+    let prefix = Nat64Prefix::found_in(&["64:ff9b::192.0.0.170".parse().unwrap()]).unwrap();
+    let leads_to = |own: &[Candidate], nat64, addr: &str| {
+        let mut ours = Ours { nat64, ..Ours::default() };
+        ours.set_candidates(own.to_vec());
+        ours.leads_to(candidate(CandidateKind::Reflexive, addr)).addr.to_string()
+    };
+    // What relays see of such a node is the NAT64's own address.
+    let v6 = candidate(CandidateKind::Host, "[2001:db8::1]:47820");
+    let v6_only = [v6, candidate(CandidateKind::Reflexive, "198.51.100.1:4000")];
+    let dual = [v6, candidate(CandidateKind::Host, "10.0.0.2:47820")];
+    assert_eq!(leads_to(&v6_only, Some(prefix), "203.0.113.9:7"), "[64:ff9b::cb00:7109]:7");
+    assert_eq!(leads_to(&v6_only, Some(prefix), "[2001:db8::9]:7"), "[2001:db8::9]:7");
+    assert_eq!(leads_to(&v6_only, Some(prefix), "10.0.0.9:7"), "10.0.0.9:7");
+    assert_eq!(leads_to(&v6_only, None, "203.0.113.9:7"), "203.0.113.9:7");
+    assert_eq!(leads_to(&dual, Some(prefix), "203.0.113.9:7"), "203.0.113.9:7");
 }

@@ -366,6 +366,14 @@ impl Agent {
         }
     }
 
+    /// Addresses of IPv4 are reached otherwise than before, or not any more.
+    pub(in crate::path) fn nat64_changed(&mut self, scene: &mut Scene<'_>) {
+        self.refresh_candidates(scene);
+        if self.is_in_use(scene.now) && self.wants_better() {
+            self.rounds.restart(scene.now);
+        }
+    }
+
     /// This node's network changed: the primary is in doubt, and so is everything else.
     pub(in crate::path) fn network_changed(&mut self, scene: &mut Scene<'_>) {
         self.paths.iter_mut().for_each(Path::doubt);
