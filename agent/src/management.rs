@@ -35,7 +35,7 @@ use crate::{
 const CALL: Duration = Duration::from_secs(15);
 
 /// Largest answer: the list of 1,000 groups with 20,000 peers has about 12 MB.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+const MAX_LISTING: usize = 64 * 1024 * 1024;
 
 /// Longest that one call waits for its turn, all refusals together: somebody looks at the screen meanwhile.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ impl Management {
         patience: Duration,
     ) -> Result<hyper::body::Bytes, CallError> {
         let attempt = self.send(method, path, headers, body, patience).await?;
-        let rest = attempt.body_up_to(MAX_ANSWER);
+        let rest = attempt.body_up_to(MAX_LISTING);
         tokio::time::timeout(patience, rest).await.map_err(|_| self.odd("stalled"))?
     }
 

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Longest answer of a gateway (RFC 6887 §7: 1,100 bytes).
-const MAX_ANSWER: usize = 1_100;
+const MAX_DATAGRAM: usize = 1_100;
 
 /// A gateway gets so long to take a mapping back; a node that is stopped does not wait longer for it.
 const GIVE_BACK: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ impl Task {
                 return;
             }
         };
-        let mut buffer = [0; MAX_ANSWER];
+        let mut buffer = [0; MAX_DATAGRAM];
         self.look(&socket).await;
         loop {
             let wait = self.rules.deadline().map_or(IDLE, |due| due.saturating_sub(self.clock.now()));

@@ -194,3 +194,18 @@ async fn a_control_that_asks_to_wait_is_left_alone_for_so_long() {
     drop(fake.request().await);
     assert!(begin.elapsed() >= Duration::from_secs(4), "{:?}", begin.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_answer_is_not_read_on() {
+    let (_control, fake, _a, mut b) = lab().await;
+    b.down().await;
+    let mut stream = fake.request().await;
+    say(&mut stream, b"HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n").await.unwrap();
+    let (piece, mut taken) = ([b'x'; 1 << 16], 0);
+    while say(&mut stream, &piece).await.is_ok() {
+        taken += piece.len();
+        // Buffers of both ends take some.
+        assert!(taken < 64 << 20, "it is read on and on");
+    }
+    drop(fake.request().await);
+}

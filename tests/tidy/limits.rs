@@ -18,6 +18,7 @@ const REACHED: &[(&str, &str)] = &[
     ("TLS_CLIENTS", "members_behind_tls_are_as_many_as_there_are_places_for"),
     ("MAX_REQUESTS", "readers_of_figures_beyond_the_places_wait_and_an_endless_line_is_not_read_on"),
     ("MAX_HEAD", "readers_of_figures_beyond_the_places_wait_and_an_endless_line_is_not_read_on"),
+    ("MAX_ANSWER", "an_endless_answer_is_not_read_on"),
     ("MAX_RELAY_HOMES", "homes_are_kept_by_rank_until_others_are_told"),
 ];
 
@@ -49,7 +50,9 @@ const UNNAMED: &[(&str, &str)] = &[
     ("WORKERS", CHOICE),
     ("MAX_ASKED", RING),
     ("MAX_SIGNALS", PLACES),
-    ("MAX_ANSWER", CUT),
+    ("MAX_LISTING", CUT),
+    ("MAX_UPGRADE", CUT),
+    ("MAX_DATAGRAM", CUT),
     ("MAX_REPLY", CUT),
 ];
 

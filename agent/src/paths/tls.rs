@@ -42,7 +42,7 @@ use crate::{
 const OPEN: Duration = Duration::from_secs(10);
 
 /// Longest answer to the upgrade: a status and a few headers.
-const MAX_ANSWER: usize = 8 * 1024;
+const MAX_UPGRADE: usize = 8 * 1024;
 
 /// A connection whose bytes nobody acknowledges is dead after this (nat-traversal §3.4).
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
@@ -196,7 +196,7 @@ async fn open(dialer: &Dialer, url: &str) -> Result<TlsStream<TcpStream>, OpenEr
     let mut answer = Vec::new();
     // Byte by byte, out of the buffer of TLS: frames may follow at once.
     while !answer.ends_with(b"\r\n\r\n") {
-        if answer.len() >= MAX_ANSWER {
+        if answer.len() >= MAX_UPGRADE {
             return Err(OpenError::NoWebSocket);
         }
         answer.push(stream.read_u8().await?);
