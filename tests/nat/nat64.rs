@@ -80,7 +80,6 @@ impl Nat64 {
 }
 
 #[test]
-#[ignore = "takes half a minute: tests/nat-matrix runs it"]
 fn a_node_without_ipv4_joins_and_meets_one_that_has_nothing_else_by_the_nat64_of_its_network() {
     if !Nat64::is_installed() {
         return;

@@ -32,9 +32,14 @@ struct Upstream {
 
 impl Upstream {
     async fn start(manner: Manner) -> Self {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            // The same port of TCP may be somebody else's.
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                break (udp, tcp);
+            }
+        };
         let addr = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(addr).await.unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(serve_udp(udp, manner, Arc::clone(&asked)));
         tokio::spawn(serve_tcp(tcp));
