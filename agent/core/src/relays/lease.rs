@@ -3,11 +3,11 @@
 //! ```text
 //! no keys ─ Agreed ─▶ HELLO … ─ HELLO_ACK ─▶ bound ─ 25 s ─▶ REFRESH … ─ REFRESH_ACK ─▶ bound
 //!                      ▲ ▲  └ HELLO_RETRY: again, with its cookie     │
-//!                      │ └─ NOT_BOUND: asked for anew, held until then ┤
+//!                      │ └─ NOT_BOUND: the lease is held meanwhile ──┤
 //!                      └────────────── no answer to four of them ────┘
 //! ```
-//! Nobody seals a NOT_BOUND, so it is a reason to ask and none to let go. Every frame that asks bears a larger counter than the one before, so that an answer tells which of them it answers,
-//! hence the round trip.
+//! Nobody seals a NOT_BOUND, so it is a reason to ask and none to let go. Every frame that asks bears a larger counter
+//! than the one before, so that an answer tells which of them it answers, hence the round trip.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
