@@ -389,9 +389,11 @@ impl Finder {
 
     /// Has flows opened and counted, beside the loop.
     fn count_flows(&self) {
+        let prefix = self.nat64.prefix();
         let of_v4 = |relay: &relay::RelayEntry| {
             let servers = relay.stun.iter().filter(|server| server.is_ipv4());
-            servers.take(count::FLOWS).copied().collect::<Vec<SocketAddr>>()
+            let servers = servers.map(|server| prefix.map_or(*server, |prefix| prefix.lead_to(*server)));
+            servers.take(count::FLOWS).collect::<Vec<SocketAddr>>()
         };
         let servers = self.map.relays.iter().map(of_v4).find(|servers| servers.len() == count::FLOWS);
         let (Some(servers), found) = (servers, self.bridges.found.clone()) else { return };

@@ -1,6 +1,9 @@
 //! Opens a few flows from a socket of their own, for who must know how far a NAT has counted.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use lacis_proto::stun::{Response, TransactionId, request};
 use tokio::{net::UdpSocket, time::timeout};
@@ -14,10 +17,14 @@ pub(super) const FLOWS: usize = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(150);
 const TRIES: usize = 3;
 
-/// Asks each of these servers from one new socket how it sees it. Answers are in the order of the servers, which is that
+/// Asks each of these servers, which are of one family, from one new socket how it sees it. Answers are in the order of the servers, which is that
 /// of the flows; none where not all of them answered, for what is missing may be the one that counts.
 pub(super) async fn count(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let Ok(socket) = UdpSocket::bind("0.0.0.0:0").await else { return Vec::new() };
+    let any: IpAddr = match servers.first() {
+        Some(SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        Some(SocketAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let Ok(socket) = UdpSocket::bind((any, 0)).await else { return Vec::new() };
     let asked: Vec<(TransactionId, SocketAddr)> = servers.into_iter().map(|to| (random(), to)).collect();
     let mut seen: Vec<Option<SocketAddr>> = vec![None; asked.len()];
     for _ in 0..TRIES {
@@ -51,8 +58,8 @@ mod tests {
     use lacis_proto::stun::Request;
 
     /// A server on loopback that answers what comes from the second request on.
-    async fn forgetful() -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    async fn forgetful(loopback: IpAddr) -> SocketAddr {
+        let socket = UdpSocket::bind((loopback, 0)).await.unwrap();
         let at = socket.local_addr().unwrap();
         tokio::spawn(async move {
             let mut datagram = [0; 512];
@@ -69,9 +76,13 @@ mod tests {
 
     #[tokio::test]
     async fn every_server_is_asked_from_one_socket_until_it_answers() {
-        let servers = vec![forgetful().await, forgetful().await, forgetful().await];
-        let seen = count(servers).await;
-        assert_eq!(seen.len(), FLOWS);
-        assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+        // A NAT64 is asked by IPv6.
+        for loopback in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let servers =
+                vec![forgetful(loopback).await, forgetful(loopback).await, forgetful(loopback).await];
+            let seen = count(servers).await;
+            assert_eq!(seen.len(), FLOWS);
+            assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+        }
     }
 }
