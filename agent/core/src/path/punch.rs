@@ -39,6 +39,13 @@ pub(super) enum Part {
     Abides,
 }
 
+/// Half a round trip by what this node has measured, and by what its peer `asked` it to wait if that `tells`: a first
+/// proposal of a peer without our addresses, unless it is repeated. A busy host measures too much and never too little,
+/// and who begins late meets a NAT that has remapped the port.
+pub(super) fn half_of_both(ours: Duration, asked: Duration, tells: bool) -> Duration {
+    if tells && !asked.is_zero() { ours.min(asked) } else { ours }
+}
+
 /// One round, as far as this node is concerned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meeting {
@@ -163,10 +170,11 @@ impl Rounds {
         }
     }
 
-    /// The peer has proposed the same as this node. Of the two, the greater key does not lead the next round.
-    pub(super) fn cross(&mut self, now: Duration, is_lesser: bool) -> Option<Meeting> {
+    /// The peer has proposed the same as this node; `half` is half a round trip as both know it. Of the two, the greater
+    /// key does not lead the next round.
+    pub(super) fn cross(&mut self, now: Duration, half: Duration, is_lesser: bool) -> Option<Meeting> {
         let meeting = self.meeting.as_mut()?;
-        meeting.instant = Some(now.max(meeting.began + meeting.half) + silence_before(meeting.round));
+        meeting.instant = Some(now.max(meeting.began + half) + silence_before(meeting.round));
         meeting.agreed = true;
         meeting.again_at = None;
         if !is_lesser {

@@ -13,7 +13,7 @@ use crate::path::{
         CLASH_SILENCE, EXCHANGE_AGAIN, MAX_HALF, OPENER_BEFORE, ROUND_POSTPONED, SECOND_ROUND_AFTER,
         USUAL_HALF,
     },
-    punch::{Meeting, Part},
+    punch::{Meeting, Part, half_of_both},
     relay::relay_tag,
 };
 
@@ -182,7 +182,13 @@ impl Agent {
     pub(super) fn proposed(&mut self, scene: &mut Scene<'_>, carrier: Carrier, punch: Punch) {
         let knows = punch.has == scene.ours.revision;
         let asked = Duration::from_millis(punch.wait_ms.into()).min(CLASH_SILENCE);
-        let wait = if knows { asked } else { asked.max(self.half(scene)) };
+        let tells = punch.round == 1 && punch.has == 0;
+        let half = half_of_both(self.half(scene), asked, tells);
+        let wait = match (knows, punch.round) {
+            (true, _) => asked,
+            (false, 1) => half,
+            (false, _) => asked.max(half),
+        };
         self.told = punch.has;
         self.tell_candidates(scene, carrier);
         let answer = Punch {
@@ -195,7 +201,7 @@ impl Agent {
         let is_lesser = scene.own < self.key;
         let meeting = match self.rounds.part(scene.now, punch.round, punch.has != 0, is_lesser) {
             Part::Follows => Some(self.rounds.follow(scene.now, punch.round, wait)),
-            Part::Crosses => self.rounds.cross(scene.now, is_lesser),
+            Part::Crosses => self.rounds.cross(scene.now, half, is_lesser),
             Part::Abides => None,
         };
         meeting.into_iter().for_each(|meeting| self.meet(scene, meeting));

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Part, Rounds};
+use super::{Part, Rounds, half_of_both};
 
 const MS: Duration = Duration::from_millis(1);
 const HALF: Duration = Duration::from_millis(40);
@@ -59,10 +59,22 @@ fn two_whose_proposals_cross_begin_when_the_later_one_arrives_whichever_key_is_l
         let [mut one, mut other] = crossing(later);
         assert_eq!(one.part(later + HALF, 1, false, one_is_lesser), Part::Crosses);
         assert_eq!(other.part(HALF, 1, false, !one_is_lesser), Part::Crosses);
-        let one = one.cross(later + HALF, one_is_lesser).unwrap();
-        let other = other.cross(HALF, !one_is_lesser).unwrap();
+        let one = one.cross(later + HALF, HALF, one_is_lesser).unwrap();
+        let other = other.cross(HALF, HALF, !one_is_lesser).unwrap();
         assert_eq!((one.instant, other.instant), (Some(later + HALF), Some(later + HALF)));
     }
+}
+
+#[test]
+fn of_two_measures_of_the_way_the_lesser_counts() {
+    for (ours, theirs) in [(HALF, HALF * 2), (HALF * 2, HALF)] {
+        let mut late = Rounds::default();
+        late.lead(Duration::ZERO, ours, false);
+        let met = late.cross(HALF / 2, half_of_both(ours, theirs, true), true).unwrap();
+        assert_eq!(met.instant, Some(HALF));
+    }
+    assert_eq!(half_of_both(HALF, Duration::ZERO, true), HALF, "a repeated proposal");
+    assert_eq!(half_of_both(HALF, MS, false), HALF, "a later round");
 }
 
 #[test]
