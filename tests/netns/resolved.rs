@@ -105,6 +105,11 @@ fn bus_config(bus: &Path) -> String {
     )
 }
 
+/// The agent is ready a moment before systemd-resolved knows of its groups; who asks in between, asks the world.
+fn is_told(node: &Node) {
+    eventually("systemd-resolved is told", || (node.status()["names"]["resolved"] == true).then_some(()));
+}
+
 #[test]
 fn systemd_resolved_asks_the_agent_for_its_groups_and_forgets_it_however_it_ends() {
     let lab = Lab::new();
@@ -118,6 +123,7 @@ fn systemd_resolved_asks_the_agent_for_its_groups_and_forgets_it_however_it_ends
     let mut agent = resolved.up(&web, Some(&lab.token()), &log);
     db.up(Some(&lab.token()));
     web.wait("db");
+    is_told(&web);
     finds(&web, &db);
     let names = &web.status()["names"];
     assert_eq!((&names["resolved"], &names["file"]), (&true.into(), &false.into()), "{names}");
@@ -140,6 +146,7 @@ fn systemd_resolved_asks_the_agent_for_its_groups_and_forgets_it_however_it_ends
         (!resolved.property("Domains").unwrap().contains("lacis")).then_some(())
     });
     let mut agent = resolved.up(&web, None, &log);
+    is_told(&web);
     finds(&web, &db);
     assert_eq!(agent.terminate(), Some(0));
     assert!(!resolved.property("Domains").unwrap().contains("lacis"));
