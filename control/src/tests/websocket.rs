@@ -33,9 +33,17 @@ struct Member {
     lease: u32,
 }
 
-impl Member {
-    /// A node with a peer and a lease.
-    async fn new(running: &Running, n: u8, is_tls: bool) -> Self {
+/// A node with a peer, and what it takes to get a lease.
+struct Joined {
+    client: Client,
+    secret: StaticSecret,
+    group: GroupId,
+    relay: RelayEntry,
+    token: Vec<u8>,
+}
+
+impl Joined {
+    async fn new(running: &Running, n: u8) -> Self {
         let secret = StaticSecret::from([n; 32]);
         let mut client = Client::new(running, n);
         let join = client.join(running.ready.join_token.as_ref().unwrap()).await;
@@ -44,7 +52,13 @@ impl Member {
         let lines =
             client.watch(Follower::default()).await.until(|line| matches!(line, Line::Relays(_))).await;
         let Some(Line::Relays(relays)) = lines.last() else { panic!("{lines:?}") };
-        let relay = relays.relays[0].clone();
+        let (relay, token) = (relays.relays[0].clone(), relays.tokens[0].token.to_bytes().to_vec());
+        Self { client, secret, group: join.grant.group, relay, token }
+    }
+
+    /// The same with a lease.
+    async fn member(self, is_tls: bool) -> Member {
+        let Self { client, secret, group, relay, token } = self;
         let way = if is_tls {
             Way::Tls(Box::new(open(&client).await), Decoder::new(End::Client))
         } else {
@@ -52,10 +66,16 @@ impl Member {
             socket.connect(relay.udp[0]).await.unwrap();
             Way::Udp(socket)
         };
-        let (token, group) = (relays.tokens[0].token.to_bytes().to_vec(), join.grant.group);
-        let mut member = Self { way, secret, group, relay, token, lease: 0 };
+        let mut member = Member { way, secret, group, relay, token, lease: 0 };
         member.hello().await;
         member
+    }
+}
+
+impl Member {
+    /// A node with a peer and a lease.
+    async fn new(running: &Running, n: u8, is_tls: bool) -> Self {
+        Joined::new(running, n).await.member(is_tls).await
     }
 
     async fn hello(&mut self) {
@@ -212,6 +232,53 @@ async fn a_stream_that_ends_takes_its_lease_along_and_one_that_breaks_rules_ends
         assert!(begin.elapsed() < DEADLINE, "the lease stays");
     }
     running.shutdown().await;
+}
+
+/// What a member behind TLS that has nothing to say may take of control's memory.
+const MEMBER_KIB: u64 = 40;
+
+#[test]
+fn members_behind_tls_that_are_idle_take_40_kib_each_at_most() {
+    // Memory is the whole process's, so they have one of their own.
+    let this = std::env::current_exe().unwrap();
+    let alone = ["--exact", "--ignored", "--nocapture", "tests::websocket::idle_members_are_weighed"];
+    let output = std::process::Command::new(this).args(alone).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let figure = said.lines().find(|line| line.contains("KiB"));
+    println!("{}", figure.unwrap_or(&said));
+    assert!(output.status.success() && figure.is_some(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+#[ignore = "weighs its process: another test runs it alone"]
+async fn idle_members_are_weighed() {
+    const FIRST: u8 = 50;
+    const LAST: u8 = 250;
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&folder).await;
+    let (mut joined, mut open, mut before) = (Vec::new(), Vec::new(), 0);
+    for n in 1..=LAST {
+        joined.push(Joined::new(&running, n).await);
+    }
+    for (joined, n) in joined.into_iter().zip(1..) {
+        let Way::Tls(stream, _) = joined.member(true).await.way else { panic!("no stream") };
+        // The connection stays, the client's memory of it goes.
+        open.push(stream.into_inner().0);
+        if n == FIRST {
+            before = anonymous_kib();
+        }
+    }
+    let each = anonymous_kib().saturating_sub(before) / u64::from(LAST - FIRST);
+    println!("{LAST} members behind TLS, all idle: {each} KiB each; the bar is {MEMBER_KIB}");
+    assert!(each <= MEMBER_KIB, "{each} KiB each");
+    running.shutdown().await;
+}
+
+/// Memory of this process that is in no file.
+fn anonymous_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
