@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use support::{eventually, run_ok};
+use support::{eventually, run, run_ok};
 
 use crate::lab::{Lab, Program, Side};
 
@@ -70,10 +70,13 @@ fn stream(ours: &Side, theirs: &Side) {
     let mut serving = support::Process::start(server.args(["-s", "--forceflush"]), &path);
     while !serving.line().contains("listening") {}
     for way in [&["-P", "2"][..], &["-R"], &["--bidir"]] {
-        let mut client = ours.host.command("iperf3");
-        client.args(["-c", &theirs.overlay, "-t", "1", "-J"]).args(way);
-        let result: serde_json::Value = serde_json::from_str(&run_ok(&mut client)).unwrap();
-        let bytes = result["end"]["sum_received"]["bytes"].as_u64().unwrap();
+        // On a busy machine iperf3 sometimes ends without a result.
+        let bytes = eventually(&format!("a stream, {:?} {way:?}", theirs.program), || {
+            let mut client = ours.host.command("iperf3");
+            let output = run(client.args(["-c", &theirs.overlay, "-t", "1", "-J"]).args(way));
+            let result: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+            result["end"]["sum_received"]["bytes"].as_u64()
+        });
         assert!(bytes > 1_000_000, "{:?} {way:?}: {bytes}", theirs.program);
     }
     let _ = std::fs::remove_file(path);
