@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 
+use super::handshake::send_message;
 use super::network::{Network, NetworkSettings};
 use super::outbound::SLACK;
 use super::peer::Peer;
@@ -154,10 +155,13 @@ impl Engine {
         self.change_path(peer, |path| path.steer(ways));
         let Some(state) = self.peers.get_mut(peer) else { return };
         state.watch.get_or_insert_default();
-        let seeks = state.live.as_ref().and_then(|live| live.round).is_some_and(|round| !round.queued);
-        // Whoever is sought is sought in a new place at once: that is what a first packet waits for.
-        if seeks && state.path.known().any(|way| !known.contains(&way)) {
-            self.initiate(now, peer, out);
+        // Whoever is sought is sought in a new place at once: that is what a first packet waits for. By the same initiation,
+        // for of two that come at once the peer answers the first, and we would know the last alone.
+        if let Some(initiation) = state.live.as_ref().and_then(|live| live.initiation.as_deref()) {
+            for to in state.path.targets(true).filter(|to| !known.contains(&to.way())) {
+                send_message(&to, initiation, out);
+                self.counters.initiations_out += 1;
+            }
         }
         self.send_pending(now, peer, out);
     }

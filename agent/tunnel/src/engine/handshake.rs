@@ -62,6 +62,7 @@ impl Engine {
             index,
             due,
             round: None,
+            initiation: None,
             confirming: None,
             reply: None,
             pending: Pending::default(),
@@ -131,6 +132,7 @@ impl Engine {
         round.queued = false;
         round.attempts += 1;
         let attempts = round.attempts;
+        live.initiation = message.try_into().ok().map(Box::new);
         let silent = state.watch.as_ref().is_some_and(|watch| watch.is_silent());
         for to in state.path.targets(attempts > 1 || silent) {
             send_message(&to, message, out);
@@ -230,7 +232,7 @@ impl Engine {
         state.last_handshake = Some(now);
         let key = state.key;
         if let Some(live) = &mut state.live {
-            live.round = None;
+            live.end_round();
         }
         self.counters.handshakes += 1;
         if let Some(network) = self.networks.get(state.network).map(|net| net.id) {

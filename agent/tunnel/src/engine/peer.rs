@@ -50,11 +50,20 @@ pub(crate) struct Live {
     /// The wheel entry this tunnel waits for; others are stale.
     pub(crate) due: Due,
     pub(crate) round: Option<Round>,
+    /// The round's last initiation, for places that become known before it is answered.
+    pub(crate) initiation: Option<Box<[u8; wire::INITIATION]>>,
     /// Our index in the response we sent last, until data under it arrives.
     pub(crate) confirming: Option<u32>,
     pub(crate) reply: Option<Box<Reply>>,
     pub(crate) pending: Pending,
     pub(crate) last_data: Instant,
+}
+
+impl Live {
+    /// Nothing of ours is on its way any more.
+    pub(crate) fn end_round(&mut self) {
+        (self.round, self.initiation) = (None, None);
+    }
 }
 
 /// A handshake of ours on its way.

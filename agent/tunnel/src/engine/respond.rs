@@ -139,7 +139,7 @@ impl Engine {
         live.last_data = now;
         if live.protocol.is_up() {
             // The peer renews the session; a renewal of ours beside it would only be a second one.
-            live.round = None;
+            live.end_round();
         }
         send_message(from, response, out);
         self.counters.responses_out += 1;

@@ -235,6 +235,18 @@ fn a_session_is_made_and_used_over_a_relay_alone() {
 }
 
 #[test]
+fn a_way_that_is_chosen_beside_a_first_initiation_carries_the_same_one() {
+    let mut mesh = Mesh::new();
+    mesh.steer('a', Ways { greet: vec![by_relay('a')], ..Ways::default() });
+    mesh.say('a', b"waits");
+    mesh.steer('a', Ways { greet: vec![by_relay('a'), straight('b')], ..Ways::default() });
+    assert_eq!(mesh.a.out.sent.len(), 2);
+    // At one moment: the peer answers one initiation within 20 ms, and of two we would know the last.
+    mesh.carry();
+    assert_eq!(mesh.b.packets(), [hello('a', 'b', b"waits")]);
+}
+
+#[test]
 fn a_relayed_train_is_one_send_with_a_header_before_every_datagram() {
     let mut mesh = Mesh::connected();
     let payload = vec![7; 10 * 1372];
