@@ -122,7 +122,7 @@ impl Lease {
 
     /// A round of frames goes out now: sets when the next one is due.
     pub(super) fn begin_round(&mut self, now: Duration) {
-        let waits = if self.kept_at().is_some() { REFRESH_WAITS } else { HELLO_WAITS };
+        let waits = if self.kept().is_some() { REFRESH_WAITS } else { HELLO_WAITS };
         let (at, last) = (self.tries as usize, waits[waits.len() - 1]);
         let doubled = (at + 1).saturating_sub(waits.len()).min(16);
         let wait = waits
@@ -148,12 +148,16 @@ impl Lease {
 
     /// Where the lease is bound and nobody says otherwise: REFRESHes go there.
     pub(super) fn kept_at(&self) -> Option<SocketAddr> {
-        self.bound.filter(|_| !self.is_denied).map(|bound| bound.at)
+        self.kept().map(|bound| bound.at)
+    }
+
+    fn kept(&self) -> Option<Bound> {
+        self.bound.filter(|_| !self.is_denied)
     }
 
     /// A REFRESH to where the lease is kept.
     pub(super) fn refresh(&mut self, now: Duration, counter: u64) -> Option<(SocketAddr, Vec<u8>)> {
-        let Bound { at, id } = self.bound.filter(|_| !self.is_denied)?;
+        let Bound { at, id } = self.kept()?;
         let refresh = Refresh { counter, cookie: self.cookie_for(at) };
         Some((at, self.ask(now, at, counter, id, Frame::Refresh(refresh))?))
     }
