@@ -69,6 +69,15 @@ async fn whoever_does_not_finish_the_handshake_is_cut_off() {
     drain.begun.cancel();
 }
 
+/// Waits until the listener alone is left: nobody is told when a task ends, so they are counted.
+async fn lets_go(drain: &Drain) {
+    let begin = clock::now();
+    while drain.tasks.len() > 1 {
+        assert!(begin.elapsed() < DEADLINE, "the connection is held");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_reader_that_takes_nothing_loses_its_connection() {
     let (addr, tls, drain) = listening(Bounds { untaken: SHORT, ..Bounds::PUBLIC });
@@ -79,11 +88,7 @@ async fn a_reader_that_takes_nothing_loses_its_connection() {
     client.read_exact(&mut first).await.unwrap();
     assert!(first.starts_with(b"HTTP/1.1 200"));
     // From here on it reads nothing: the buffers of both ends fill, and the story goes on.
-    let begin = clock::now();
-    while drain.tasks.len() > 1 {
-        assert!(begin.elapsed() < DEADLINE, "the connection is held");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    lets_go(&drain).await;
     drain.begun.cancel();
 }
 
@@ -171,11 +176,7 @@ async fn the_end_of_a_connection_is_announced() {
 async fn whoever_does_not_take_note_of_the_end_is_cut_off() {
     let (addr, tls, drain) = listening(Bounds { head: SHORT, farewell: SHORT, ..Bounds::PUBLIC });
     let client = tls.connect(addr).await;
-    let begin = clock::now();
-    while drain.tasks.len() > 1 {
-        assert!(begin.elapsed() < DEADLINE, "the connection is held");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    lets_go(&drain).await;
     drop(client);
     drain.begun.cancel();
 }
